@@ -1,0 +1,1 @@
+"""What runs inside a container: the user equipment and the base station."""

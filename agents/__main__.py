@@ -1,0 +1,100 @@
+"""An agent's process: ``python3 -m agents``, told by the environment who it is.
+
+``TESTBED_ROLE`` (ue or bs), ``TESTBED_NAME``, ``TESTBED_MGMT_HOST`` and ``TESTBED_AIR_HOST``
+(names under which it finds its own addresses), ``TESTBED_DEVICE`` (auto, cpu or cuda).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+import zmq
+
+from agents.bs import Bs
+from agents.data import Samples
+from agents.meter import Metrics
+from agents.pace import sharpen_timers
+from agents.plan import AIR_PORT, CONTROL_PORT, METRICS_PORT, Job
+from agents.ue import Ue
+from agents.wire.air import Air
+from agents.wire.frames import Header
+from agents.wire.mgmt import Answer, ControlServer, Tensors
+
+DATA = Path("/data/samples.npz")
+
+
+def pick_device(wanted: str) -> str:
+    """The torch device of the BS: ``auto`` takes a GPU when there is one."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def main() -> None:
+    """Serves requests until the container is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    torch.set_num_threads(1)
+    sharpen_timers()
+    env = os.environ
+    mgmt = socket.gethostbyname(env["TESTBED_MGMT_HOST"])
+    metrics, context = Metrics(), zmq.Context()
+    metrics.serve(mgmt, METRICS_PORT)
+    samples = Samples.load(DATA)
+    agent: Ue | Bs
+    if env["TESTBED_ROLE"] == "bs":
+        air = Air.station(
+            context, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT
+        )
+        agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]))
+    else:
+        agent = Ue(env["TESTBED_NAME"], samples, metrics, context)
+    ControlServer(context, mgmt, CONTROL_PORT).serve(
+        lambda header, tensors: handle(agent, header, tensors)
+    )
+
+
+def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
+    """Answers one request of the controller."""
+    match request["verb"]:
+        case "hello":
+            return {"device": getattr(agent, "device", "cpu"), "pid": os.getpid()}, []
+        case "configure":
+            agent.configure(Job.from_json(request["job"]))
+            return {}, []
+        case "round":
+            agent.round(request["round"], request["start_ns"])
+            return _round_answer(agent), []
+        case "end_round":
+            agent.meter.end_round(request["round_s"])
+            return {}, []
+        case "weights" if isinstance(agent, Ue):
+            return {}, agent.weights()
+        case "evaluate" if isinstance(agent, Bs):
+            halves = request["halves"]
+            each = len(tensors) // halves
+            return {
+                "accuracies": agent.evaluate(
+                    [tensors[i * each : (i + 1) * each] for i in range(halves)]
+                )
+            }, []
+        case verb:
+            raise ValueError(f"unknown request {verb!r}")
+
+
+def _round_answer(agent: Ue | Bs) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "events": agent.meter.events,
+        "busy_s": agent.meter.busy_s,
+    }
+    return (
+        {**answer, "train_loss": agent.train_loss} if isinstance(agent, Bs) else answer
+    )
+
+
+if __name__ == "__main__":
+    main()

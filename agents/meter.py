@@ -1,0 +1,175 @@
+"""Busy and idle time, transfers and losses, as events for the controller and as Prometheus metrics.
+
+Everything here is emulated seconds: wall seconds divided by the time dilation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from agents.pace import Span
+
+Event = dict[str, Any]
+
+
+class Metrics:
+    """The Prometheus side: one registry per agent, all names prefixed ``testbed_``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        base, per_ue = ["trial", "scheme"], ["trial", "scheme", "ue"]
+        self.bs_busy = self._counter("bs_busy_seconds", "BS compute time", base)
+        self.bs_idle = self._counter(
+            "bs_idle_seconds", "Time in rounds in which the BS did not compute", base
+        )
+        self.bs_bubble = self._gauge(
+            "bs_bubble_ratio", "Idle share of the BS in the last round", base
+        )
+        self.round_seconds = self._gauge(
+            "round_seconds", "Duration of the last round", base
+        )
+        self.rounds = self._counter("rounds", "Rounds completed", base)
+        self.ue_busy = self._counter("ue_busy_seconds", "UE compute time", per_ue)
+        self.ue_idle = self._counter(
+            "ue_idle_seconds", "Time in rounds in which the UE did not compute", per_ue
+        )
+        self.link_bytes = self._counter(
+            "link_bytes", "Training bytes received", [*per_ue, "direction"]
+        )
+        self.goodput = self._gauge(
+            "link_goodput_bits_per_second",
+            "Goodput of the last round",
+            [*per_ue, "direction"],
+        )
+        self.overruns = self._counter(
+            "cpu_overruns", "Tasks that took longer than modelled", per_ue
+        )
+        self.train_loss = self._gauge(
+            "train_loss", "Training loss of the last round", base
+        )
+        self.accuracy = self._gauge(
+            "accuracy_ratio", "Test accuracy at the last evaluation", base
+        )
+        self.plan_info = self._gauge(
+            "plan_info", "The plan in force", [*base, "planner", "cut", "micro_batches"]
+        )
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(f"testbed_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
+        return Gauge(f"testbed_{name}", text, labels, registry=self.registry)
+
+    def serve(self, address: str, port: int) -> None:
+        """Answers ``GET /metrics`` on this address from a thread of its own."""
+        start_http_server(port, addr=address, registry=self.registry)
+
+
+@dataclass
+class Transfers:
+    """Bytes and airtime of one UE and direction within a round."""
+
+    bytes: int = 0
+    seconds: float = 0.0
+    last_end_ns: int = 0
+
+
+@dataclass
+class Meter:
+    """Collects what one agent did in one round.
+
+    ``owner`` is the agent's name, used as the ``ue`` label ("bs" for the base station).
+    """
+
+    owner: str
+    metrics: Metrics
+    trial: str = ""
+    scheme: str = ""
+    dilation: float = 1.0
+    events: list[Event] = field(default_factory=list)
+    busy_s: float = 0.0
+    transfers: dict[tuple[str, str], Transfers] = field(default_factory=dict)
+
+    def begin_scheme(self, trial: str, scheme: str, dilation: float) -> None:
+        """From now on everything is counted under these labels."""
+        self.trial, self.scheme, self.dilation = trial, scheme, dilation
+        self.begin_round()
+
+    def begin_round(self) -> None:
+        """Forgets the previous round (Prometheus counters go on)."""
+        self.events, self.busy_s, self.transfers = [], 0.0, {}
+
+    def computed(self, task: str, span: Span, micro_batch: int, turn: int) -> None:
+        """A task occupied this agent's processor."""
+        self.busy_s += span.seconds / self.dilation
+        self._event(
+            task,
+            self.owner,
+            span.start_ns,
+            span.end_ns,
+            micro_batch,
+            turn,
+            overrun_ns=span.overrun_ns,
+        )
+        if span.overrun_ns:
+            self.metrics.overruns.labels(self.trial, self.scheme, self.owner).inc()
+
+    def received(
+        self, task: str, ue: str, header: dict[str, Any], size: int, arrived_ns: int
+    ) -> None:
+        """A transfer of ``size`` bytes over the link of ``ue`` ended at this agent.
+
+        It began when it was handed to the radio or when the previous transfer over the same
+        link ended, whichever is later.
+        """
+        direction = "up" if task.endswith("up") or task == "uplink" else "down"
+        link = self.transfers.setdefault((ue, direction), Transfers())
+        start_ns = max(header["sent_ns"], link.last_end_ns)
+        link.bytes += size
+        link.seconds += (arrived_ns - start_ns) / 1e9 / self.dilation
+        link.last_end_ns = arrived_ns
+        self._event(
+            task,
+            ue,
+            start_ns,
+            arrived_ns,
+            header["micro_batch"],
+            header["turn"],
+            bytes=size,
+        )
+
+    def end_round(self, round_s: float) -> None:
+        """Publishes the round; ``round_s`` is its emulated duration."""
+        labels, m = (self.trial, self.scheme), self.metrics
+        idle_s = round_s - self.busy_s
+        if self.owner == "bs":
+            m.bs_busy.labels(*labels).inc(self.busy_s)
+            m.bs_idle.labels(*labels).inc(max(0.0, idle_s))
+            m.bs_bubble.labels(*labels).set(idle_s / round_s)
+            m.round_seconds.labels(*labels).set(round_s)
+            m.rounds.labels(*labels).inc()
+        else:
+            m.ue_busy.labels(*labels, self.owner).inc(self.busy_s)
+            m.ue_idle.labels(*labels, self.owner).inc(max(0.0, idle_s))
+        for (ue, direction), link in self.transfers.items():
+            m.link_bytes.labels(*labels, ue, direction).inc(link.bytes)
+            if link.seconds > 0:
+                m.goodput.labels(*labels, ue, direction).set(
+                    link.bytes * 8 / link.seconds
+                )
+
+    def _event(
+        self,
+        task: str,
+        ue: str,
+        start_ns: int,
+        end_ns: int,
+        micro_batch: int,
+        turn: int,
+        **more: int,
+    ) -> None:
+        event = {"task": task, "ue": ue, "micro_batch": micro_batch, "turn": turn}
+        self.events.append({**event, "start_ns": start_ns, "end_ns": end_ns, **more})

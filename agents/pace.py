@@ -1,0 +1,84 @@
+"""Pacing: do the real computation, then wait until the modelled duration has passed."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_PR_SET_TIMERSLACK = 29
+_OVERRUN_TOLERANCE_NS = 200_000
+
+
+def sharpen_timers() -> None:
+    """Lets this thread's sleeps end within microseconds instead of the kernel's default slack of 50 µs."""
+    ctypes.CDLL(None, use_errno=True).prctl(
+        _PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0
+    )
+
+
+def sleep_until(at_ns: int) -> None:
+    """Returns at ``at_ns`` of the monotonic clock, or at once when that has passed."""
+    while (left := at_ns - time.monotonic_ns()) > 0:
+        time.sleep(left / 1e9)
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a task occupied the modelled processor (monotonic ns), and by how much it ran over its time."""
+
+    start_ns: int
+    end_ns: int
+    overrun_ns: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+class Pacer:
+    """A modelled processor that runs one task at a time.
+
+    A task starts when its input is there and the processor is free, by the modelled times
+    and not by when this thread woke up, so that late wake-ups do not add up over a round.
+    """
+
+    def __init__(self) -> None:
+        self._free_ns = 0
+        self._last_end_ns = 0
+
+    def start_round(self, at_ns: int) -> None:
+        """The processor is free from ``at_ns`` on."""
+        self._free_ns = self._last_end_ns = at_ns
+
+    def run(
+        self, work: Callable[[], T], ready_ns: int, duration_s: float | None
+    ) -> tuple[T, Span]:
+        """Does ``work``, returns its result and the span it took.
+
+        ``ready_ns``: when the task's input was there. ``duration_s``: wall seconds that the
+        modelled processor needs, None for as long as it takes (``compute: quota``).
+        """
+        begin_ns = max(self._free_ns, ready_ns)
+        result = work()
+        done_ns = time.monotonic_ns()
+        due_ns = done_ns if duration_s is None else begin_ns + round(duration_s * 1e9)
+        overrun_ns = done_ns - due_ns
+        if overrun_ns > _OVERRUN_TOLERANCE_NS:
+            self._free_ns = done_ns
+        else:
+            overrun_ns = 0
+            sleep_until(due_ns)
+            self._free_ns = due_ns
+        span = Span(
+            max(begin_ns, self._last_end_ns),
+            max(time.monotonic_ns(), self._last_end_ns),
+            overrun_ns,
+        )
+        self._last_end_ns = span.end_ns
+        return result, span

@@ -1,0 +1,1 @@
+"""Tensors and requests between agents: ``frames`` (encoding), ``air`` (training), ``mgmt`` (control)."""

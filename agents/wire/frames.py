@@ -1,0 +1,76 @@
+"""One message as frames: a msgpack header, then each tensor's bytes as they lie in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+import torch
+
+Header = dict[str, Any]
+Buffer = bytes | memoryview
+
+_DTYPES = {"float32": torch.float32, "uint8": torch.uint8, "int64": torch.int64}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class FrameError(Exception):
+    """A message that is not ours, or is damaged."""
+
+
+def encode(
+    header: Mapping[str, Any], tensors: Sequence[torch.Tensor] = ()
+) -> list[Buffer]:
+    """The frames of a message; tensor bytes are views, so the tensors must not change until sent."""
+    flat = [t.detach().cpu().contiguous() for t in tensors]
+    shapes = [[_NAMES[t.dtype], list(t.shape)] for t in flat]
+    return [msgpack.packb([dict(header), shapes]), *(_view(t) for t in flat)]
+
+
+def decode(frames: Sequence[Buffer]) -> tuple[Header, list[torch.Tensor]]:
+    """The header and tensors of a message. Nothing is unpickled; a wrong shape or type raises FrameError."""
+    try:
+        header, shapes = _unpack(frames[0])
+        tensors = [
+            _tensor(name, shape, data)
+            for (name, shape), data in zip(shapes, frames[1:], strict=True)
+        ]
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        RuntimeError,
+        msgpack.UnpackException,
+    ) as error:
+        raise FrameError(f"unreadable message: {error}") from error
+    return header, tensors
+
+
+def decode_header(frame: Buffer) -> Header:
+    """The header alone, without touching the tensors."""
+    try:
+        return _unpack(frame)[0]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise FrameError(f"unreadable message: {error}") from error
+
+
+def _view(tensor: torch.Tensor) -> Buffer:
+    return tensor.numpy().data.cast("B") if tensor.numel() else b""
+
+
+def _unpack(frame: Buffer) -> tuple[Header, list[tuple[str, list[int]]]]:
+    header, shapes = msgpack.unpackb(frame)
+    return header, shapes
+
+
+def _tensor(name: str, shape: list[int], data: Buffer) -> torch.Tensor:
+    if not len(data):
+        return torch.empty(shape, dtype=_DTYPES[name])
+    return torch.frombuffer(bytearray(data), dtype=_DTYPES[name]).reshape(shape)
+
+
+def size(frames: Sequence[Buffer]) -> int:
+    """Bytes of all frames together."""
+    return sum(len(frame) for frame in frames)

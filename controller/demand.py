@@ -1,0 +1,68 @@
+"""Plans and a calibrated host → what each agent needs of the host, and the dilation that gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from agents.plan import Plan, micro_batch_sizes
+from agents.scheme import SCHEMES, turns
+from controller.instance import Instance
+from controller.planning import Planned, decision_of
+from controller.timing import decision_per_sample
+from testbed.compute import Calibration, Demand, dilation_that_fits, shares
+from testbed.topology import Topology
+
+
+def needed_shares(
+    problem: Instance, calibration: Calibration, planned: Iterable[Planned]
+) -> dict[str, float]:
+    """Per agent the share of a host core that its tightest task under any of the plans needs at D = 1."""
+    return shares(
+        demand for p in planned for demand in demands(problem, calibration, p.plan)
+    )
+
+
+def pick_dilation(topology: Topology, needed: dict[str, float], cores: int) -> float:
+    """The topology's dilation, or the smallest that fits the host when it says ``auto``."""
+    if topology.time_dilation == "auto":
+        return dilation_that_fits(needed, cores)
+    return float(topology.time_dilation)
+
+
+def demands(
+    problem: Instance, calibration: Calibration, plan: Plan
+) -> Iterator[Demand]:
+    """Every distinct task of a plan: forward and backward, on each UE and on the BS."""
+    per = decision_per_sample(problem, decision_of(plan))
+    last, cut = len(problem.workload.units), plan.cut
+    sizes = {
+        ue: micro_batch_sizes(p.batch, plan.micro_batches) for ue, p in plan.ues.items()
+    }
+    for i, ue in enumerate(problem.ues):
+        for size in sorted(set(sizes[ue]) - {0}):
+            yield Demand(
+                ue, calibration.forward_s(1, cut, size), size * float(per.ue_forward[i])
+            )
+            yield Demand(
+                ue,
+                calibration.backward_s(1, cut, size),
+                size * float(per.ue_backward[i]),
+            )
+    for size in sorted(_bs_sizes(plan, list(sizes.values()))):
+        yield Demand(
+            "bs", calibration.forward_s(cut + 1, last, size), size * per.bs_forward
+        )
+        yield Demand(
+            "bs", calibration.backward_s(cut + 1, last, size), size * per.bs_backward
+        )
+
+
+def _bs_sizes(plan: Plan, sizes: Sequence[tuple[int, ...]]) -> set[int]:
+    """Samples in the BS's micro-batches: of all UEs of a turn together."""
+    by_ue = dict(zip(plan.ues, sizes, strict=True))
+    totals = {
+        sum(by_ue[ue][m] for ue in members)
+        for members in turns(SCHEMES[plan.scheme], list(plan.ues))
+        for m in range(plan.micro_batches)
+    }
+    return totals - {0}

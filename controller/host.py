@@ -1,0 +1,36 @@
+"""Facts about the host of an engine, for results and for ``doctor``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from testbed.deploy import AGENT_IMAGE, SHAPER_IMAGE
+from testbed.engine import Engine
+from testbed.errors import ImageError
+
+
+def host_facts(engine: Engine) -> dict[str, Any]:
+    """Cores, memory, kernel and Docker as the engine reports them."""
+    info = engine.info()
+    return {
+        "cores": info["NCPU"],
+        "memory_bytes": info["MemTotal"],
+        "kernel": info["KernelVersion"],
+        "system": info["OperatingSystem"],
+        "architecture": info["Architecture"],
+        "docker": info["ServerVersion"],
+        "cgroup_version": str(info.get("CgroupVersion", "1")),
+        "gpu": "nvidia" in info.get("Runtimes", {}),
+    }
+
+
+def diagnose(engine: Engine) -> dict[str, Any]:
+    """What ``doctor`` prints: the host's facts, its images, and the link backends its kernel has."""
+    facts = host_facts(engine)
+    for role, tag in (("agent", AGENT_IMAGE), ("shaper", SHAPER_IMAGE)):
+        try:
+            engine.need_image(tag)
+            facts[f"{role}_image"] = tag
+        except ImageError as error:
+            facts[f"{role}_image"] = str(error)
+    return facts

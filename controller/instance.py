@@ -1,0 +1,114 @@
+"""The planning problem as arrays: what planners decide on, and what they decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from controller.radio import rate_bps
+from controller.workload import Workload
+from testbed.topology import Topology
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+GIGA, MEGA, MILLI = 1e9, 1e6, 1e-3
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Everything a planner may know. Arrays have one entry per UE, in the topology's order.
+
+    ``rate_up`` and ``rate_down`` (bit/s) are what a UE gets with the whole frame to itself;
+    with ``shared_air`` a slot of ``τ`` gives it ``τ / frame_s`` of that, else slots do not matter.
+    """
+
+    workload: Workload
+    ues: tuple[str, ...]
+    ue_flops: Floats
+    bs_flops: float
+    rate_up: Floats
+    rate_down: Floats
+    capacity_flop: Floats
+    min_batch: Ints
+    batch: int
+    frame_s: float
+    shared_air: bool
+    duplex: str
+
+    @property
+    def n(self) -> int:
+        """Number of UEs."""
+        return len(self.ues)
+
+    def batch_cap(self, cut: int) -> Ints:
+        """Most samples each UE can hold at this cut (C2)."""
+        per_sample = self.workload.ue_total_flops(cut)
+        if per_sample == 0:
+            return np.full(self.n, self.batch, dtype=np.int64)
+        return np.minimum(
+            np.floor(self.capacity_flop / per_sample * (1 + 1e-12)), self.batch
+        ).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a planner decides: cut, micro-batches, and per UE samples and slots (s) in each direction."""
+
+    cut: int
+    micro_batches: int
+    batch: Ints
+    slot_up_s: Floats
+    slot_down_s: Floats
+
+
+def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
+    """Payload rates (bit/s) that the slots give each UE: ``r τ / T``, or ``r`` on dedicated links."""
+    if not instance.shared_air:
+        return instance.rate_up, instance.rate_down
+    return (
+        instance.rate_up * decision.slot_up_s / instance.frame_s,
+        instance.rate_down * decision.slot_down_s / instance.frame_s,
+    )
+
+
+def instance(topology: Topology, workload: Workload) -> Instance:
+    """The planning problem of a topology."""
+    radio, bs, ues = topology.radio, topology.base_station, topology.ues
+    if radio.access == "dedicated":
+        up = np.array([ue.uplink_mbps for ue in ues], dtype=np.float64) * MEGA
+        down = np.array([ue.downlink_mbps for ue in ues], dtype=np.float64) * MEGA
+    else:
+        distance = np.array([ue.distance_m for ue in ues], dtype=np.float64)
+        band = {
+            "bandwidth_hz": radio.bandwidth_mhz * MEGA,
+            "carrier_ghz": radio.carrier_ghz,
+            "antenna_gain_db": radio.antenna_gain_db,
+            "noise_dbm_per_hz": radio.noise_dbm_per_hz,
+        }
+        up = rate_bps(
+            np.array([ue.tx_power_dbm for ue in ues], dtype=np.float64),
+            distance,
+            **band,
+        )
+        down = rate_bps(bs.tx_power_dbm, distance, **band)
+    return Instance(
+        workload=workload,
+        ues=tuple(ue.name for ue in ues),
+        ue_flops=np.array(
+            [ue.clock_ghz * ue.flops_per_cycle for ue in ues], dtype=np.float64
+        )
+        * GIGA,
+        bs_flops=bs.clock_ghz * bs.flops_per_cycle * GIGA,
+        rate_up=up,
+        rate_down=down,
+        capacity_flop=np.array([ue.capacity_gflop for ue in ues], dtype=np.float64)
+        * GIGA,
+        min_batch=np.array([ue.min_batch for ue in ues], dtype=np.int64),
+        batch=topology.training.batch,
+        frame_s=radio.frame_ms * MILLI,
+        shared_air=radio.access != "dedicated",
+        duplex=radio.duplex,
+    )

@@ -1,0 +1,112 @@
+"""Events of agents → rounds, goodputs, overruns: pure functions, in emulated seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.plan import Plan
+from controller.results import Round, Spread, UeResult
+
+UE_TASKS = ("ue_forward", "ue_backward")
+BS_TASKS = ("bs_forward", "bs_backward")
+UP_TASKS = ("uplink", "weights_up")
+DOWN_TASKS = ("downlink", "weights_down")
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute."""
+
+    round: int
+    task: str
+    ue: str
+    micro_batch: int
+    turn: int
+    start_s: float
+    end_s: float
+    bytes: int = 0
+    overrun_s: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.end_s - self.start_s
+
+
+def happened(
+    round_number: int,
+    events: Iterable[Mapping[str, Any]],
+    start_ns: int,
+    dilation: float,
+) -> list[Happened]:
+    """Events as agents report them (monotonic ns) on the round's own emulated clock, in order of start."""
+    rows = [
+        Happened(
+            round=round_number,
+            task=e["task"],
+            ue=e["ue"],
+            micro_batch=e["micro_batch"],
+            turn=e["turn"],
+            start_s=(e["start_ns"] - start_ns) / 1e9 / dilation,
+            end_s=(e["end_ns"] - start_ns) / 1e9 / dilation,
+            bytes=e.get("bytes", 0),
+            overrun_s=e.get("overrun_ns", 0) / 1e9 / dilation,
+        )
+        for e in events
+    ]
+    return sorted(rows, key=lambda h: (h.start_s, h.end_s))
+
+
+def round_row(number: int, rows: Sequence[Happened], train_loss: float) -> Round:
+    """A round lasts until its last task ends; the BS is busy while it computes."""
+    round_s = max(row.end_s for row in rows)
+    busy_s = sum(row.seconds for row in rows if row.task in BS_TASKS)
+    return Round(
+        round=number,
+        round_s=round_s,
+        bubble_rate=1.0 - busy_s / round_s,
+        bs_busy_s=busy_s,
+        bs_idle_s=round_s - busy_s,
+        train_loss=train_loss,
+        degraded=False,
+    )
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, 5th and 95th percentile."""
+    p5, median, p95 = np.percentile(values, [5, 50, 95])
+    return Spread(median=float(median), p5=float(p5), p95=float(p95))
+
+
+def after_warm_up(rounds: Sequence[Round]) -> Sequence[Round]:
+    """All rounds but the first, unless it is the only one."""
+    return rounds[1:] or rounds
+
+
+def ue_results(
+    plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]
+) -> dict[str, UeResult]:
+    """Per UE: mean busy and idle seconds per round and goodput, over the rounds after the first."""
+    counted = {r.round: r.round_s for r in after_warm_up(rounds)}
+    mean_round_s = sum(counted.values()) / len(counted)
+    found = {}
+    for ue in plan.ues:
+        mine = [row for row in rows if row.ue == ue and row.round in counted]
+        busy_s = sum(row.seconds for row in mine if row.task in UE_TASKS) / len(counted)
+        found[ue] = UeResult(
+            busy_s=busy_s,
+            idle_s=mean_round_s - busy_s,
+            uplink_bps=goodput_bps([row for row in mine if row.task in UP_TASKS]),
+            downlink_bps=goodput_bps([row for row in mine if row.task in DOWN_TASKS]),
+        )
+    return found
+
+
+def goodput_bps(transfers: Sequence[Happened]) -> float | None:
+    """Bits over the time in which they were on the air; None when there were none."""
+    seconds = sum(row.seconds for row in transfers)
+    return sum(row.bytes for row in transfers) * 8 / seconds if seconds > 0 else None

@@ -1,0 +1,11 @@
+"""Planners: small functions behind one seam, found by name."""
+
+from __future__ import annotations
+
+from controller.planners.seam import Planner, Request
+from controller.planners.uniform import uniform
+
+PLANNERS: dict[str, Planner] = {"uniform": uniform}
+DEFAULT_PLANNER = "uniform"
+
+__all__ = ["DEFAULT_PLANNER", "PLANNERS", "Planner", "Request"]

@@ -1,0 +1,37 @@
+"""What a planner is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agents.scheme import Scheme
+from controller.instance import Decision, Instance
+
+
+@dataclass(frozen=True)
+class Request:
+    """A planning problem: the instance, the scheme, and what the user has fixed (None: free)."""
+
+    instance: Instance
+    scheme: Scheme
+    cut: int | None = None
+    micro_batches: int | None = None
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The cuts to consider."""
+        return (
+            (self.cut,) if self.cut is not None else tuple(self.instance.workload.cuts)
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision, and the constraints that had to be relaxed to find one."""
+
+    decision: Decision
+    relaxed: tuple[str, ...] = ()
+
+
+Planner = Callable[[Request], Answer]

@@ -1,0 +1,87 @@
+"""Equal batches and slots: the baseline. Cut and micro-batches by search over the timeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from controller.instance import Decision, Instance
+from controller.planners.seam import Answer, Request
+from controller.timeline import predict
+from testbed.errors import InputError
+
+Ints = npt.NDArray[np.int64]
+
+SLACK = 0.05
+MOST_MICRO_BATCHES = 64
+
+
+def uniform(request: Request) -> Answer:
+    """The best cut and k for equal batches and slots, judged by the predicted round.
+
+    Micro-batches are not free, so the smallest k within 5 % of the best round is taken.
+    InputError names C2 when equal batches fit at no cut.
+    """
+    instance = request.instance
+    batch = equal_batches(instance)
+    _check_min_batch(instance, batch)
+    feasible = [
+        cut for cut in request.cuts if bool((batch <= instance.batch_cap(cut)).all())
+    ]
+    if not feasible:
+        raise InputError("ues", *_c2(instance, batch, request.cuts))
+    rounds = {
+        (cut, k): predict(
+            instance, request.scheme, _decision(request, cut, k, batch)
+        ).round_s
+        for cut in feasible
+        for k in _candidates(request, batch)
+    }
+    best_s = min(rounds.values())
+    k, cut = min(
+        (k, cut)
+        for (cut, k), round_s in rounds.items()
+        if round_s <= best_s * (1 + SLACK)
+    )
+    return Answer(_decision(request, cut, k, batch))
+
+
+def equal_batches(instance: Instance) -> Ints:
+    """The batch dealt evenly, the first UEs one more where it does not divide."""
+    share, rest = divmod(instance.batch, instance.n)
+    return np.array([share + (i < rest) for i in range(instance.n)], dtype=np.int64)
+
+
+def equal_slots(request: Request) -> npt.NDArray[np.float64]:
+    """The frame divided evenly among the UEs that are on the air in the same turn."""
+    sharers = request.instance.n if request.scheme.turn == "all" else 1
+    return np.full(request.instance.n, request.instance.frame_s / sharers)
+
+
+def _candidates(request: Request, batch: Ints) -> list[int]:
+    if request.micro_batches is not None:
+        return [request.micro_batches]
+    if not request.scheme.pipelined:
+        return [1]
+    return list(range(1, min(int(batch.max()), MOST_MICRO_BATCHES) + 1))
+
+
+def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
+    slots = equal_slots(request)
+    return Decision(cut, k, batch, slots, slots)
+
+
+def _check_min_batch(instance: Instance, batch: Ints) -> None:
+    for i in np.flatnonzero(batch < instance.min_batch):
+        message = f"{instance.min_batch[i]} is more than the {batch[i]} samples of an equal share"
+        raise InputError(
+            f"ues.{i}.min_batch", message, "lower it, or raise training.batch"
+        )
+
+
+def _c2(instance: Instance, batch: Ints, cuts: tuple[int, ...]) -> tuple[str, str]:
+    cut = min(cuts, key=instance.workload.ue_total_flops)
+    cap = instance.batch_cap(cut)
+    worst = int(np.argmax(batch - cap))
+    message = f"C2: {instance.ues[worst]} can hold {cap[worst]} of its {batch[worst]} samples at cut {cut}"
+    return message, "raise its capacity_gflop, or lower training.batch"

@@ -1,0 +1,116 @@
+"""Results and plans as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from controller.planning import Planned
+from controller.results import Results, SchemeResult
+
+
+def results_table(results: Results) -> Table:
+    """One row per scheme: measured beside predicted, and whether to believe it."""
+    title = f"{results.topology['name']}: emulated times, D = {results.time_dilation:g}"
+    table = Table(title=title, title_justify="left")
+    for heading in (
+        "scheme",
+        "round [s]\np5-p95",
+        "predicted\nerror",
+        "bubble rate\npredicted",
+        "UE idle",
+    ):
+        table.add_column(
+            heading, justify="left" if heading == "scheme" else "right", no_wrap=True
+        )
+    for heading in ("up / down\n[Mbit/s]", "accuracy", "believe it?"):
+        table.add_column(heading, justify="right", no_wrap=heading != "believe it?")
+    for label, scheme in results.schemes.items():
+        table.add_row(*_row(label, scheme))
+    return table
+
+
+def _row(label: str, s: SchemeResult) -> list[str | Text]:
+    spread, summary, fidelity = s.summary.round_s, s.summary, s.fidelity
+    verdict = (
+        Text("yes", "green")
+        if fidelity.ok
+        else Text("no: " + "; ".join(fidelity.reasons), "red")
+    )
+    idle = _mean(ue.idle_s / (ue.idle_s + ue.busy_s) for ue in s.ues.values())
+    up, down = (_mean(b for b in rates if b is not None) / 1e6 for rates in _rates(s))
+    return [
+        f"{label}\ncut {s.plan['cut']}, k {s.plan['micro_batches']}",
+        f"{spread.median:.4f}\n{spread.p5:.4f}-{spread.p95:.4f}",
+        f"{s.predicted['round_s']:.4f}\n{summary.round_error:+.2%}",
+        f"{summary.bubble_rate:.3f}\n{s.predicted['bubble_rate']:.3f}",
+        f"{idle:.0%}",
+        f"{up:.1f} / {down:.1f}",
+        f"{s.accuracy.final:.1%}",
+        verdict,
+    ]
+
+
+def _rates(s: SchemeResult) -> tuple[list[float | None], list[float | None]]:
+    return [ue.uplink_bps for ue in s.ues.values()], [
+        ue.downlink_bps for ue in s.ues.values()
+    ]
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def plan_table(planned: Sequence[Planned]) -> Table:
+    """One row per scheme's plan with its prediction and the bound no schedule beats."""
+    table = Table(title=f"{planned[0].plan.topology}: predicted", title_justify="left")
+    for heading in (
+        "scheme",
+        "planner",
+        "cut",
+        "k",
+        "round [s]",
+        "bubble rate",
+        "lower bound [s]",
+        "C2 C3 C4",
+        "relaxed",
+    ):
+        table.add_column(
+            heading,
+            justify="left" if heading in ("scheme", "planner", "relaxed") else "right",
+        )
+    for p in planned:
+        holds = " ".join(
+            "yes" if ok else "no" for ok in p.paper["constraints"].values()
+        )
+        table.add_row(
+            p.label, p.plan.planner, str(p.plan.cut), str(p.plan.micro_batches), f"{p.predicted.round_s:.4f}",
+            f"{p.predicted.bubble_rate:.3f}", f"{p.predicted.lower_bound_s:.4f}", holds, " ".join(p.paper["relaxed"]) or "-",
+        )  # fmt: skip
+    return table
+
+
+def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Any list of flat records, one column per key."""
+    table = Table(title=title or None, title_justify="left")
+    keys = list(rows[0]) if rows else []
+    for key in keys:
+        table.add_column(
+            key.replace("_", " "),
+            justify="right" if isinstance(rows[0][key], int | float) else "left",
+        )
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in keys))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{k} {v}" for k, v in value.items())
+    return "-" if value is None else str(value)

@@ -1,0 +1,100 @@
+"""``results.json``: what a trial writes, as models that validate it and give its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Part(BaseModel):
+    """A part of the document; frozen, nothing beyond the contract."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Round(Part):
+    """One round as measured, in emulated seconds."""
+
+    round: int
+    round_s: float
+    bubble_rate: float
+    bs_busy_s: float
+    bs_idle_s: float
+    train_loss: float
+    degraded: bool
+
+
+class Spread(Part):
+    """Median and the 5th and 95th percentile over rounds, round 1 left out as warm-up."""
+
+    median: float
+    p5: float
+    p95: float
+
+
+class Summary(Part):
+    """The rounds in short; errors are measured against predicted: relative for the round, a difference for the bubble rate."""
+
+    round_s: Spread
+    bubble_rate: float
+    round_error: float
+    bubble_rate_error: float
+
+
+class Accuracy(Part):
+    """Test accuracy: at the end, per UE where halves differ, and along the way as (round, emulated s, accuracy)."""
+
+    final: float
+    per_ue: dict[str, float]
+    curve: list[tuple[int, float, float]]
+
+
+class UeResult(Part):
+    """Mean busy and idle time of a UE per round, and the goodput of its transfers (None: none happened)."""
+
+    busy_s: float
+    idle_s: float
+    uplink_bps: float | None
+    downlink_bps: float | None
+
+
+class Scraped(Part):
+    """Totals over all rounds as scraped from the BS's ``/metrics``, beside the same from events."""
+
+    bs_idle_s: float
+    bubble_rate: float
+    events_bs_idle_s: float
+    events_bubble_rate: float
+
+
+class Fidelity(Part):
+    """Whether the emulation can be believed; ``worst_overrun`` in emulated seconds."""
+
+    ok: bool
+    cpu_overruns: int
+    worst_overrun: float
+    link_error_max: float
+    reasons: list[str]
+
+
+class SchemeResult(Part):
+    """Everything about one scheme."""
+
+    plan: dict[str, Any]
+    predicted: dict[str, float]
+    rounds: list[Round]
+    summary: Summary
+    accuracy: Accuracy
+    ues: dict[str, UeResult]
+    scraped: Scraped
+    fidelity: Fidelity
+
+
+class Results(Part):
+    """The whole document."""
+
+    topology: dict[str, Any]
+    host: dict[str, Any]
+    time_dilation: float
+    schemes: dict[str, SchemeResult]

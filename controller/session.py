@@ -1,0 +1,130 @@
+"""The controller's conversation with the agents of one deployment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from agents.plan import CONTROL_PORT, Job
+from agents.wire.mgmt import AgentError, AgentSilent, Answer, ControlClient
+from testbed.deploy import BS, MGMT, Deployment
+from testbed.engine import Engine
+from testbed.errors import TrialError
+
+READY_S = 60.0
+LEAD_NS = 30_000_000
+"""How far ahead a round's start is set, so that every agent knows of it in time."""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What the agents answered about a round: its start (monotonic ns), raw events, the loss."""
+
+    start_ns: int
+    events: list[dict[str, Any]]
+    train_loss: float
+
+
+class Session:
+    """Requests to all agents side by side; an agent that stopped, failed or fell silent is a TrialError."""
+
+    def __init__(self, engine: Engine, deployment: Deployment) -> None:
+        self._engine, self._deployment = engine, deployment
+        self._client = ControlClient(deployment.addresses(MGMT), CONTROL_PORT)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def await_ready(self, timeout_s: float = READY_S) -> dict[str, Any]:
+        """Waits until every agent answers; what each said of itself."""
+        try:
+            return {
+                name: header
+                for name, (header, _) in self._ask({"verb": "hello"}, timeout_s).items()
+            }
+        except AgentSilent as error:
+            name = error.names[0]
+            lines = self._engine.logs(
+                self._deployment.agents[name].name, tail=1
+            ).strip()
+            cause = f"its log ends: {lines}" if lines else "its log is empty"
+            raise TrialError(
+                f"{name} did not get ready in {timeout_s:.0f} s; {cause}",
+                self._log_hint(name),
+            ) from error
+
+    def configure(self, job: Job) -> None:
+        """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
+        self._request(
+            {"verb": "configure", "job": job.to_json()}, job.deadline_s + 10.0
+        )
+
+    def round(self, number: int, deadline_s: float) -> RoundReport:
+        """Runs one round; all agents start it at the same instant."""
+        start_ns = time.monotonic_ns() + LEAD_NS
+        answers = self._request(
+            {"verb": "round", "round": number, "start_ns": start_ns}, deadline_s + 10.0
+        )
+        events = [event for header, _ in answers.values() for event in header["events"]]
+        return RoundReport(start_ns, events, answers[BS][0]["train_loss"])
+
+    def end_round(self, round_s: float) -> None:
+        """Tells every agent how long the round was, for its meters."""
+        self._request({"verb": "end_round", "round_s": round_s}, 10.0)
+
+    def evaluate(self, ues: Sequence[str], deadline_s: float) -> dict[str, float]:
+        """Test accuracy of each of these UEs' halves with the BS's half."""
+        halves = self._request({"verb": "weights"}, deadline_s, ues)
+        tensors = [tensor for ue in ues for tensor in halves[ue][1]]
+        request = {"verb": "evaluate", "halves": len(ues)}
+        answer = self._request(request, deadline_s + 60.0, [BS], tensors)[BS][0]
+        return dict(zip(ues, answer["accuracies"], strict=True))
+
+    def _request(
+        self,
+        header: Mapping[str, Any],
+        timeout_s: float,
+        names: Sequence[str] | None = None,
+        tensors: Sequence[torch.Tensor] = (),
+    ) -> dict[str, Answer]:
+        try:
+            return self._ask(header, timeout_s, names, tensors)
+        except AgentSilent as error:
+            what = f"{', '.join(error.names)} gave no answer to {header['verb']} in {timeout_s:.0f} s"
+            raise TrialError(what, self._log_hint(error.names[0])) from error
+
+    def _ask(
+        self,
+        header: Mapping[str, Any],
+        timeout_s: float,
+        names: Sequence[str] | None = None,
+        tensors: Sequence[torch.Tensor] = (),
+    ) -> dict[str, Answer]:
+        requests = {
+            name: (header, tensors) for name in (names or self._deployment.agents)
+        }
+        try:
+            return self._client.ask(requests, timeout_s, self._check_alive)
+        except AgentError as error:
+            raise TrialError(
+                str(error), "the log of each agent is in the run directory"
+            ) from error
+
+    def _check_alive(self, names: Sequence[str]) -> None:
+        for name in self._deployment.agents:
+            state = self._engine.inspect(self._deployment.agents[name].name)
+            if state.status != "running":
+                raise TrialError(
+                    f"{name} stopped with exit status {state.exit_code}",
+                    self._log_hint(name),
+                )
+
+    def _log_hint(self, name: str) -> str:
+        return f"see logs/{name}.log in the run directory"

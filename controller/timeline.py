@@ -1,0 +1,184 @@
+"""Durations and scheme → predicted events, round time and bubble rate.
+
+The recursion is the design's C²P²SL timeline; other schemes are turns of it, one after
+another, with weights on the air where the scheme moves them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.scheme import Scheme, turns
+from controller.instance import Decision, Instance
+from controller.timing import (
+    TaskTimes,
+    decision_per_sample,
+    handover_times,
+    split_batches,
+    task_times,
+)
+
+Floats = npt.NDArray[np.float64]
+
+
+class Event(NamedTuple):
+    """One task as predicted: seconds from the start of the round."""
+
+    task: str
+    ue: str
+    micro_batch: int
+    turn: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class TurnEnds:
+    """When each task of a turn ends (s from the turn's start), shaped as ``TaskTimes``."""
+
+    ue_forward: Floats
+    uplink: Floats
+    bs_forward: Floats
+    bs_backward: Floats
+    downlink: Floats
+    ue_backward: Floats
+    turn_s: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A predicted round: its events in order of start, its length and the BS's busy time (s)."""
+
+    events: tuple[Event, ...]
+    round_s: float
+    bs_busy_s: float
+
+    @property
+    def bs_idle_s(self) -> float:
+        """Seconds of the round in which the BS does not compute."""
+        return self.round_s - self.bs_busy_s
+
+    @property
+    def bubble_rate(self) -> float:
+        """Idle share of the BS (eq. 16)."""
+        return self.bs_idle_s / self.round_s
+
+
+def turn_ends(times: TaskTimes, duplex: str) -> TurnEnds:
+    """End of each task of one turn, by recursion over micro-batches and vectorised over UEs.
+
+    UE forwards run back to back; an uplink starts after its forward and the UE's previous
+    uplink; the BS runs micro-batch m, forward then backward, once every UE that has one has
+    sent it; with ``tdd`` no downlink starts before the last uplink of the turn; a UE's
+    backwards run in order after its forwards. A UE with an empty micro-batch takes no time
+    for it, and nobody waits.
+    """
+    has = times.samples > 0
+    n, k = has.shape
+    forward = np.cumsum(times.ue_forward, axis=1)
+    uplink, downlink, backward = np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k))
+    bs_forward, bs_backward = np.zeros(k), np.zeros(k)
+    sent, bs_free = np.zeros(n), 0.0
+    for m in range(k):
+        sent = np.where(
+            has[:, m], np.maximum(forward[:, m], sent) + times.uplink[:, m], sent
+        )
+        uplink[:, m] = sent
+        ready = float(sent[has[:, m]].max(initial=0.0))
+        bs_forward[m] = (
+            max(ready, bs_free) + times.bs_forward[m] if has[:, m].any() else bs_free
+        )
+        bs_free = bs_backward[m] = bs_forward[m] + times.bs_backward[m]
+    air_free = np.full(n, sent.max(initial=0.0) if duplex == "tdd" else 0.0)
+    ue_free = forward[:, -1].copy()
+    for m in range(k):
+        air_free = np.where(
+            has[:, m],
+            np.maximum(bs_backward[m], air_free) + times.downlink[:, m],
+            air_free,
+        )
+        downlink[:, m] = air_free
+        ue_free = np.where(
+            has[:, m], np.maximum(air_free, ue_free) + times.ue_backward[:, m], ue_free
+        )
+        backward[:, m] = ue_free
+    turn_s = max(float(backward.max(initial=0.0)), bs_free)
+    return TurnEnds(
+        forward, uplink, bs_forward, bs_backward, downlink, backward, turn_s
+    )
+
+
+def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:
+    """The round that this decision gives under this scheme."""
+    per = decision_per_sample(instance, decision)
+    samples = split_batches(decision.batch, decision.micro_batches)
+    weights_up, weights_down = handover_times(instance, decision)
+    index = {ue: i for i, ue in enumerate(instance.ues)}
+    order = turns(scheme, instance.ues)
+    handed = scheme.ue_weights == "handed" and instance.n > 1
+    events: list[Event] = []
+    clock_s, busy_s = 0.0, 0.0
+    for turn, members in enumerate(order):
+        rows = [index[ue] for ue in members]
+        times = task_times(per.of(rows), samples[rows])
+        ends = turn_ends(times, instance.duplex)
+        events += _events(times, ends, members, turn, clock_s)
+        busy_s += float(times.bs_forward.sum() + times.bs_backward.sum())
+        clock_s += ends.turn_s
+        if handed:
+            heir = order[(turn + 1) % len(order)][0]
+            up_s, down_s = float(weights_up[rows[0]]), float(weights_down[index[heir]])
+            events.append(
+                Event("weights_up", members[0], 0, turn, clock_s, clock_s + up_s)
+            )
+            events.append(
+                Event(
+                    "weights_down",
+                    heir,
+                    0,
+                    turn,
+                    clock_s + up_s,
+                    clock_s + up_s + down_s,
+                )
+            )
+            clock_s += up_s + down_s
+    return Timeline(
+        tuple(sorted(events, key=lambda e: (e.start_s, e.end_s))), clock_s, busy_s
+    )
+
+
+def _events(
+    times: TaskTimes,
+    ends: TurnEnds,
+    members: tuple[str, ...],
+    turn: int,
+    offset_s: float,
+) -> list[Event]:
+    """The tasks of a turn that exist, each from its end back by its duration."""
+    found = []
+    for task in ("ue_forward", "uplink", "downlink", "ue_backward"):
+        end, duration = getattr(ends, task) + offset_s, getattr(times, task)
+        for i, m in np.argwhere(times.samples > 0):
+            found.append(
+                Event(
+                    task,
+                    members[i],
+                    int(m),
+                    turn,
+                    float(end[i, m] - duration[i, m]),
+                    float(end[i, m]),
+                )
+            )
+    for task in ("bs_forward", "bs_backward"):
+        end, duration = getattr(ends, task) + offset_s, getattr(times, task)
+        for m in np.flatnonzero(times.samples.sum(axis=0)):
+            found.append(
+                Event(
+                    task, "bs", int(m), turn, float(end[m] - duration[m]), float(end[m])
+                )
+            )
+    return found

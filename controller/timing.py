@@ -1,0 +1,109 @@
+"""Plan → duration of every task (C²P²SL paper, eqs 7–12), in emulated seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from controller.instance import Decision, Instance, link_rates
+from controller.workload import Workload
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BITS = 8.0
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """Seconds that one sample takes in each task: per UE (n,), and for the BS."""
+
+    ue_forward: Floats
+    uplink: Floats
+    bs_forward: float
+    bs_backward: float
+    downlink: Floats
+    ue_backward: Floats
+
+    def of(self, rows: list[int]) -> PerSample:
+        """The same for some of the UEs."""
+        per_ue = {
+            key: getattr(self, key)[rows]
+            for key in ("ue_forward", "uplink", "downlink", "ue_backward")
+        }
+        return replace(self, **per_ue)
+
+
+@dataclass(frozen=True)
+class TaskTimes:
+    """Durations (s) of the tasks of one turn: (UEs, micro-batches), for the BS (micro-batches,).
+
+    ``samples`` (UEs, micro-batches) says which tasks exist: an empty micro-batch has none.
+    """
+
+    samples: Ints
+    ue_forward: Floats
+    uplink: Floats
+    bs_forward: Floats
+    bs_backward: Floats
+    downlink: Floats
+    ue_backward: Floats
+
+
+def split_batches(batch: Ints, micro_batches: int) -> Ints:
+    """(n, k) samples per micro-batch, each UE's batch split as ``numpy.array_split`` splits it."""
+    share, rest = np.divmod(batch, micro_batches)
+    extra = np.arange(micro_batches)[None, :] < rest[:, None]
+    return np.asarray(share[:, None] + extra, dtype=np.int64)
+
+
+def per_sample(
+    instance: Instance, cut: int, rate_up: Floats, rate_down: Floats
+) -> PerSample:
+    """Eqs 7–12 for one sample: all of them are linear in samples. A rate of 0 gives an infinite time."""
+    work: Workload = instance.workload
+    ue_forward = work.ue_forward_flops(cut) / instance.ue_flops
+    bs_forward = work.bs_forward_flops(cut) / instance.bs_flops
+    with np.errstate(divide="ignore"):
+        uplink = work.up_bytes(cut) * BITS / rate_up
+        downlink = work.down_bytes(cut) * BITS / rate_down
+    return PerSample(
+        ue_forward=ue_forward,
+        uplink=uplink,
+        bs_forward=bs_forward,
+        bs_backward=bs_forward * work.backward_ratio,
+        downlink=downlink,
+        ue_backward=ue_forward * work.backward_ratio,
+    )
+
+
+def task_times(per: PerSample, samples: Ints) -> TaskTimes:
+    """Durations of a turn whose UEs send these samples (n, k)."""
+    total = samples.sum(axis=0)
+
+    def each(seconds: Floats) -> Floats:
+        return np.where(samples > 0, seconds[:, None] * np.maximum(samples, 1), 0.0)
+
+    return TaskTimes(
+        samples=samples,
+        ue_forward=each(per.ue_forward),
+        uplink=each(per.uplink),
+        bs_forward=total * per.bs_forward,
+        bs_backward=total * per.bs_backward,
+        downlink=each(per.downlink),
+        ue_backward=each(per.ue_backward),
+    )
+
+
+def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
+    """``per_sample`` under the rates that the decision's slots give."""
+    return per_sample(instance, decision.cut, *link_rates(instance, decision))
+
+
+def handover_times(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
+    """Seconds to move the UE half's weights up from, and down to, each UE (n,)."""
+    rate_up, rate_down = link_rates(instance, decision)
+    bits = instance.workload.ue_weight_bytes(decision.cut) * BITS
+    return bits / rate_up, bits / rate_down

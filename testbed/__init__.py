@@ -1,0 +1,1 @@
+"""The emulated world: what exists on the machines."""

@@ -1,0 +1,43 @@
+"""Measures how fast a core of the engine's host runs a model's units; remembered per host and image."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from testbed.compute import Calibration, fit
+from testbed.deploy import AGENT_IMAGE
+from testbed.engine import LABEL, Engine
+from testbed.topology import Topology
+
+
+def cache_folder() -> Path:
+    """Where measured facts about hosts are kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed"
+
+
+def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibration:
+    """The calibration for the topology's model, measured inside the agent image on one core.
+
+    A remembered one is used unless ``fresh``; a new image or another engine measures anew.
+    """
+    image = engine.need_image(AGENT_IMAGE)
+    model = (topology.model.name, topology.model.norm, topology.data.name)
+    key = "-".join(
+        [
+            str(engine.info()["ID"]).replace(":", "")[:16],
+            image.split(":")[-1][:16],
+            *model,
+        ]
+    )
+    path = cache_folder() / f"calibration-{key}.json"
+    if fresh or not path.exists():
+        command = ["python3", "-m", "agents.calibrate", *model]
+        text = engine.run_once(AGENT_IMAGE, command, {LABEL: topology.name})
+        json.loads(text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(text)
+        partial.replace(path)
+    return fit(json.loads(path.read_text()))

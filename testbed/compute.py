@@ -1,0 +1,107 @@
+"""F_i → share of a host core; the dilation that fits the host; CFS quotas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+PERIOD_US = 5000
+LEAST_QUOTA_US = 1000
+QUOTA_MARGIN = 1.25
+HOST_MARGIN = 0.8
+"""Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
+
+
+@dataclass(frozen=True)
+class UnitSpeed:
+    """Seconds that one host core takes for a unit: ``fixed + per_sample · samples``, each way."""
+
+    unit: str
+    forward_fixed_s: float
+    forward_s: float
+    backward_fixed_s: float
+    backward_s: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How fast one core of a host runs each unit of a model."""
+
+    units: tuple[UnitSpeed, ...]
+
+    def forward_s(self, first: int, last: int, samples: int) -> float:
+        """Host seconds for a forward pass through units first…last (1-based, inclusive)."""
+        return sum(
+            u.forward_fixed_s + u.forward_s * samples
+            for u in self.units[first - 1 : last]
+        )
+
+    def backward_s(self, first: int, last: int, samples: int) -> float:
+        """Host seconds for a backward pass through units first…last (1-based, inclusive)."""
+        return sum(
+            u.backward_fixed_s + u.backward_s * samples
+            for u in self.units[first - 1 : last]
+        )
+
+
+def fit(rows: Iterable[Mapping[str, float | str]]) -> Calibration:
+    """The calibration that measured rows (unit, samples, forward_s, backward_s) give.
+
+    A straight line through the smallest and the largest number of samples, raised where it
+    must be to lie above no fewer than all measured points: a share that is too small costs
+    overruns, one that is too large only room.
+    """
+    by_unit: dict[str, list[Mapping[str, float | str]]] = {}
+    for row in rows:
+        by_unit.setdefault(str(row["unit"]), []).append(row)
+    return Calibration(tuple(_unit(name, points) for name, points in by_unit.items()))
+
+
+def _unit(name: str, points: Sequence[Mapping[str, float | str]]) -> UnitSpeed:
+    forward = _line([(float(p["samples"]), float(p["forward_s"])) for p in points])
+    backward = _line([(float(p["samples"]), float(p["backward_s"])) for p in points])
+    return UnitSpeed(name, *forward, *backward)
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    (x0, y0), (x1, y1) = min(points), max(points)
+    slope = max(0.0, (y1 - y0) / (x1 - x0)) if x1 > x0 else 0.0
+    return max(0.0, *(y - slope * x for x, y in points)), slope
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A task that an agent repeats: what the host needs for it and what the model allows (s, at D = 1)."""
+
+    agent: str
+    host_s: float
+    model_s: float
+
+
+def shares(demands: Iterable[Demand]) -> dict[str, float]:
+    """Per agent the share of a host core it needs at D = 1: that of its tightest task."""
+    found: dict[str, float] = {}
+    for demand in demands:
+        found[demand.agent] = max(
+            found.get(demand.agent, 0.0), demand.host_s / demand.model_s
+        )
+    return found
+
+
+def dilation_that_fits(needed: Mapping[str, float], cores: int) -> float:
+    """The least D ≥ 1, to two digits, at which the shares fit the host with its margin."""
+    least = max(
+        1.0,
+        sum(needed.values()) / (cores * HOST_MARGIN),
+        max(needed.values(), default=0.0) / HOST_MARGIN,
+    )
+    if least == 1.0:
+        return 1.0
+    step = 10.0 ** (math.floor(math.log10(least)) - 1)
+    return round(math.ceil(least / step - 1e-9) * step, 10)
+
+
+def quota_us(share: float) -> int:
+    """CFS quota per ``PERIOD_US`` for a share of a core: a quarter more, and no less than the kernel takes."""
+    return max(LEAST_QUOTA_US, round(share * QUOTA_MARGIN * PERIOD_US))

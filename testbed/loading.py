@@ -1,0 +1,228 @@
+"""From a file to a topology, or to one line that says where it is wrong and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from testbed.errors import InputError
+from testbed.topology import Topology, problems
+
+M = TypeVar("M", bound=BaseModel)
+
+_KEY_HINTS = {
+    "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
+    "profile": "measured, or a list of {unit, forward_flops, output_bytes}",
+}
+_UNIT_HINTS = {
+    "_m": "metres", "_km": "metres", "_ghz": "GHz", "_mhz": "MHz", "_ms": "milliseconds", "_dbm": "dBm",
+    "_db": "dB", "_mbps": "Mbit/s", "_gflop": "GFLOP",
+}  # fmt: skip
+
+
+def load(path: Path) -> Topology:
+    """The validated topology in a YAML file. InputError says what is wrong in one line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            str(path), error.strerror or str(error), "give the path of a topology file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            str(path), "is not text in UTF-8", "save it as UTF-8"
+        ) from error
+    return parse(text, path.name)
+
+
+def parse(text: str, source: str) -> Topology:
+    """The validated topology in YAML text; ``source`` names it in errors that have no better place."""
+    try:
+        data = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = (
+            f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        )
+        raise InputError(
+            source,
+            f"not YAML: {error.problem} at {where}",
+            "check indentation, colons and brackets",
+        ) from error
+    except yaml.YAMLError as error:
+        raise InputError(
+            source,
+            f"not YAML: {str(error).splitlines()[0]}",
+            "check the file's encoding",
+        ) from error
+    if not isinstance(data, dict):
+        raise InputError(
+            source,
+            "must be a mapping with at least name and ues",
+            "start with: name: quickstart",
+        )
+    topology = nested(Topology, data, "")
+    for where, message, hint in problems(topology):
+        raise InputError(where, message, hint)
+    return topology
+
+
+def nested(model: type[M], data: Any, prefix: str) -> M:
+    """``data`` as a ``model``; the first error becomes an InputError whose path starts with ``prefix``."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = _most_telling(error.errors(include_url=False))
+        location = [part for part in first["loc"] if not _is_branch(part)]
+        path = ".".join(
+            [*([prefix] if prefix else []), *(str(part) for part in location)]
+        )
+        raise InputError(
+            path or "topology", _message(first), _hint(first, model)
+        ) from error
+
+
+def digest(topology: Topology) -> str:
+    """A short name of this exact topology, put on containers to know them again."""
+    text = json.dumps(topology.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a later key silently replace an earlier one of the same name; here it is an error."""
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _most_telling(errors: Iterable[Any]) -> Any:
+    """Unknown keys first (a misspelt key is the cause of a missing one), then the deepest.
+
+    Of a choice between a word and a number, the branch that the user tried.
+    """
+
+    def rank(error: Any) -> tuple[bool, int, bool]:
+        word = error["type"] == "literal_error"
+        return (
+            error["type"] != "extra_forbidden",
+            -len(error["loc"]),
+            word != isinstance(error["input"], str),
+        )
+
+    return min(errors, key=rank)
+
+
+def _is_branch(part: Any) -> bool:
+    """Whether pydantic put this in the path for a branch of a union, which the user did not write."""
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "function-", "constrained-", "tuple["))
+        or part in ("float", "Ue")
+    )
+
+
+def _message(error: Any) -> str:
+    value, kind, context = error.get("input"), error["type"], error.get("ctx", {})
+    shown = _shown(value)
+    match kind:
+        case "extra_forbidden":
+            return "unknown key"
+        case "missing":
+            return "is missing"
+        case "greater_than":
+            return f"must be greater than {context['gt']:g}, not {shown}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']:g}, not {shown}"
+        case "less_than":
+            return f"must be less than {context['lt']:g}, not {shown}"
+        case "less_than_equal":
+            return f"must be at most {context['le']:g}, not {shown}"
+        case "literal_error":
+            return f"must be {context['expected']}, not {shown}"
+        case "float_type" | "float_parsing":
+            return f"must be a number, not {shown}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"must be a whole number, not {shown}"
+        case "finite_number":
+            return f"must be finite, not {shown}"
+        case "string_pattern_mismatch":
+            return f"must be lower-case letters, digits and dashes, starting with a letter, not {shown}"
+        case "value_error":
+            return str(context["error"])
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"must be a section with keys, not {shown}"
+        case "tuple_type" | "list_type":
+            return f"must be a list, not {shown}"
+        case _:
+            return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {shown}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float) and (math.isnan(value) or math.isinf(value)):
+        return str(value)
+    text = (
+        json.dumps(value, default=str, ensure_ascii=False)
+        if isinstance(value, str | dict | list)
+        else str(value)
+    )
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _hint(error: Any, model: type[BaseModel]) -> str:
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(model, error["loc"][:-1])
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        return (
+            f"did you mean {close[0]}?"
+            if close
+            else f"known keys are {', '.join(known)}"
+        )
+    if error["type"] == "missing":
+        return f"add {key}: …"
+    for part in (str(part) for part in reversed(error["loc"])):
+        if part in _KEY_HINTS:
+            return _KEY_HINTS[part]
+        for suffix, unit in _UNIT_HINTS.items():
+            if part.endswith(suffix):
+                return f"{part} is a plain number in {unit}"
+    return "see docs/reference.md for every key"
+
+
+def _fields_at(model: Any, location: tuple[Any, ...]) -> list[str]:
+    """The keys of the section at this location of the model."""
+    for part in location:
+        if not isinstance(part, str) or _is_branch(part) or not _is_model(model):
+            continue
+        if part in model.model_fields:
+            model = _section_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _section_in(annotation: Any) -> Any:
+    if _is_model(annotation):
+        return annotation
+    return next(
+        (found for arg in get_args(annotation) if (found := _section_in(arg))), None
+    )
+
+
+def _is_model(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseModel)

@@ -1,0 +1,365 @@
+"""The topology file: frozen models of what the user wrote, with the defaults of Table I."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    model_validator,
+)
+
+from agents.catalog import DATASETS, UNITS
+from agents.scheme import SCHEMES
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are errors, values are frozen and finite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class UnitProfile(Section):
+    """Cost of one unit for one sample: forward FLOPs (2 per multiply-accumulate) and sizes in bytes."""
+
+    unit: str
+    forward_flops: float = Field(ge=0)
+    output_bytes: float = Field(gt=0)
+    weight_bytes: float | None = Field(None, ge=0)
+
+
+class Model(Section):
+    """The network to train, and where its costs come from."""
+
+    name: Literal["vgg5"] = "vgg5"
+    norm: Literal["group", "batch"] = "group"
+    profile: Literal["measured"] | tuple[UnitProfile, ...] = "measured"
+    backward_ratio: PositiveFloat = 2.0
+    label_bytes: int = Field(1, ge=1)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit names, from the profile when one is given."""
+        return (
+            UNITS[self.name]
+            if self.profile == "measured"
+            else tuple(u.unit for u in self.profile)
+        )
+
+
+class Partition(Section):
+    """How training samples are dealt to the UEs."""
+
+    kind: Literal["iid"] = "iid"
+
+
+class Data(Section):
+    """The dataset and its partition into private shards."""
+
+    name: Literal["mnist5k"] = "mnist5k"
+    path: None = None
+    partition: Partition = Partition()
+
+
+class Training(Section):
+    """Samples per round over all UEs, rounds, and SGD."""
+
+    batch: int = Field(128, ge=1)
+    rounds: int = Field(10, ge=1)
+    lr: PositiveFloat = 0.05
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+
+class Radio(Section):
+    """The TDMA radio; defaults of Table I."""
+
+    access: Literal["tdma", "dedicated"] = "tdma"
+    duplex: Literal["tdd", "fdd"] = "tdd"
+    slots: Literal["average", "gated"] = "average"
+    frame_ms: PositiveFloat = 10.0
+    bandwidth_mhz: PositiveFloat = 100.0
+    carrier_ghz: PositiveFloat = 3.5
+    antenna_gain_db: float = 10.0
+    noise_dbm_per_hz: float = -174.0
+
+
+class BaseStation(Section):
+    """The base station; defaults of Table I."""
+
+    clock_ghz: PositiveFloat = 80.0
+    flops_per_cycle: PositiveFloat = 32.0
+    tx_power_dbm: float = 46.0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+
+
+class Ue(Section):
+    """One device: where it is, how loud, how fast, and how much it can hold (c_i of C2)."""
+
+    name: Name
+    distance_m: PositiveFloat = 120.0
+    tx_power_dbm: float = 20.0
+    clock_ghz: PositiveFloat = 1.2
+    flops_per_cycle: PositiveFloat = 16.0
+    capacity_gflop: PositiveFloat = 1.5
+    min_batch: int = Field(1, ge=0)
+    uplink_mbps: PositiveFloat | None = None
+    downlink_mbps: PositiveFloat | None = None
+
+
+_RESERVED = ("bs", "shaper")
+
+Interval = tuple[float, float]
+
+
+def _as_interval(value: Any) -> Any:
+    return (
+        (value, value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else value
+    )
+
+
+def _ordered(value: Interval) -> Interval:
+    if value[0] > value[1]:
+        raise ValueError(
+            f"the interval must go upwards, not from {value[0]:g} to {value[1]:g}"
+        )
+    return value
+
+
+Range = Annotated[
+    tuple[PositiveFloat, PositiveFloat],
+    BeforeValidator(_as_interval),
+    AfterValidator(_ordered),
+]
+AnyRange = Annotated[Interval, BeforeValidator(_as_interval), AfterValidator(_ordered)]
+
+
+class UeGroup(Section):
+    """Several UEs whose properties are drawn evenly from ``[low, high]`` with the topology's seed."""
+
+    count: int = Field(ge=1, le=10000)
+    distance_m: Range = (100.0, 500.0)
+    tx_power_dbm: AnyRange = (13.0, 23.0)
+    clock_ghz: Range = (1.0, 2.0)
+    flops_per_cycle: PositiveFloat = 16.0
+    capacity_gflop: Range = (1.0, 2.0)
+    min_batch: int = Field(1, ge=0)
+    uplink_mbps: Range | None = None
+    downlink_mbps: Range | None = None
+
+    def draw(self, seed: int) -> tuple[Ue, ...]:
+        """The UEs ue1 … ueN, each property drawn independently."""
+        rng = np.random.default_rng([seed, 0])
+
+        def sample(interval: Interval | None) -> list[float | None]:
+            if interval is None:
+                return [None] * self.count
+            return [float(x) for x in rng.uniform(*interval, size=self.count)]
+
+        drawn = {
+            key: sample(getattr(self, key))
+            for key in (
+                "distance_m",
+                "tx_power_dbm",
+                "clock_ghz",
+                "capacity_gflop",
+                "uplink_mbps",
+                "downlink_mbps",
+            )
+        }
+        common = {"flops_per_cycle": self.flops_per_cycle, "min_batch": self.min_batch}
+        return tuple(
+            Ue(
+                name=f"ue{i + 1}",
+                **common,
+                **{key: values[i] for key, values in drawn.items()},
+            )  # type: ignore[arg-type]
+            for i in range(self.count)
+        )
+
+
+class SchemeChoice(Section):
+    """A scheme to run: who plans it, under which label, and what of the plan is fixed."""
+
+    scheme: str
+    planner: str | None = None
+    label: Name | None = None
+    cut: int | None = Field(None, ge=1)
+    micro_batches: int | None = Field(None, ge=1)
+
+    @property
+    def key(self) -> str:
+        """The name of this row in results: the label, or the scheme's own name."""
+        return self.label or self.scheme
+
+
+def _as_choices(value: Any) -> Any:
+    return (
+        [{"scheme": item} if isinstance(item, str) else item for item in value]
+        if isinstance(value, list)
+        else value
+    )
+
+
+class Topology(Section):
+    """A whole topology file. ``ues`` is a list once drawn."""
+
+    name: Name
+    seed: int = Field(7, ge=0)
+    time_dilation: Literal["auto"] | Annotated[float, Field(ge=1)] = "auto"
+    compute: Literal["paced", "quota"] = "paced"
+    model: Model = Model()
+    data: Data = Data()
+    training: Training = Training()
+    radio: Radio = Radio()
+    base_station: BaseStation = BaseStation()
+    ues: tuple[Ue, ...]
+    schemes: Annotated[tuple[SchemeChoice, ...], BeforeValidator(_as_choices)] = Field(
+        (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _draw_ues(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("ues"), dict):
+            from testbed.loading import nested
+
+            group = nested(UeGroup, data["ues"], "ues")
+            seed = data.get("seed", 7)
+            return {
+                **data,
+                "ues": group.draw(seed if isinstance(seed, int) and seed >= 0 else 7),
+            }
+        return data
+
+
+def problems(topology: Topology) -> list[tuple[str, str, str]]:
+    """What is wrong across sections, as (path, message, hint); empty when all is well."""
+    return [
+        *_ue_problems(topology),
+        *_scheme_problems(topology),
+        *_data_problems(topology),
+    ]
+
+
+def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    if not t.ues:
+        return [
+            (
+                "ues",
+                "there must be at least one UE",
+                "add - {name: ue1, distance_m: 120}",
+            )
+        ]
+    seen: dict[str, int] = {}
+    for i, ue in enumerate(t.ues):
+        if ue.name in seen:
+            found.append(
+                (
+                    f"ues.{i}.name",
+                    f"{ue.name} is already the name of ues.{seen[ue.name]}",
+                    "give each UE its own name",
+                )
+            )
+        if ue.name in _RESERVED:
+            found.append(
+                (f"ues.{i}.name", f"{ue.name} is a reserved name", "use ue1, ue2, …")
+            )
+        seen.setdefault(ue.name, i)
+        if t.radio.access == "dedicated":
+            found += [
+                (
+                    f"ues.{i}.{key}",
+                    "is needed with radio.access: dedicated",
+                    f"give {key}: 10, or use access: tdma",
+                )
+                for key in ("uplink_mbps", "downlink_mbps")
+                if getattr(ue, key) is None
+            ]
+        else:
+            found += [
+                (
+                    f"ues.{i}.{key}",
+                    f"is not used with radio.access: {t.radio.access}",
+                    "set radio.access: dedicated, or remove it",
+                )
+                for key in ("uplink_mbps", "downlink_mbps")
+                if getattr(ue, key) is not None
+            ]
+    return found
+
+
+def _scheme_problems(t: Topology) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    seen: dict[str, int] = {}
+    last = len(t.model.units) - 1
+    for i, choice in enumerate(t.schemes):
+        if choice.scheme not in SCHEMES:
+            found.append(
+                (
+                    f"schemes.{i}",
+                    f"unknown scheme {choice.scheme}",
+                    f"choose among {', '.join(SCHEMES)}",
+                )
+            )
+            continue
+        if choice.key in seen:
+            found.append(
+                (
+                    f"schemes.{i}",
+                    f"{choice.key} is already schemes.{seen[choice.key]}",
+                    "give it a label of its own",
+                )
+            )
+        seen.setdefault(choice.key, i)
+        if choice.cut is not None and choice.cut > last:
+            message = f"{choice.cut} is outside the model: {t.model.name} can be cut after unit 1 to {last}"
+            found.append(
+                (f"schemes.{i}.cut", message, f"units are {', '.join(t.model.units)}")
+            )
+        if (
+            choice.micro_batches is not None
+            and choice.micro_batches > 1
+            and not SCHEMES[choice.scheme].pipelined
+        ):
+            found.append(
+                (
+                    f"schemes.{i}.micro_batches",
+                    f"{choice.scheme} does not pipeline",
+                    "use 1, or leave it out",
+                )
+            )
+    return found
+
+
+def _data_problems(t: Topology) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    least = sum(max(1, ue.min_batch) for ue in t.ues)
+    if t.training.batch < least:
+        message = f"{t.training.batch} samples cannot give {len(t.ues)} UEs at least {least} together"
+        found.append(("training.batch", message, f"use a batch of {least} or more"))
+    if len(t.ues) > DATASETS[t.data.name].train:
+        message = f"{t.data.name} has {DATASETS[t.data.name].train} training samples for {len(t.ues)} UEs"
+        found.append(("data.name", message, "use fewer UEs or a larger dataset"))
+    if t.model.profile != "measured" and len(t.model.profile) < 2:
+        found.append(
+            (
+                "model.profile",
+                "needs at least two units to cut between",
+                "list every unit of the model",
+            )
+        )
+    return found

@@ -1,0 +1,160 @@
+"""The agents' training equals single-process autograd on the whole model, on both halves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from agents.catalog import DATASETS, UNITS
+from agents.data import Samples, batches
+from agents.halves import to_inputs
+from agents.models import build, split
+from agents.plan import Job
+from tests.unit.loopback import job, samples, world
+
+CUTS = range(1, len(UNITS["vgg5"]))
+ROUNDS = 3
+
+
+def whole_model(job: Job) -> nn.Sequential:
+    """The model as every agent builds it."""
+    return build(job.model, DATASETS[job.dataset], job.norm, job.seed)
+
+
+def streams(
+    job: Job, shards: dict[str, Samples]
+) -> dict[str, Iterator[tuple[torch.Tensor, torch.Tensor]]]:
+    """The batches each UE will take, as tensors."""
+
+    def stream(i: int, ue: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for index in batches(len(shards[ue]), job.plan.ues[ue].batch, (job.seed, 2, i)):
+            taken = shards[ue].take(index)
+            yield (
+                to_inputs(torch.from_numpy(taken.images)),
+                torch.from_numpy(taken.labels).long(),
+            )
+
+    return {ue: stream(i, ue) for i, ue in enumerate(job.plan.ues)}
+
+
+def parallel_reference(
+    job: Job, shards: dict[str, Samples]
+) -> tuple[dict[str, nn.Module], nn.Module]:
+    """PSL on one machine: a UE half each, one BS half, one backward pass over the whole batch."""
+    fronts = {ue: split(whole_model(job), job.plan.cut)[0] for ue in job.plan.ues}
+    back = split(whole_model(job), job.plan.cut)[1]
+    parameters = [p for half in (*fronts.values(), back) for p in half.parameters()]
+    optimiser = torch.optim.SGD(parameters, lr=job.lr, momentum=job.momentum)
+    data = streams(job, shards)
+    for _ in range(ROUNDS):
+        taken = {ue: next(data[ue]) for ue in fronts}
+        scores = back(torch.cat([fronts[ue](x) for ue, (x, _) in taken.items()]))
+        optimiser.zero_grad()
+        functional.cross_entropy(
+            scores, torch.cat([y for _, y in taken.values()])
+        ).backward()
+        optimiser.step()
+    return fronts, back
+
+
+def sequential_reference(
+    job: Job, shards: dict[str, Samples]
+) -> tuple[dict[str, nn.Module], nn.Module]:
+    """SL on one machine: one model; each UE in turn makes a step, with its own momentum for the UE half."""
+    front, back = split(whole_model(job), job.plan.cut)
+    data = streams(job, shards)
+    momenta = {
+        ue: torch.optim.SGD(front.parameters(), lr=job.lr, momentum=job.momentum)
+        for ue in job.plan.ues
+    }
+    back_optimiser = torch.optim.SGD(
+        back.parameters(), lr=job.lr, momentum=job.momentum
+    )
+    for _ in range(ROUNDS):
+        for ue, stream in data.items():
+            x, y = next(stream)
+            momenta[ue].zero_grad()
+            back_optimiser.zero_grad()
+            functional.cross_entropy(back(front(x)), y).backward()
+            momenta[ue].step()
+            back_optimiser.step()
+    return {next(iter(data)): front}, back
+
+
+REFERENCES = {
+    "psl": parallel_reference,
+    "c2p2sl": parallel_reference,
+    "sl": sequential_reference,
+}
+CASES = [("psl", cut, 1) for cut in CUTS] + [("sl", cut, 1) for cut in CUTS]
+CASES += [("c2p2sl", cut, k) for cut in CUTS for k in (2, 3, 8)]
+
+
+def distance(half: nn.Module, reference: nn.Module) -> float:
+    """Largest difference of any weight."""
+    pairs = zip(half.parameters(), reference.parameters(), strict=True)
+    return max((float((a - b).detach().abs().max()) for a, b in pairs), default=0.0)
+
+
+@pytest.mark.parametrize(("scheme", "cut", "k"), CASES)
+def test_three_rounds_equal_single_process_autograd(scheme, cut, k, monkeypatch):
+    asked = job(scheme, cut, k, batches=(7, 4, 9))
+    shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
+    fronts, back = REFERENCES[scheme](asked, shards)
+    with world(shards, monkeypatch) as agents:
+        agents.configure(asked)
+        for number in range(1, ROUNDS + 1):
+            agents.round(number)
+        assert distance(agents.bs.half.model, back) < 1e-5
+        for ue, front in fronts.items():
+            assert distance(agents.ues[ue].half.model, front) < 1e-5
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("k", (2, 5, 8))
+def test_micro_batched_gradients_equal_full_batch_gradients(cut, k):
+    from agents.halves import BsHalf, UeHalf
+    from agents.plan import micro_batch_sizes
+
+    asked = job("c2p2sl", cut, k, batches=(13,))
+    reference = whole_model(asked)
+    shard = samples(13, 1)
+    x, y = (
+        to_inputs(torch.from_numpy(shard.images)),
+        torch.from_numpy(shard.labels).long(),
+    )
+    functional.cross_entropy(reference(x), y).backward()
+    front, back = split(whole_model(asked), cut)
+    ue, bs = UeHalf(front, 0.1, 0.0), BsHalf(back, 0.1, 0.0)
+    for part in np.split(np.arange(13), np.cumsum(micro_batch_sizes(13, k))[:-1]):
+        if len(part):
+            out = ue.forward(x[part])
+            joined, loss = bs.forward([out], [y[part]], samples=13)
+            ue.backward(out, bs.backward(joined, loss, [len(part)])[0])
+    for half, whole in ((front, reference[:cut]), (back, reference[cut:])):
+        for a, b in zip(half.parameters(), whole.parameters(), strict=True):
+            assert torch.allclose(a.grad, b.grad, atol=1e-5)
+
+
+def test_agents_repeat_bit_for_bit(monkeypatch):
+    asked = job("c2p2sl", 2, 4, batches=(6, 5))
+    shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
+    ends = []
+    for _ in range(2):
+        with world(shards, monkeypatch) as agents:
+            agents.configure(asked)
+            for number in (1, 2):
+                agents.round(number)
+            ends.append(
+                [
+                    w
+                    for agent in (agents.bs, *agents.ues.values())
+                    for w in agent.half.weights()
+                ]
+            )
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
