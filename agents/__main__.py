@@ -47,15 +47,11 @@ def main() -> None:
     samples = Samples.load(DATA)
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
-        air = Air.station(
-            context, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT
-        )
+        air = Air.station(context, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT)
         agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]))
     else:
         agent = Ue(env["TESTBED_NAME"], samples, metrics, context)
-    ControlServer(context, mgmt, CONTROL_PORT).serve(
-        lambda header, tensors: handle(agent, header, tensors)
-    )
+    ControlServer(context, mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
 
 
 def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
@@ -77,23 +73,14 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
         case "evaluate" if isinstance(agent, Bs):
             halves = request["halves"]
             each = len(tensors) // halves
-            return {
-                "accuracies": agent.evaluate(
-                    [tensors[i * each : (i + 1) * each] for i in range(halves)]
-                )
-            }, []
+            return {"accuracies": agent.evaluate([tensors[i * each : (i + 1) * each] for i in range(halves)])}, []
         case verb:
             raise ValueError(f"unknown request {verb!r}")
 
 
 def _round_answer(agent: Ue | Bs) -> dict[str, Any]:
-    answer: dict[str, Any] = {
-        "events": agent.meter.events,
-        "busy_s": agent.meter.busy_s,
-    }
-    return (
-        {**answer, "train_loss": agent.train_loss} if isinstance(agent, Bs) else answer
-    )
+    answer: dict[str, Any] = {"events": agent.meter.events, "busy_s": agent.meter.busy_s}
+    return {**answer, "train_loss": agent.train_loss} if isinstance(agent, Bs) else answer
 
 
 if __name__ == "__main__":

@@ -34,25 +34,17 @@ class Bs:
     def configure(self, job: Job) -> None:
         """Takes up a scheme with fresh weights, and waits until every UE has reported over the air."""
         self.job, plan = job, job.plan
+        self.air.forget_uplinks()
         self.row = SCHEMES[plan.scheme]
         whole = build(job.model, DATASETS[job.dataset], job.norm, job.seed)
         self.ue_architecture, rest = split(whole, plan.cut)
         self.half = BsHalf(rest, job.lr, job.momentum, self.device)
         self.turns = turns(self.row, list(plan.ues))
-        self.sizes = {
-            ue: micro_batch_sizes(p.batch, plan.micro_batches)
-            for ue, p in plan.ues.items()
-        }
+        self.sizes = {ue: micro_batch_sizes(p.batch, plan.micro_batches) for ue, p in plan.ues.items()}
         self.train_loss = 0.0
         self._inbox: dict[tuple[int, int], dict[str, Arrival]] = {}
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
-        info = (
-            job.trial,
-            job.label,
-            plan.planner,
-            str(plan.cut),
-            str(plan.micro_batches),
-        )
+        info = (job.trial, job.label, plan.planner, str(plan.cut), str(plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
         self._warm_up()
         self._await_hellos()
@@ -67,9 +59,7 @@ class Bs:
             self._train(number, turn, members)
             if self.row.ue_weights == "handed" and len(self.sizes) > 1:
                 self._hand_over(number, turn)
-        self.meter.metrics.train_loss.labels(self.job.trial, self.job.label).set(
-            self.train_loss
-        )
+        self.meter.metrics.train_loss.labels(self.job.trial, self.job.label).set(self.train_loss)
 
     def evaluate(self, halves: Sequence[Weights]) -> list[float]:
         """Test accuracy of each UE half joined to this BS's half; outside emulated time."""
@@ -86,37 +76,21 @@ class Bs:
         samples = sum(self.job.plan.ues[ue].batch for ue in members)
         uplinks = sum(1 for ue in members for size in self.sizes[ue] if size)
         hold_for = uplinks if self.job.duplex == "tdd" else 0
-        steps = [
-            m
-            for m in range(self.job.plan.micro_batches)
-            if any(self.sizes[ue][m] for ue in members)
-        ]
+        steps = [m for m in range(self.job.plan.micro_batches) if any(self.sizes[ue][m] for ue in members)]
         for m in steps:
-            arrivals = self._gather(
-                turn, m, [ue for ue in members if self.sizes[ue][m]]
-            )
+            arrivals = self._gather(turn, m, [ue for ue in members if self.sizes[ue][m]])
             gradients = self._compute(arrivals, m, turn, samples, last=m == steps[-1])
-            header = {
-                "kind": "downlink",
-                "round": number,
-                "turn": turn,
-                "micro_batch": m,
-                "hold_for": hold_for,
-            }
+            header = {"kind": "downlink", "round": number, "turn": turn, "micro_batch": m, "hold_for": hold_for}
             for arrival, gradient in zip(arrivals, gradients, strict=True):
                 self.air.send(arrival.peer, header, [gradient])
 
-    def _compute(
-        self, arrivals: Sequence[Arrival], m: int, turn: int, samples: int, last: bool
-    ) -> list[torch.Tensor]:
+    def _compute(self, arrivals: Sequence[Arrival], m: int, turn: int, samples: int, last: bool) -> list[torch.Tensor]:
         """Forward and backward pass of one micro-batch of all its UEs; gradients at the cut, one per UE."""
         sizes = [self.sizes[a.peer][m] for a in arrivals]
 
         def forward() -> tuple[torch.Tensor, torch.Tensor]:
             parts = [arrival.tensors() for arrival in arrivals]
-            return self.half.forward(
-                [p[0] for p in parts], [p[1] for p in parts], samples
-            )
+            return self.half.forward([p[0] for p in parts], [p[1] for p in parts], samples)
 
         def backward() -> list[torch.Tensor]:
             gradients = self.half.backward(joined, loss, sizes)
@@ -145,53 +119,31 @@ class Bs:
         arrival = self.air.receive(self.job.deadline_s)
         header = arrival.header
         if header["kind"] != kind:
-            raise AirError(
-                f"the bs waited for {kind} and got {header['kind']} from {arrival.peer}"
-            )
+            raise AirError(f"the bs waited for {kind} and got {header['kind']} from {arrival.peer}")
         task = "uplink" if kind == "uplink" else "weights_up"
-        self.meter.received(
-            task, arrival.peer, header, arrival.bytes, arrival.arrived_ns
-        )
+        self.meter.received(task, arrival.peer, header, arrival.bytes, arrival.arrived_ns)
         if kind == "uplink":
-            self._inbox.setdefault((header["turn"], header["micro_batch"]), {})[
-                arrival.peer
-            ] = arrival
+            self._inbox.setdefault((header["turn"], header["micro_batch"]), {})[arrival.peer] = arrival
         return arrival
 
     def _hand_over(self, number: int, turn: int) -> None:
         """Passes the weights of the UE whose turn ends on to the UE whose turn is next."""
         arrival = self._receive("weights")
         heir = self.turns[(turn + 1) % len(self.turns)][0]
-        self.air.send(
-            heir,
-            {"kind": "weights", "round": number, "turn": turn, "micro_batch": 0},
-            arrival.tensors(),
-        )
+        self.air.send(heir, {"kind": "weights", "round": number, "turn": turn, "micro_batch": 0}, arrival.tensors())
 
     def _await_hellos(self) -> None:
-        missing, deadline = (
-            set(self.job.plan.ues),
-            time.monotonic() + self.job.deadline_s,
-        )
+        missing, deadline = (set(self.job.plan.ues), time.monotonic() + self.job.deadline_s)
         while missing:
             try:
                 arrival = self.air.receive(max(0.0, deadline - time.monotonic()))
             except AirError:
-                raise AirError(
-                    f"{', '.join(sorted(missing))} cannot reach the bs over the air"
-                ) from None
-            if (arrival.header["kind"], arrival.header.get("label")) == (
-                "hello",
-                self.job.label,
-            ):
+                raise AirError(f"{', '.join(sorted(missing))} cannot reach the bs over the air") from None
+            if (arrival.header["kind"], arrival.header.get("label")) == ("hello", self.job.label):
                 missing.discard(arrival.peer)
 
     def _duration(self, s_per_sample: float, samples: int) -> float | None:
-        return (
-            s_per_sample * samples * self.job.plan.time_dilation
-            if self.job.paced
-            else None
-        )
+        return s_per_sample * samples * self.job.plan.time_dilation if self.job.paced else None
 
     def _accuracy(self, ue_half: torch.nn.Sequential) -> float:
         self.half.model.eval()
@@ -210,16 +162,9 @@ class Bs:
 
     def _warm_up(self) -> None:
         half = BsHalf(copy.deepcopy(self.half.model), self.job.lr, 0.0, self.device)
-        totals = {
-            sum(sizes[m] for sizes in self.sizes.values())
-            for m in range(self.job.plan.micro_batches)
-        }
+        totals = {sum(sizes[m] for sizes in self.sizes.values()) for m in range(self.job.plan.micro_batches)}
         for total in sorted(totals - {0}):
             with torch.no_grad():
-                activations = self.ue_architecture(
-                    self._test_images[:1]
-                ).repeat_interleave(total, 0)
-            joined, loss = half.forward(
-                [activations], [self._test_labels[:1].expand(total)], total
-            )
+                activations = self.ue_architecture(self._test_images[:1]).repeat_interleave(total, 0)
+            joined, loss = half.forward([activations], [self._test_labels[:1].expand(total)], total)
             half.backward(joined, loss, [total])

@@ -51,18 +51,9 @@ def measure(model: str, norm: str, dataset: str) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for samples in SAMPLES:
         values = torch.randn(samples, info.channels, info.height, info.width)
-        for number, (name, unit) in enumerate(
-            build(model, info, norm, seed=0).named_children()
-        ):
+        for number, (name, unit) in enumerate(build(model, info, norm, seed=0).named_children()):
             forward_s, backward_s = time_unit(unit, values.shape, first=number == 0)
-            rows.append(
-                {
-                    "unit": name,
-                    "samples": samples,
-                    "forward_s": forward_s,
-                    "backward_s": backward_s,
-                }
-            )
+            rows.append({"unit": name, "samples": samples, "forward_s": forward_s, "backward_s": backward_s})
             with torch.no_grad():
                 values = unit(values)
     return rows

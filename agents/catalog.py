@@ -20,12 +20,8 @@ class DatasetInfo:
     test: int
 
 
-UNITS: dict[str, tuple[str, ...]] = {
-    "vgg5": ("conv1", "conv2", "conv3", "fc1", "fc2"),
-}
+UNITS: dict[str, tuple[str, ...]] = {"vgg5": ("conv1", "conv2", "conv3", "fc1", "fc2")}
 
 DATASETS: dict[str, DatasetInfo] = {
-    "mnist5k": DatasetInfo(
-        channels=1, height=28, width=28, classes=10, train=4000, test=1000
-    ),
+    "mnist5k": DatasetInfo(channels=1, height=28, width=28, classes=10, train=4000, test=1000)
 }

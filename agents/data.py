@@ -62,20 +62,13 @@ def mnist5k() -> tuple[Samples, Samples]:
 LOADERS = {"mnist5k": mnist5k}
 
 
-def partition_iid(
-    samples: Samples, ues: Sequence[str], seed: int
-) -> Mapping[str, Samples]:
+def partition_iid(samples: Samples, ues: Sequence[str], seed: int) -> Mapping[str, Samples]:
     """Disjoint random shards of (nearly) equal size, one per UE, drawn from the seed."""
     order = np.random.default_rng([seed, 1]).permutation(len(samples))
-    return {
-        ue: samples.take(part)
-        for ue, part in zip(ues, np.array_split(order, len(ues)), strict=True)
-    }
+    return {ue: samples.take(part) for ue, part in zip(ues, np.array_split(order, len(ues)), strict=True)}
 
 
-def batches(
-    size: int, batch: int, seed: Sequence[int]
-) -> Iterator[npt.NDArray[np.int64]]:
+def batches(size: int, batch: int, seed: Sequence[int]) -> Iterator[npt.NDArray[np.int64]]:
     """Endless positions of ``batch`` samples: each epoch is a fresh permutation; a batch may span two epochs."""
     rng = np.random.default_rng(list(seed))
     queue = np.empty(0, dtype=np.int64)

@@ -18,17 +18,11 @@ Weights = list[torch.Tensor]
 class Half:
     """One half of the model with its own SGD; gradients add up until ``step``."""
 
-    def __init__(
-        self, half: nn.Sequential, lr: float, momentum: float, device: str = "cpu"
-    ) -> None:
+    def __init__(self, half: nn.Sequential, lr: float, momentum: float, device: str = "cpu") -> None:
         self.model = half.to(device)
         self.device = device
         parameters = list(half.parameters())
-        self._optimiser = (
-            torch.optim.SGD(parameters, lr=lr, momentum=momentum)
-            if parameters
-            else None
-        )
+        self._optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum) if parameters else None
         self.zero()
 
     def zero(self) -> None:
@@ -44,9 +38,7 @@ class Half:
 
     def weights(self) -> Weights:
         """Copies of all weights (and statistics), in a fixed order."""
-        return [
-            value.detach().cpu().clone() for value in self.model.state_dict().values()
-        ]
+        return [value.detach().cpu().clone() for value in self.model.state_dict().values()]
 
     def load(self, weights: Sequence[torch.Tensor]) -> None:
         """Takes over weights that ``weights`` gave."""
@@ -71,27 +63,18 @@ class BsHalf(Half):
     """Units cut+1…L and the loss, on the BS."""
 
     def forward(
-        self,
-        activations: Sequence[torch.Tensor],
-        labels: Sequence[torch.Tensor],
-        samples: int,
+        self, activations: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], samples: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Joins the activations of the UEs in the order given; returns them joined, and the loss.
 
         The loss is the *sum* of cross-entropies divided by ``samples``, the samples that this
         optimiser step will see, so that the gradients of unequal micro-batches add up exactly.
         """
-        joined = torch.cat(
-            [part.detach().to(self.device) for part in activations]
-        ).requires_grad_()
+        joined = torch.cat([part.detach().to(self.device) for part in activations]).requires_grad_()
         targets = torch.cat([part.to(self.device) for part in labels]).long()
-        return joined, functional.cross_entropy(
-            self.model(joined), targets, reduction="sum"
-        ) / samples
+        return joined, functional.cross_entropy(self.model(joined), targets, reduction="sum") / samples
 
-    def backward(
-        self, joined: torch.Tensor, loss: torch.Tensor, sizes: Sequence[int]
-    ) -> list[torch.Tensor]:
+    def backward(self, joined: torch.Tensor, loss: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
         """Adds this half's gradients; returns the gradient at the cut, one part per UE."""
         torch.autograd.backward(loss)
         assert joined.grad is not None
@@ -99,5 +82,5 @@ class BsHalf(Half):
 
 
 def to_inputs(images: torch.Tensor) -> torch.Tensor:
-    """Byte images 0…255 as floats of about zero mean and unit spread."""
-    return (images.float() / 255.0 - 0.5) / 0.5
+    """Byte images 0…255 as floats (of torch's default type) of about zero mean and unit spread."""
+    return (images.to(torch.get_default_dtype()) / 255.0 - 0.5) / 0.5

@@ -22,40 +22,18 @@ class Metrics:
         self.registry = CollectorRegistry()
         base, per_ue = ["trial", "scheme"], ["trial", "scheme", "ue"]
         self.bs_busy = self._counter("bs_busy_seconds", "BS compute time", base)
-        self.bs_idle = self._counter(
-            "bs_idle_seconds", "Time in rounds in which the BS did not compute", base
-        )
-        self.bs_bubble = self._gauge(
-            "bs_bubble_ratio", "Idle share of the BS in the last round", base
-        )
-        self.round_seconds = self._gauge(
-            "round_seconds", "Duration of the last round", base
-        )
+        self.bs_idle = self._counter("bs_idle_seconds", "Time in rounds in which the BS did not compute", base)
+        self.bs_bubble = self._gauge("bs_bubble_ratio", "Idle share of the BS in the last round", base)
+        self.round_seconds = self._gauge("round_seconds", "Duration of the last round", base)
         self.rounds = self._counter("rounds", "Rounds completed", base)
         self.ue_busy = self._counter("ue_busy_seconds", "UE compute time", per_ue)
-        self.ue_idle = self._counter(
-            "ue_idle_seconds", "Time in rounds in which the UE did not compute", per_ue
-        )
-        self.link_bytes = self._counter(
-            "link_bytes", "Training bytes received", [*per_ue, "direction"]
-        )
-        self.goodput = self._gauge(
-            "link_goodput_bits_per_second",
-            "Goodput of the last round",
-            [*per_ue, "direction"],
-        )
-        self.overruns = self._counter(
-            "cpu_overruns", "Tasks that took longer than modelled", per_ue
-        )
-        self.train_loss = self._gauge(
-            "train_loss", "Training loss of the last round", base
-        )
-        self.accuracy = self._gauge(
-            "accuracy_ratio", "Test accuracy at the last evaluation", base
-        )
-        self.plan_info = self._gauge(
-            "plan_info", "The plan in force", [*base, "planner", "cut", "micro_batches"]
-        )
+        self.ue_idle = self._counter("ue_idle_seconds", "Time in rounds in which the UE did not compute", per_ue)
+        self.link_bytes = self._counter("link_bytes", "Training bytes received", [*per_ue, "direction"])
+        self.goodput = self._gauge("link_goodput_bits_per_second", "Goodput of the last round", [*per_ue, "direction"])
+        self.overruns = self._counter("cpu_overruns", "Tasks that took longer than modelled", per_ue)
+        self.train_loss = self._gauge("train_loss", "Training loss of the last round", base)
+        self.accuracy = self._gauge("accuracy_ratio", "Test accuracy at the last evaluation", base)
+        self.plan_info = self._gauge("plan_info", "The plan in force", [*base, "planner", "cut", "micro_batches"])
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(f"testbed_{name}", text, labels, registry=self.registry)
@@ -105,21 +83,11 @@ class Meter:
     def computed(self, task: str, span: Span, micro_batch: int, turn: int) -> None:
         """A task occupied this agent's processor."""
         self.busy_s += span.seconds / self.dilation
-        self._event(
-            task,
-            self.owner,
-            span.start_ns,
-            span.end_ns,
-            micro_batch,
-            turn,
-            overrun_ns=span.overrun_ns,
-        )
+        self._event(task, self.owner, span.start_ns, span.end_ns, micro_batch, turn, overrun_ns=span.overrun_ns)
         if span.overrun_ns:
             self.metrics.overruns.labels(self.trial, self.scheme, self.owner).inc()
 
-    def received(
-        self, task: str, ue: str, header: dict[str, Any], size: int, arrived_ns: int
-    ) -> None:
+    def received(self, task: str, ue: str, header: dict[str, Any], size: int, arrived_ns: int) -> None:
         """A transfer of ``size`` bytes over the link of ``ue`` ended at this agent.
 
         It began when it was handed to the radio or when the previous transfer over the same
@@ -131,15 +99,7 @@ class Meter:
         link.bytes += size
         link.seconds += (arrived_ns - start_ns) / 1e9 / self.dilation
         link.last_end_ns = arrived_ns
-        self._event(
-            task,
-            ue,
-            start_ns,
-            arrived_ns,
-            header["micro_batch"],
-            header["turn"],
-            bytes=size,
-        )
+        self._event(task, ue, start_ns, arrived_ns, header["micro_batch"], header["turn"], bytes=size)
 
     def end_round(self, round_s: float) -> None:
         """Publishes the round; ``round_s`` is its emulated duration."""
@@ -157,19 +117,8 @@ class Meter:
         for (ue, direction), link in self.transfers.items():
             m.link_bytes.labels(*labels, ue, direction).inc(link.bytes)
             if link.seconds > 0:
-                m.goodput.labels(*labels, ue, direction).set(
-                    link.bytes * 8 / link.seconds
-                )
+                m.goodput.labels(*labels, ue, direction).set(link.bytes * 8 / link.seconds)
 
-    def _event(
-        self,
-        task: str,
-        ue: str,
-        start_ns: int,
-        end_ns: int,
-        micro_batch: int,
-        turn: int,
-        **more: int,
-    ) -> None:
+    def _event(self, task: str, ue: str, start_ns: int, end_ns: int, micro_batch: int, turn: int, **more: int) -> None:
         event = {"task": task, "ue": ue, "micro_batch": micro_batch, "turn": turn}
         self.events.append({**event, "start_ns": start_ns, "end_ns": end_ns, **more})

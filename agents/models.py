@@ -16,20 +16,13 @@ from agents.catalog import UNITS, DatasetInfo
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    return (
-        nn.BatchNorm2d(channels)
-        if kind == "batch"
-        else nn.GroupNorm(min(8, channels), channels)
-    )
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(min(8, channels), channels)
 
 
 def _conv(cin: int, cout: int, norm: str, pool: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(cin, cout, 3, padding=1),
-        _norm(norm, cout),
-        nn.ReLU(),
-    ]
-    return nn.Sequential(*layers, nn.MaxPool2d(2)) if pool else nn.Sequential(*layers)
+    """A convolution with norm, ReLU and (where asked) 2 × 2 max pooling."""
+    pooling = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(nn.Conv2d(cin, cout, 3, padding=1), _norm(norm, cout), nn.ReLU(), *pooling)
 
 
 def _vgg5(info: DatasetInfo, norm: str) -> list[nn.Module]:
@@ -62,12 +55,12 @@ def build(name: str, info: DatasetInfo, norm: str, seed: int) -> nn.Sequential:
     model = nn.Sequential()
     for unit_name, unit in zip(UNITS[name], units, strict=True):
         model.add_module(unit_name, unit)
+    # On CPUs pooling is several times faster with channels last; the values are the same.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 
 def split(model: nn.Sequential, cut: int) -> tuple[nn.Sequential, nn.Sequential]:
     """The UE half (units 1…cut) and the BS half (the rest)."""
     units = list(model.named_children())
-    return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(
-        OrderedDict(units[cut:])
-    )
+    return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(OrderedDict(units[cut:]))

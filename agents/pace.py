@@ -16,9 +16,7 @@ _OVERRUN_TOLERANCE_NS = 200_000
 
 def sharpen_timers() -> None:
     """Lets this thread's sleeps end within microseconds instead of the kernel's default slack of 50 µs."""
-    ctypes.CDLL(None, use_errno=True).prctl(
-        _PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0
-    )
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
 
 
 def sleep_until(at_ns: int) -> None:
@@ -56,9 +54,7 @@ class Pacer:
         """The processor is free from ``at_ns`` on."""
         self._free_ns = self._last_end_ns = at_ns
 
-    def run(
-        self, work: Callable[[], T], ready_ns: int, duration_s: float | None
-    ) -> tuple[T, Span]:
+    def run(self, work: Callable[[], T], ready_ns: int, duration_s: float | None) -> tuple[T, Span]:
         """Does ``work``, returns its result and the span it took.
 
         ``ready_ns``: when the task's input was there. ``duration_s``: wall seconds that the
@@ -75,10 +71,6 @@ class Pacer:
             overrun_ns = 0
             sleep_until(due_ns)
             self._free_ns = due_ns
-        span = Span(
-            max(begin_ns, self._last_end_ns),
-            max(time.monotonic_ns(), self._last_end_ns),
-            overrun_ns,
-        )
+        span = Span(max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns), overrun_ns)
         self._last_end_ns = span.end_ns
         return result, span

@@ -61,9 +61,7 @@ class Plan:
     def from_json(data: Mapping[str, Any]) -> Plan:
         """The plan that ``to_json`` wrote; further keys (predictions) are left aside."""
         known = {f.name: data[f.name] for f in fields(Plan) if f.name != "ues"}
-        return Plan(
-            **known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()}
-        )
+        return Plan(**known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()})
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,7 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """The job as plain data, for the wire."""
-        return {
-            **{f.name: getattr(self, f.name) for f in fields(self)},
-            "plan": self.plan.to_json(),
-        }
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "plan": self.plan.to_json()}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:

@@ -40,25 +40,11 @@ class Scheme:
 
 _ROWS = (
     Scheme(
-        "sl",
-        turn="one",
-        micro_batches="one",
-        ue_weights="handed",
-        title="SL: split learning, one UE after another",
+        "sl", turn="one", micro_batches="one", ue_weights="handed", title="SL: split learning, one UE after another"
     ),
+    Scheme("psl", turn="all", micro_batches="one", ue_weights="kept", title="PSL: parallel split learning"),
     Scheme(
-        "psl",
-        turn="all",
-        micro_batches="one",
-        ue_weights="kept",
-        title="PSL: parallel split learning",
-    ),
-    Scheme(
-        "c2p2sl",
-        turn="all",
-        micro_batches="k",
-        ue_weights="kept",
-        title="C²P²SL: pipelined parallel split learning",
+        "c2p2sl", turn="all", micro_batches="k", ue_weights="kept", title="C²P²SL: pipelined parallel split learning"
     ),
 )
 

@@ -27,9 +27,7 @@ Positions = npt.NDArray[np.int64]
 class Ue:
     """One device: its private samples, its half of the model, its end of the air."""
 
-    def __init__(
-        self, name: str, samples: Samples, metrics: Metrics, context: zmq.Context[Any]
-    ) -> None:
+    def __init__(self, name: str, samples: Samples, metrics: Metrics, context: zmq.Context[Any]) -> None:
         self.name = name
         self.meter = Meter(name, metrics)
         self._images = to_inputs(torch.from_numpy(samples.images))
@@ -48,16 +46,12 @@ class Ue:
         self.turns = turns(self.row, names)
         self.sizes = micro_batch_sizes(plan.ues[self.name].batch, plan.micro_batches)
         self._batches: Iterator[Positions] = batches(
-            len(self._labels),
-            plan.ues[self.name].batch,
-            (job.seed, 2, names.index(self.name)),
+            len(self._labels), plan.ues[self.name].batch, (job.seed, 2, names.index(self.name))
         )
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
         self._warm_up()
         self._connect(job.bs_address)
-        self.air.send(
-            "bs", {"kind": "hello", "label": job.label, "round": 0, "turn": 0}
-        )
+        self.air.send("bs", {"kind": "hello", "label": job.label, "round": 0, "turn": 0})
 
     @property
     def air(self) -> Air:
@@ -78,12 +72,7 @@ class Ue:
                 self._take_over()
             self._train(number, turn)
             if handed:
-                header = {
-                    "kind": "weights",
-                    "round": number,
-                    "turn": turn,
-                    "micro_batch": 0,
-                }
+                header = {"kind": "weights", "round": number, "turn": turn, "micro_batch": 0}
                 self.air.send("bs", header, self.half.weights())
         if handed and self.name in self.turns[0]:
             self._take_over()
@@ -95,22 +84,14 @@ class Ue:
     def _train(self, number: int, turn: int) -> None:
         positions = next(self._batches)
         parts = np.split(positions, np.cumsum(self.sizes)[:-1])
-        outputs = [
-            self._forward(number, turn, m, part)
-            for m, part in enumerate(parts)
-            if len(part)
-        ]
+        outputs = [self._forward(number, turn, m, part) for m, part in enumerate(parts) if len(part)]
         for m, output in enumerate(outputs):
             self._backward(turn, m, output, last=m == len(outputs) - 1)
 
     def _forward(self, number: int, turn: int, m: int, part: Positions) -> torch.Tensor:
         index = torch.from_numpy(part)
-        duration_s = self._duration(
-            self.job.ue_forward_s_per_sample[self.name], len(part)
-        )
-        output, span = self._pacer.run(
-            lambda: self.half.forward(self._images[index]), 0, duration_s
-        )
+        duration_s = self._duration(self.job.ue_forward_s_per_sample[self.name], len(part))
+        output, span = self._pacer.run(lambda: self.half.forward(self._images[index]), 0, duration_s)
         self.meter.computed("ue_forward", span, m, turn)
         header = {"kind": "uplink", "round": number, "turn": turn, "micro_batch": m}
         self.air.send("bs", header, [output, self._labels[index]])
@@ -118,48 +99,34 @@ class Ue:
 
     def _backward(self, turn: int, m: int, output: torch.Tensor, last: bool) -> None:
         arrival = self._expect("downlink")
-        self.meter.received(
-            "downlink", self.name, arrival.header, arrival.bytes, arrival.arrived_ns
-        )
+        self.meter.received("downlink", self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
 
         def work() -> None:
             self.half.backward(output, arrival.tensors()[0])
             if last:
                 self.half.step()
 
-        duration_s = self._duration(
-            self.job.ue_backward_s_per_sample[self.name], len(output)
-        )
+        duration_s = self._duration(self.job.ue_backward_s_per_sample[self.name], len(output))
         _, span = self._pacer.run(work, arrival.arrived_ns, duration_s)
         self.meter.computed("ue_backward", span, m, turn)
 
     def _take_over(self) -> None:
         arrival = self._expect("weights")
-        self.meter.received(
-            "weights_down", self.name, arrival.header, arrival.bytes, arrival.arrived_ns
-        )
+        self.meter.received("weights_down", self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
         self.half.load(arrival.tensors())
 
     def _expect(self, kind: str) -> Arrival:
         arrival = self.air.receive(self.job.deadline_s)
         if arrival.header["kind"] != kind:
-            raise AirError(
-                f"{self.name} waited for {kind} and got {arrival.header['kind']}"
-            )
+            raise AirError(f"{self.name} waited for {kind} and got {arrival.header['kind']}")
         return arrival
 
     def _duration(self, s_per_sample: float, samples: int) -> float | None:
-        return (
-            s_per_sample * samples * self.job.plan.time_dilation
-            if self.job.paced
-            else None
-        )
+        return s_per_sample * samples * self.job.plan.time_dilation if self.job.paced else None
 
     def _fresh_half(self) -> torch.nn.Sequential:
         job = self.job
-        return split(
-            build(job.model, DATASETS[job.dataset], job.norm, job.seed), job.plan.cut
-        )[0]
+        return split(build(job.model, DATASETS[job.dataset], job.norm, job.seed), job.plan.cut)[0]
 
     def _warm_up(self) -> None:
         half = UeHalf(copy.deepcopy(self.half.model), self.job.lr, 0.0)

@@ -11,10 +11,7 @@ from controller.timing import per_sample
 
 def lower_bound_s(problem: Instance) -> float:
     """Least R (s) over the cuts; infinite when no cut can carry the batch."""
-    return min(
-        (cut_lower_bound_s(problem, cut) for cut in problem.workload.cuts),
-        default=float("inf"),
-    )
+    return min((cut_lower_bound_s(problem, cut) for cut in problem.workload.cuts), default=float("inf"))
 
 
 def cut_lower_bound_s(problem: Instance, cut: int) -> float:

@@ -23,23 +23,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A testbed for split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-images_app = typer.Typer(
-    no_args_is_help=True, help="The images that agents and shaper run in."
-)
+images_app = typer.Typer(no_args_is_help=True, help="The images that agents and shaper run in.")
 app.add_typer(images_app, name="images")
 
-TopologyFile = Annotated[
-    Path,
-    typer.Argument(help="A topology file, for example topologies/quickstart.yaml."),
-]
+TopologyFile = Annotated[Path, typer.Argument(help="A topology file, for example topologies/quickstart.yaml.")]
 Trial = Annotated[str, typer.Argument(help="The name in the topology file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-) -> None:
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
     """``--debug`` is taken out by ``main``, wherever it stands; here it is only described."""
 
 
@@ -69,9 +62,7 @@ def plan(
     from testbed.loading import load
 
     chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
-    planned = plan_all(
-        chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation)
-    )
+    planned = plan_all(chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation))
     if not as_json:
         _console().print(plan_table(planned))
     elif scheme:
@@ -86,9 +77,7 @@ def images_build() -> None:
     from testbed.engine import Engine
     from testbed.images import build
 
-    for role, tag in build(
-        Engine.connect().client, lambda text: print(text, flush=True)
-    ).items():
+    for role, tag in build(Engine.connect().client, lambda text: print(text, flush=True)).items():
         print(f"{role}: {tag}")
 
 
@@ -103,10 +92,7 @@ def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
     from testbed.loading import load
 
     loaded = load(topology)
-    units = [
-        dataclasses.asdict(u)
-        for u in measure(Engine.connect(), loaded, fresh=True).units
-    ]
+    units = [dataclasses.asdict(u) for u in measure(Engine.connect(), loaded, fresh=True).units]
     _show(units, as_json, rows_table(f"{loaded.model.name}: one host core", units))
 
 
@@ -118,13 +104,7 @@ def doctor(as_json: AsJson = False) -> None:
     from testbed.engine import Engine
 
     facts = diagnose(Engine.connect())
-    _show(
-        facts,
-        as_json,
-        rows_table(
-            "", [{"what": k.replace("_", " "), "found": v} for k, v in facts.items()]
-        ),
-    )
+    _show(facts, as_json, rows_table("", [{"what": k.replace("_", " "), "found": v} for k, v in facts.items()]))
 
 
 @app.command()
@@ -146,18 +126,10 @@ def up(topology: TopologyFile) -> None:
 @app.command()
 def run(
     topology: TopologyFile,
-    out: Annotated[
-        Path, typer.Option(help="Directory for results.json, events.jsonl and plans.")
-    ],
-    scheme: Annotated[
-        str | None, typer.Option(help="Run only these schemes, comma-separated.")
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds per scheme.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")
-    ] = False,
+    out: Annotated[Path, typer.Option(help="Directory for results.json, events.jsonl and plans.")],
+    scheme: Annotated[str | None, typer.Option(help="Run only these schemes, comma-separated.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds per scheme.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a field trial: deploy, train under every scheme, measure, report, take down."""
@@ -168,9 +140,7 @@ def run(
     from testbed.engine import Engine
     from testbed.loading import load
 
-    chosen = select(
-        load(topology), scheme.split(",") if scheme else None, rounds=rounds
-    )
+    chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
     with Terminal(_console(stderr=True)) as terminal:
         results = field_trial(Engine.connect(), chosen, out, terminal)
     _show(results.model_dump(mode="json"), as_json, results_table(results))
@@ -181,10 +151,7 @@ def run(
 
 
 @app.command()
-def ps(
-    name: Annotated[str | None, typer.Argument(help="One trial only.")] = None,
-    as_json: AsJson = False,
-) -> None:
+def ps(name: Annotated[str | None, typer.Argument(help="One trial only.")] = None, as_json: AsJson = False) -> None:
     """List the containers of all trials that are up."""
     from controller.report.table import rows_table
     from testbed.deploy import ps as rows_of
@@ -200,10 +167,7 @@ def ps(
 @app.command("links")
 def links_verb(
     name: Trial,
-    measure: Annotated[
-        bool,
-        typer.Option("--measure", help="Also send real traffic and measure goodput."),
-    ] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Also send real traffic and measure goodput.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show planned, set and (with --measure) measured rate of every link of a running trial."""
@@ -216,12 +180,8 @@ def links_verb(
     engine = Engine.connect()
     deployment = find(engine, name)
     if deployment is None:
-        raise DeployError(
-            f"{name} is not up", "type: testbed ps, or testbed up TOPOLOGY"
-        )
-    rows = (
-        measure_links(engine, deployment) if measure else read_links(engine, deployment)
-    )
+        raise DeployError(f"{name} is not up", "type: testbed ps, or testbed up TOPOLOGY")
+    rows = measure_links(engine, deployment) if measure else read_links(engine, deployment)
     _show(rows, as_json, rows_table(f"{name}: payload rates", rows))
 
 
@@ -245,12 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TestbedError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
-        print(
-            "interrupted; everything that was started has been removed", file=sys.stderr
-        )
+        print("interrupted; everything that was started has been removed", file=sys.stderr)
         sys.exit(1)
 
 

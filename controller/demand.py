@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from agents.plan import Plan, micro_batch_sizes
 from agents.scheme import SCHEMES, turns
@@ -13,48 +14,49 @@ from testbed.compute import Calibration, Demand, dilation_that_fits, shares
 from testbed.topology import Topology
 
 
-def needed_shares(
-    problem: Instance, calibration: Calibration, planned: Iterable[Planned]
-) -> dict[str, float]:
-    """Per agent the share of a host core that its tightest task under any of the plans needs at D = 1."""
-    return shares(
-        demand for p in planned for demand in demands(problem, calibration, p.plan)
-    )
+@dataclass(frozen=True)
+class Need:
+    """What plans need of the host at D = 1, in shares of a core.
+
+    ``shares``: each agent's, for its tightest task under any plan. ``together``: the most that
+    the agents of one turn and the BS need at the same time.
+    """
+
+    shares: dict[str, float]
+    together: float
 
 
-def pick_dilation(topology: Topology, needed: dict[str, float], cores: int) -> float:
+def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
+    """What these plans need of the host."""
+    most: dict[str, float] = {}
+    together = 0.0
+    for plan in (p.plan for p in planned):
+        own = shares(demands(problem, calibration, plan))
+        most.update({agent: max(most.get(agent, 0.0), share) for agent, share in own.items()})
+        for members in turns(SCHEMES[plan.scheme], list(plan.ues)):
+            together = max(together, own["bs"] + sum(own[ue] for ue in members))
+    return Need(most, together)
+
+
+def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
     """The topology's dilation, or the smallest that fits the host when it says ``auto``."""
     if topology.time_dilation == "auto":
-        return dilation_that_fits(needed, cores)
+        return dilation_that_fits(max(needed.shares.values()), needed.together, cores)
     return float(topology.time_dilation)
 
 
-def demands(
-    problem: Instance, calibration: Calibration, plan: Plan
-) -> Iterator[Demand]:
+def demands(problem: Instance, calibration: Calibration, plan: Plan) -> Iterator[Demand]:
     """Every distinct task of a plan: forward and backward, on each UE and on the BS."""
     per = decision_per_sample(problem, decision_of(plan))
     last, cut = len(problem.workload.units), plan.cut
-    sizes = {
-        ue: micro_batch_sizes(p.batch, plan.micro_batches) for ue, p in plan.ues.items()
-    }
+    sizes = {ue: micro_batch_sizes(p.batch, plan.micro_batches) for ue, p in plan.ues.items()}
     for i, ue in enumerate(problem.ues):
         for size in sorted(set(sizes[ue]) - {0}):
-            yield Demand(
-                ue, calibration.forward_s(1, cut, size), size * float(per.ue_forward[i])
-            )
-            yield Demand(
-                ue,
-                calibration.backward_s(1, cut, size),
-                size * float(per.ue_backward[i]),
-            )
+            yield Demand(ue, calibration.forward_s(1, cut, size), size * float(per.ue_forward[i]))
+            yield Demand(ue, calibration.backward_s(1, cut, size), size * float(per.ue_backward[i]))
     for size in sorted(_bs_sizes(plan, list(sizes.values()))):
-        yield Demand(
-            "bs", calibration.forward_s(cut + 1, last, size), size * per.bs_forward
-        )
-        yield Demand(
-            "bs", calibration.backward_s(cut + 1, last, size), size * per.bs_backward
-        )
+        yield Demand("bs", calibration.forward_s(cut + 1, last, size), size * per.bs_forward)
+        yield Demand("bs", calibration.backward_s(cut + 1, last, size), size * per.bs_backward)
 
 
 def _bs_sizes(plan: Plan, sizes: Sequence[tuple[int, ...]]) -> set[int]:

@@ -16,9 +16,7 @@ from testbed.errors import InputError
 from testbed.topology import Topology
 
 
-def field_trial(
-    engine: Engine, topology: Topology, out: Path, watcher: Watcher
-) -> Results:
+def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher) -> Results:
     """Runs every scheme of the topology and writes the run directory.
 
     A deployment that ``testbed up`` made of this very topology is used and left up.
@@ -27,9 +25,7 @@ def field_trial(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            "--out", f"{out}: {error.strerror}", "give a directory that can be written"
-        ) from error
+        raise InputError("--out", f"{out}: {error.strerror}", "give a directory that can be written") from error
     deployment = bring_up(engine, prepared, "run", watcher)
     try:
         return Trial(engine, prepared, deployment, out, watcher).run()
@@ -46,10 +42,7 @@ def field_trial(
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """A second Ctrl-C must not stop the clean-up of the first."""
-    before = {
-        number: signal.signal(number, signal.SIG_IGN)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -48,9 +48,7 @@ class Instance:
         per_sample = self.workload.ue_total_flops(cut)
         if per_sample == 0:
             return np.full(self.n, self.batch, dtype=np.int64)
-        return np.minimum(
-            np.floor(self.capacity_flop / per_sample * (1 + 1e-12)), self.batch
-        ).astype(np.int64)
+        return np.minimum(np.floor(self.capacity_flop / per_sample * (1 + 1e-12)), self.batch).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -88,24 +86,16 @@ def instance(topology: Topology, workload: Workload) -> Instance:
             "antenna_gain_db": radio.antenna_gain_db,
             "noise_dbm_per_hz": radio.noise_dbm_per_hz,
         }
-        up = rate_bps(
-            np.array([ue.tx_power_dbm for ue in ues], dtype=np.float64),
-            distance,
-            **band,
-        )
+        up = rate_bps(np.array([ue.tx_power_dbm for ue in ues], dtype=np.float64), distance, **band)
         down = rate_bps(bs.tx_power_dbm, distance, **band)
     return Instance(
         workload=workload,
         ues=tuple(ue.name for ue in ues),
-        ue_flops=np.array(
-            [ue.clock_ghz * ue.flops_per_cycle for ue in ues], dtype=np.float64
-        )
-        * GIGA,
+        ue_flops=np.array([ue.clock_ghz * ue.flops_per_cycle for ue in ues], dtype=np.float64) * GIGA,
         bs_flops=bs.clock_ghz * bs.flops_per_cycle * GIGA,
         rate_up=up,
         rate_down=down,
-        capacity_flop=np.array([ue.capacity_gflop for ue in ues], dtype=np.float64)
-        * GIGA,
+        capacity_flop=np.array([ue.capacity_gflop for ue in ues], dtype=np.float64) * GIGA,
         min_batch=np.array([ue.min_batch for ue in ues], dtype=np.int64),
         batch=topology.training.batch,
         frame_s=radio.frame_ms * MILLI,

@@ -37,12 +37,7 @@ class Happened:
         return self.end_s - self.start_s
 
 
-def happened(
-    round_number: int,
-    events: Iterable[Mapping[str, Any]],
-    start_ns: int,
-    dilation: float,
-) -> list[Happened]:
+def happened(round_number: int, events: Iterable[Mapping[str, Any]], start_ns: int, dilation: float) -> list[Happened]:
     """Events as agents report them (monotonic ns) on the round's own emulated clock, in order of start."""
     rows = [
         Happened(
@@ -87,9 +82,7 @@ def after_warm_up(rounds: Sequence[Round]) -> Sequence[Round]:
     return rounds[1:] or rounds
 
 
-def ue_results(
-    plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]
-) -> dict[str, UeResult]:
+def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, UeResult]:
     """Per UE: mean busy and idle seconds per round and goodput, over the rounds after the first."""
     counted = {r.round: r.round_s for r in after_warm_up(rounds)}
     mean_round_s = sum(counted.values()) / len(counted)

@@ -43,47 +43,26 @@ class Planned:
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
-        return {
-            **self.plan.to_json(),
-            "predicted": asdict(self.predicted),
-            "paper": self.paper,
-        }
+        return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper}
 
 
 def plan_all(topology: Topology, dilation: float = 1.0) -> tuple[Planned, ...]:
     """A plan for each scheme that the topology asks for."""
     problem = instance(topology, workload(topology))
-    return tuple(
-        plan_one(topology, problem, i, choice, dilation)
-        for i, choice in enumerate(topology.schemes)
-    )
+    return tuple(plan_one(topology, problem, i, choice, dilation) for i, choice in enumerate(topology.schemes))
 
 
-def plan_one(
-    topology: Topology,
-    problem: Instance,
-    index: int,
-    choice: SchemeChoice,
-    dilation: float,
-) -> Planned:
+def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeChoice, dilation: float) -> Planned:
     """The plan of one entry of ``schemes``."""
     name = choice.planner or DEFAULT_PLANNER
     if name not in PLANNERS:
-        raise InputError(
-            f"schemes.{index}.planner",
-            f"unknown planner {name}",
-            f"choose among {', '.join(PLANNERS)}",
-        )
+        raise InputError(f"schemes.{index}.planner", f"unknown planner {name}", f"choose among {', '.join(PLANNERS)}")
     scheme = SCHEMES[choice.scheme]
     answer = PLANNERS[name](Request(problem, scheme, choice.cut, choice.micro_batches))
     decision = answer.decision
     timeline = predict(problem, scheme, decision)
     predicted = Predicted(
-        timeline.round_s,
-        timeline.bubble_rate,
-        timeline.bs_busy_s,
-        timeline.bs_idle_s,
-        lower_bound_s(problem),
+        timeline.round_s, timeline.bubble_rate, timeline.bs_busy_s, timeline.bs_idle_s, lower_bound_s(problem)
     )
     plan = _plan(topology, problem, decision, scheme.name, name, dilation)
     paper = {**in_the_papers_terms(problem, decision), "relaxed": list(answer.relaxed)}
@@ -94,9 +73,7 @@ def in_the_papers_terms(problem: Instance, decision: Decision) -> dict[str, Any]
     """Bubble rate by eqs 16–18 and whether C2, C3 and C4 hold, with ``b_i / k`` as the paper has it."""
     per, k = decision_per_sample(problem, decision), decision.micro_batches
     share = decision.batch / k
-    forward, up, down, backward = (
-        share * x for x in (per.ue_forward, per.uplink, per.downlink, per.ue_backward)
-    )
+    forward, up, down, backward = (share * x for x in (per.ue_forward, per.uplink, per.downlink, per.ue_backward))
     bs_s = float(share.sum()) * (per.bs_forward + per.bs_backward)
     idle_s, work_s = float((forward + up).max() + (down + backward).max()), k * bs_s
     return {
@@ -110,12 +87,7 @@ def in_the_papers_terms(problem: Instance, decision: Decision) -> dict[str, Any]
 
 
 def _plan(
-    topology: Topology,
-    problem: Instance,
-    decision: Decision,
-    scheme: str,
-    planner: str,
-    dilation: float,
+    topology: Topology, problem: Instance, decision: Decision, scheme: str, planner: str, dilation: float
 ) -> Plan:
     up, down = link_rates(problem, decision)
     ues = {
@@ -128,15 +100,7 @@ def _plan(
         )
         for i, name in enumerate(problem.ues)
     }
-    return Plan(
-        topology.name,
-        scheme,
-        planner,
-        decision.cut,
-        decision.micro_batches,
-        dilation,
-        ues,
-    )
+    return Plan(topology.name, scheme, planner, decision.cut, decision.micro_batches, dilation, ues)
 
 
 def decision_of(plan: Plan) -> Decision:

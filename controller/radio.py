@@ -10,10 +10,7 @@ Floats = npt.NDArray[np.float64]
 
 def path_loss_db(distance_m: Floats | float, carrier_ghz: float) -> Floats:
     """``28 + 22 log10 d + 20 log10 f`` dB, d in metres and f in GHz (section IV-A)."""
-    return np.asarray(
-        28.0 + 22.0 * np.log10(distance_m) + 20.0 * np.log10(carrier_ghz),
-        dtype=np.float64,
-    )
+    return np.asarray(28.0 + 22.0 * np.log10(distance_m) + 20.0 * np.log10(carrier_ghz), dtype=np.float64)
 
 
 def rate_bps(
@@ -26,9 +23,7 @@ def rate_bps(
     noise_dbm_per_hz: float,
 ) -> Floats:
     """Shannon rate ``B log2(1 + G p h / (B N0))`` in bit/s, with the whole frame and band (eqs 5, 6)."""
-    received_dbm = (
-        tx_power_dbm + antenna_gain_db - path_loss_db(distance_m, carrier_ghz)
-    )
+    received_dbm = tx_power_dbm + antenna_gain_db - path_loss_db(distance_m, carrier_ghz)
     noise_dbm = noise_dbm_per_hz + 10.0 * np.log10(bandwidth_hz)
     snr = 10.0 ** ((received_dbm - noise_dbm) / 10.0)
     return np.asarray(bandwidth_hz * np.log2(1.0 + snr), dtype=np.float64)

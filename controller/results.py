@@ -34,7 +34,7 @@ class Spread(Part):
 
 
 class Summary(Part):
-    """The rounds in short; errors are measured against predicted: relative for the round, a difference for the bubble rate."""
+    """The rounds in short; ``round_error`` is relative to predicted, ``bubble_rate_error`` a difference."""
 
     round_s: Spread
     bubble_rate: float

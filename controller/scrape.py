@@ -16,15 +16,10 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def scrape(address: str, timeout_s: float = 10.0) -> Samples:
     """All samples that the agent at this mgmt address exposes."""
     try:
-        with urlopen(
-            f"http://{address}:{METRICS_PORT}/metrics", timeout=timeout_s
-        ) as response:
+        with urlopen(f"http://{address}:{METRICS_PORT}/metrics", timeout=timeout_s) as response:
             text = response.read().decode()
     except (URLError, OSError) as error:
-        raise TrialError(
-            f"{address} gives no metrics: {error}",
-            "see the agent's log in the run directory",
-        ) from error
+        raise TrialError(f"{address} gives no metrics: {error}", "see the agent's log in the run directory") from error
     return parse(text)
 
 

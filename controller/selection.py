@@ -10,27 +10,13 @@ from testbed.topology import SchemeChoice, Topology
 
 
 def select(
-    topology: Topology,
-    schemes: Sequence[str] | None,
-    *,
-    planner: str | None = None,
-    rounds: int | None = None,
+    topology: Topology, schemes: Sequence[str] | None, *, planner: str | None = None, rounds: int | None = None
 ) -> Topology:
     """The topology with only these schemes (by label or name; known ones it does not list are added)."""
-    choices = (
-        topology.schemes
-        if schemes is None
-        else tuple(_choice(topology, name.strip()) for name in schemes)
-    )
+    choices = topology.schemes if schemes is None else tuple(_choice(topology, name.strip()) for name in schemes)
     if planner is not None:
-        choices = tuple(
-            choice.model_copy(update={"planner": planner}) for choice in choices
-        )
-    training = (
-        topology.training
-        if rounds is None
-        else topology.training.model_copy(update={"rounds": rounds})
-    )
+        choices = tuple(choice.model_copy(update={"planner": planner}) for choice in choices)
+    training = topology.training if rounds is None else topology.training.model_copy(update={"rounds": rounds})
     return topology.model_copy(update={"schemes": choices, "training": training})
 
 
@@ -43,6 +29,4 @@ def _choice(topology: Topology, name: str) -> SchemeChoice:
             return choice
     if name in SCHEMES:
         return SchemeChoice(scheme=name)
-    raise InputError(
-        "--scheme", f"unknown scheme {name}", f"choose among {', '.join(SCHEMES)}"
-    )
+    raise InputError("--scheme", f"unknown scheme {name}", f"choose among {', '.join(SCHEMES)}")

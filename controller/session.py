@@ -45,33 +45,21 @@ class Session:
     def await_ready(self, timeout_s: float = READY_S) -> dict[str, Any]:
         """Waits until every agent answers; what each said of itself."""
         try:
-            return {
-                name: header
-                for name, (header, _) in self._ask({"verb": "hello"}, timeout_s).items()
-            }
+            return {name: header for name, (header, _) in self._ask({"verb": "hello"}, timeout_s).items()}
         except AgentSilent as error:
             name = error.names[0]
-            lines = self._engine.logs(
-                self._deployment.agents[name].name, tail=1
-            ).strip()
+            lines = self._engine.logs(self._deployment.agents[name].name, tail=1).strip()
             cause = f"its log ends: {lines}" if lines else "its log is empty"
-            raise TrialError(
-                f"{name} did not get ready in {timeout_s:.0f} s; {cause}",
-                self._log_hint(name),
-            ) from error
+            raise TrialError(f"{name} did not get ready in {timeout_s:.0f} s; {cause}", self._log_hint(name)) from error
 
     def configure(self, job: Job) -> None:
         """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
-        self._request(
-            {"verb": "configure", "job": job.to_json()}, job.deadline_s + 10.0
-        )
+        self._request({"verb": "configure", "job": job.to_json()}, job.deadline_s + 10.0)
 
     def round(self, number: int, deadline_s: float) -> RoundReport:
         """Runs one round; all agents start it at the same instant."""
         start_ns = time.monotonic_ns() + LEAD_NS
-        answers = self._request(
-            {"verb": "round", "round": number, "start_ns": start_ns}, deadline_s + 10.0
-        )
+        answers = self._request({"verb": "round", "round": number, "start_ns": start_ns}, deadline_s + 10.0)
         events = [event for header, _ in answers.values() for event in header["events"]]
         return RoundReport(start_ns, events, answers[BS][0]["train_loss"])
 
@@ -107,24 +95,17 @@ class Session:
         names: Sequence[str] | None = None,
         tensors: Sequence[torch.Tensor] = (),
     ) -> dict[str, Answer]:
-        requests = {
-            name: (header, tensors) for name in (names or self._deployment.agents)
-        }
+        requests = {name: (header, tensors) for name in (names or self._deployment.agents)}
         try:
             return self._client.ask(requests, timeout_s, self._check_alive)
         except AgentError as error:
-            raise TrialError(
-                str(error), "the log of each agent is in the run directory"
-            ) from error
+            raise TrialError(str(error), "the log of each agent is in the run directory") from error
 
     def _check_alive(self, names: Sequence[str]) -> None:
         for name in self._deployment.agents:
             state = self._engine.inspect(self._deployment.agents[name].name)
             if state.status != "running":
-                raise TrialError(
-                    f"{name} stopped with exit status {state.exit_code}",
-                    self._log_hint(name),
-                )
+                raise TrialError(f"{name} stopped with exit status {state.exit_code}", self._log_hint(name))
 
     def _log_hint(self, name: str) -> str:
         return f"see logs/{name}.log in the run directory"

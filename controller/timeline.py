@@ -14,13 +14,7 @@ import numpy.typing as npt
 
 from agents.scheme import Scheme, turns
 from controller.instance import Decision, Instance
-from controller.timing import (
-    TaskTimes,
-    decision_per_sample,
-    handover_times,
-    split_batches,
-    task_times,
-)
+from controller.timing import TaskTimes, decision_per_sample, handover_times, split_batches, task_times
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,32 +78,20 @@ def turn_ends(times: TaskTimes, duplex: str) -> TurnEnds:
     bs_forward, bs_backward = np.zeros(k), np.zeros(k)
     sent, bs_free = np.zeros(n), 0.0
     for m in range(k):
-        sent = np.where(
-            has[:, m], np.maximum(forward[:, m], sent) + times.uplink[:, m], sent
-        )
+        sent = np.where(has[:, m], np.maximum(forward[:, m], sent) + times.uplink[:, m], sent)
         uplink[:, m] = sent
         ready = float(sent[has[:, m]].max(initial=0.0))
-        bs_forward[m] = (
-            max(ready, bs_free) + times.bs_forward[m] if has[:, m].any() else bs_free
-        )
+        bs_forward[m] = max(ready, bs_free) + times.bs_forward[m] if has[:, m].any() else bs_free
         bs_free = bs_backward[m] = bs_forward[m] + times.bs_backward[m]
     air_free = np.full(n, sent.max(initial=0.0) if duplex == "tdd" else 0.0)
     ue_free = forward[:, -1].copy()
     for m in range(k):
-        air_free = np.where(
-            has[:, m],
-            np.maximum(bs_backward[m], air_free) + times.downlink[:, m],
-            air_free,
-        )
+        air_free = np.where(has[:, m], np.maximum(bs_backward[m], air_free) + times.downlink[:, m], air_free)
         downlink[:, m] = air_free
-        ue_free = np.where(
-            has[:, m], np.maximum(air_free, ue_free) + times.ue_backward[:, m], ue_free
-        )
+        ue_free = np.where(has[:, m], np.maximum(air_free, ue_free) + times.ue_backward[:, m], ue_free)
         backward[:, m] = ue_free
     turn_s = max(float(backward.max(initial=0.0)), bs_free)
-    return TurnEnds(
-        forward, uplink, bs_forward, bs_backward, downlink, backward, turn_s
-    )
+    return TurnEnds(forward, uplink, bs_forward, bs_backward, downlink, backward, turn_s)
 
 
 def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:
@@ -132,53 +114,21 @@ def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:
         if handed:
             heir = order[(turn + 1) % len(order)][0]
             up_s, down_s = float(weights_up[rows[0]]), float(weights_down[index[heir]])
-            events.append(
-                Event("weights_up", members[0], 0, turn, clock_s, clock_s + up_s)
-            )
-            events.append(
-                Event(
-                    "weights_down",
-                    heir,
-                    0,
-                    turn,
-                    clock_s + up_s,
-                    clock_s + up_s + down_s,
-                )
-            )
+            events.append(Event("weights_up", members[0], 0, turn, clock_s, clock_s + up_s))
+            events.append(Event("weights_down", heir, 0, turn, clock_s + up_s, clock_s + up_s + down_s))
             clock_s += up_s + down_s
-    return Timeline(
-        tuple(sorted(events, key=lambda e: (e.start_s, e.end_s))), clock_s, busy_s
-    )
+    return Timeline(tuple(sorted(events, key=lambda e: (e.start_s, e.end_s))), clock_s, busy_s)
 
 
-def _events(
-    times: TaskTimes,
-    ends: TurnEnds,
-    members: tuple[str, ...],
-    turn: int,
-    offset_s: float,
-) -> list[Event]:
+def _events(times: TaskTimes, ends: TurnEnds, members: tuple[str, ...], turn: int, offset_s: float) -> list[Event]:
     """The tasks of a turn that exist, each from its end back by its duration."""
     found = []
     for task in ("ue_forward", "uplink", "downlink", "ue_backward"):
         end, duration = getattr(ends, task) + offset_s, getattr(times, task)
         for i, m in np.argwhere(times.samples > 0):
-            found.append(
-                Event(
-                    task,
-                    members[i],
-                    int(m),
-                    turn,
-                    float(end[i, m] - duration[i, m]),
-                    float(end[i, m]),
-                )
-            )
+            found.append(Event(task, members[i], int(m), turn, float(end[i, m] - duration[i, m]), float(end[i, m])))
     for task in ("bs_forward", "bs_backward"):
         end, duration = getattr(ends, task) + offset_s, getattr(times, task)
         for m in np.flatnonzero(times.samples.sum(axis=0)):
-            found.append(
-                Event(
-                    task, "bs", int(m), turn, float(end[m] - duration[m]), float(end[m])
-                )
-            )
+            found.append(Event(task, "bs", int(m), turn, float(end[m] - duration[m]), float(end[m])))
     return found

@@ -29,10 +29,7 @@ class PerSample:
 
     def of(self, rows: list[int]) -> PerSample:
         """The same for some of the UEs."""
-        per_ue = {
-            key: getattr(self, key)[rows]
-            for key in ("ue_forward", "uplink", "downlink", "ue_backward")
-        }
+        per_ue = {key: getattr(self, key)[rows] for key in ("ue_forward", "uplink", "downlink", "ue_backward")}
         return replace(self, **per_ue)
 
 
@@ -59,9 +56,7 @@ def split_batches(batch: Ints, micro_batches: int) -> Ints:
     return np.asarray(share[:, None] + extra, dtype=np.int64)
 
 
-def per_sample(
-    instance: Instance, cut: int, rate_up: Floats, rate_down: Floats
-) -> PerSample:
+def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats) -> PerSample:
     """Eqs 7–12 for one sample: all of them are linear in samples. A rate of 0 gives an infinite time."""
     work: Workload = instance.workload
     ue_forward = work.ue_forward_flops(cut) / instance.ue_flops

@@ -12,18 +12,11 @@ from agents.catalog import UNITS
 from agents.data import LOADERS, partition_iid
 from agents.plan import Job
 from agents.scheme import SCHEMES
-from controller.demand import needed_shares, pick_dilation
+from controller.demand import need, pick_dilation
 from controller.fidelity import judge
 from controller.host import host_facts
 from controller.instance import instance
-from controller.measured import (
-    Happened,
-    after_warm_up,
-    happened,
-    round_row,
-    spread,
-    ue_results,
-)
+from controller.measured import Happened, after_warm_up, happened, round_row, spread, ue_results
 from controller.planning import Planned, plan_all
 from controller.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary
 from controller.scrape import scrape
@@ -59,32 +52,18 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     units = UNITS[topology.model.name]
     if len(topology.model.units) != len(units):
         message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
-        raise InputError(
-            "model.profile",
-            message,
-            "a trial needs a row per unit; testbed plan takes any",
-        )
+        raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
     watcher.stage("planning")
     planned = plan_all(topology)
     watcher.stage("calibrating the host")
     problem = instance(topology, workload(topology))
-    needed = needed_shares(problem, calibrate(engine, topology), planned)
+    needed = need(problem, calibrate(engine, topology), planned)
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
-    dilated = tuple(
-        dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation))
-        for p in planned
-    )
-    return Prepared(
-        topology,
-        dilated,
-        dilation,
-        {agent: share / dilation for agent, share in needed.items()},
-    )
+    dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
+    return Prepared(topology, dilated, dilation, {agent: share / dilation for agent, share in needed.shares.items()})
 
 
-def bring_up(
-    engine: Engine, prepared: Prepared, owner: str, watcher: Watcher
-) -> Deployment:
+def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:
     """Deploys the topology, or finds it up already; returns when every agent is ready and limited.
 
     DeployError when the name is taken by another topology or by a running trial.
@@ -94,9 +73,7 @@ def bring_up(
     if there is not None and there.owner == "up" and there.digest == digest(topology):
         return there
     if there is not None or deploy.exists(engine, topology.name):
-        raise DeployError(
-            f"{topology.name} is already up", f"type: testbed down {topology.name}"
-        )
+        raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher.stage("starting containers")
     deployment = deploy.up(engine, topology, shards(topology), owner)
     try:
@@ -123,14 +100,7 @@ def shards(topology: Topology) -> dict[str, bytes]:
 class Trial:
     """The rounds of every scheme of a prepared topology on its deployment."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        prepared: Prepared,
-        deployment: Deployment,
-        out: Path,
-        watcher: Watcher,
-    ) -> None:
+    def __init__(self, engine: Engine, prepared: Prepared, deployment: Deployment, out: Path, watcher: Watcher) -> None:
         self._engine, self._prepared, self._deployment = engine, prepared, deployment
         self._out, self._watcher = out, watcher
         self._topology = prepared.topology
@@ -139,10 +109,7 @@ class Trial:
     def run(self) -> Results:
         """All schemes, one after another; what has been measured is written as soon as it is."""
         schemes: dict[str, SchemeResult] = {}
-        with (
-            Session(self._engine, self._deployment) as session,
-            (self._out / "events.jsonl").open("w") as log,
-        ):
+        with Session(self._engine, self._deployment) as session, (self._out / "events.jsonl").open("w") as log:
             agents = session.await_ready()
             host = {**host_facts(self._engine), "bs_device": agents[BS]["device"]}
             for planned in self._prepared.planned:
@@ -153,18 +120,14 @@ class Trial:
                     time_dilation=self._prepared.dilation,
                     schemes=schemes,
                 )
-                (self._out / "results.json").write_text(
-                    results.model_dump_json(indent=1) + "\n"
-                )
+                (self._out / "results.json").write_text(results.model_dump_json(indent=1) + "\n")
         return results
 
     def _scheme(self, session: Session, planned: Planned, log: Any) -> SchemeResult:
         plan, count = planned.plan, self._topology.training.rounds
         folder = self._out / planned.label
         folder.mkdir(exist_ok=True)
-        (folder / "plan.json").write_text(
-            json.dumps(planned.to_json(), indent=1) + "\n"
-        )
+        (folder / "plan.json").write_text(json.dumps(planned.to_json(), indent=1) + "\n")
         links.set_links(self._engine, self._deployment, plan)
         job = self._job(planned)
         before = self._counters(planned.label)
@@ -176,16 +139,11 @@ class Trial:
         per_ue: dict[str, float] = {}
         for number in range(1, count + 1):
             report = session.round(number, job.deadline_s)
-            measured = happened(
-                number, report.events, report.start_ns, plan.time_dilation
-            )
+            measured = happened(number, report.events, report.start_ns, plan.time_dilation)
             rounds.append(round_row(number, measured, report.train_loss))
             session.end_round(rounds[-1].round_s)
             rows += measured
-            log.writelines(
-                json.dumps({"scheme": planned.label, **dataclasses.asdict(row)}) + "\n"
-                for row in measured
-            )
+            log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(row)}) + "\n" for row in measured)
             self._watcher.round(planned.label, rounds[-1])
             if number == count or number % max(1, count // CURVE_POINTS) == 0:
                 per_ue = session.evaluate(self._holders(plan.scheme), job.deadline_s)
@@ -233,12 +191,8 @@ class Trial:
             seed=t.seed,
             paced=t.compute == "paced",
             duplex=t.radio.duplex,
-            ue_forward_s_per_sample=dict(
-                zip(plan.ues, per.ue_forward.tolist(), strict=True)
-            ),
-            ue_backward_s_per_sample=dict(
-                zip(plan.ues, per.ue_backward.tolist(), strict=True)
-            ),
+            ue_forward_s_per_sample=dict(zip(plan.ues, per.ue_forward.tolist(), strict=True)),
+            ue_backward_s_per_sample=dict(zip(plan.ues, per.ue_backward.tolist(), strict=True)),
             bs_forward_s_per_sample=per.bs_forward,
             bs_backward_s_per_sample=per.bs_backward,
             deadline_s=max(LEAST_DEADLINE_S, 10.0 * wall_s),
@@ -258,9 +212,7 @@ def _summary(planned: Planned, rounds: list[Round]) -> Summary:
     )
 
 
-def _scraped(
-    before: tuple[float, float], after: tuple[float, float], rounds: list[Round]
-) -> Scraped:
+def _scraped(before: tuple[float, float], after: tuple[float, float], rounds: list[Round]) -> Scraped:
     """What the counters grew by, beside the sums of the rounds."""
     idle_s, busy_s = after[0] - before[0], after[1] - before[1]
     events_idle_s = sum(r.bs_idle_s for r in rounds)

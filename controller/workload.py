@@ -70,21 +70,10 @@ def workload(topology: Topology) -> Workload:
     else:
         flops = np.array([u.forward_flops for u in model.profile], dtype=np.float64)
         outputs = np.array([u.output_bytes for u in model.profile], dtype=np.float64)
-        weights = np.array(
-            [u.weight_bytes or 0.0 for u in model.profile], dtype=np.float64
-        )
-        if len(flops) == len(UNITS[model.name]) and any(
-            u.weight_bytes is None for u in model.profile
-        ):
+        weights = np.array([u.weight_bytes or 0.0 for u in model.profile], dtype=np.float64)
+        if len(flops) == len(UNITS[model.name]) and any(u.weight_bytes is None for u in model.profile):
             weights = measure(model.name, model.norm, topology.data.name)[2]
-    return Workload(
-        model.units,
-        flops,
-        outputs,
-        weights,
-        model.backward_ratio,
-        float(model.label_bytes),
-    )
+    return Workload(model.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
 
 
 def measure(model: str, norm: str, dataset: str) -> tuple[Floats, Floats, Floats]:
@@ -106,11 +95,5 @@ def measure(model: str, norm: str, dataset: str) -> tuple[Floats, Floats, Floats
                 values = unit(values)
             flops.append(counter.get_total_flops())
             outputs.append(values.numel() * values.element_size())
-            weights.append(
-                sum(v.numel() * v.element_size() for v in unit.state_dict().values())
-            )
-    return (
-        np.array(flops, np.float64),
-        np.array(outputs, np.float64),
-        np.array(weights, np.float64),
-    )
+            weights.append(sum(v.numel() * v.element_size() for v in unit.state_dict().values()))
+    return (np.array(flops, np.float64), np.array(outputs, np.float64), np.array(weights, np.float64))

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from testbed.compute import Calibration, fit
-from testbed.deploy import AGENT_IMAGE
-from testbed.engine import LABEL, Engine
+from testbed.deploy import AGENT_IMAGE, resource
+from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.topology import Topology
 
 
@@ -24,17 +24,12 @@ def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibr
     """
     image = engine.need_image(AGENT_IMAGE)
     model = (topology.model.name, topology.model.norm, topology.data.name)
-    key = "-".join(
-        [
-            str(engine.info()["ID"]).replace(":", "")[:16],
-            image.split(":")[-1][:16],
-            *model,
-        ]
-    )
+    key = "-".join([str(engine.info()["ID"]).replace(":", "")[:16], image.split(":")[-1][:16], *model])
     path = cache_folder() / f"calibration-{key}.json"
     if fresh or not path.exists():
-        command = ["python3", "-m", "agents.calibrate", *model]
-        text = engine.run_once(AGENT_IMAGE, command, {LABEL: topology.name})
+        name = resource(topology.name, "calibration")
+        command = ("python3", "-m", "agents.calibrate", *model)
+        text = engine.run_once(ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command))
         json.loads(text)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")

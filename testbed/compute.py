@@ -32,17 +32,11 @@ class Calibration:
 
     def forward_s(self, first: int, last: int, samples: int) -> float:
         """Host seconds for a forward pass through units first…last (1-based, inclusive)."""
-        return sum(
-            u.forward_fixed_s + u.forward_s * samples
-            for u in self.units[first - 1 : last]
-        )
+        return sum(u.forward_fixed_s + u.forward_s * samples for u in self.units[first - 1 : last])
 
     def backward_s(self, first: int, last: int, samples: int) -> float:
         """Host seconds for a backward pass through units first…last (1-based, inclusive)."""
-        return sum(
-            u.backward_fixed_s + u.backward_s * samples
-            for u in self.units[first - 1 : last]
-        )
+        return sum(u.backward_fixed_s + u.backward_s * samples for u in self.units[first - 1 : last])
 
 
 def fit(rows: Iterable[Mapping[str, float | str]]) -> Calibration:
@@ -83,19 +77,17 @@ def shares(demands: Iterable[Demand]) -> dict[str, float]:
     """Per agent the share of a host core it needs at D = 1: that of its tightest task."""
     found: dict[str, float] = {}
     for demand in demands:
-        found[demand.agent] = max(
-            found.get(demand.agent, 0.0), demand.host_s / demand.model_s
-        )
+        found[demand.agent] = max(found.get(demand.agent, 0.0), demand.host_s / demand.model_s)
     return found
 
 
-def dilation_that_fits(needed: Mapping[str, float], cores: int) -> float:
-    """The least D ≥ 1, to two digits, at which the shares fit the host with its margin."""
-    least = max(
-        1.0,
-        sum(needed.values()) / (cores * HOST_MARGIN),
-        max(needed.values(), default=0.0) / HOST_MARGIN,
-    )
+def dilation_that_fits(largest: float, together: float, cores: int) -> float:
+    """The least D ≥ 1, to two digits, at which the shares fit the host with its margin.
+
+    ``largest``: the largest share of one agent, which runs on one core at a time; ``together``:
+    the largest sum of shares of agents that compute at the same time.
+    """
+    least = max(1.0, together / (cores * HOST_MARGIN), largest / HOST_MARGIN)
     if least == 1.0:
         return 1.0
     step = 10.0 ** (math.floor(math.log10(least)) - 1)

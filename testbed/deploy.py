@@ -16,9 +16,7 @@ from testbed.loading import digest
 from testbed.shaping.model import AIR_SYSCTLS
 from testbed.topology import Topology
 
-ROLE, AGENT, DIGEST, OWNER = (
-    f"io.testbed.{key}" for key in ("role", "agent", "digest", "owner")
-)
+ROLE, AGENT, DIGEST, OWNER = (f"io.testbed.{key}" for key in ("role", "agent", "digest", "owner"))
 AGENT_IMAGE, SHAPER_IMAGE = "testbed-agent:latest", "testbed-shaper:latest"
 AIR, MGMT = "air", "mgmt"
 SHAPER = "shaper"
@@ -47,15 +45,10 @@ class Deployment:
 
     def addresses(self, network: str) -> dict[str, str]:
         """IPv4 address of each agent in ``air`` or ``mgmt``."""
-        return {
-            name: state.addresses[resource(self.trial, network)]
-            for name, state in self.agents.items()
-        }
+        return {name: state.addresses[resource(self.trial, network)] for name, state in self.agents.items()}
 
 
-def up(
-    engine: Engine, topology: Topology, samples: Mapping[str, bytes], owner: str
-) -> Deployment:
+def up(engine: Engine, topology: Topology, samples: Mapping[str, bytes], owner: str) -> Deployment:
     """Networks, BS, UEs and shaper of a topology, started; removed again if anything fails.
 
     ``samples``: for each agent the ``npz`` that is mounted into it alone. ``owner`` says which
@@ -75,9 +68,7 @@ def up(
 def find(engine: Engine, trial: str) -> Deployment | None:
     """The deployment of this name when it is up and whole, else None."""
     states = engine.containers(**{LABEL: trial})
-    if not any(s.labels[ROLE] == SHAPER for s in states) or any(
-        s.status != "running" for s in states
-    ):
+    if not any(s.labels[ROLE] == SHAPER for s in states) or any(s.status != "running" for s in states):
         return None
     return _deployment(engine, trial)
 
@@ -96,9 +87,7 @@ def ps(engine: Engine, trial: str | None = None) -> list[dict[str, Any]]:
             "role": state.labels.get(ROLE, ""),
             "status": state.status,
             "container": state.name,
-            "addresses": {
-                net.rsplit("-", 1)[-1]: ip for net, ip in state.addresses.items()
-            },
+            "addresses": {net.rsplit("-", 1)[-1]: ip for net, ip in state.addresses.items()},
         }
         for state in engine.containers(**{LABEL: trial or ""})
     ]
@@ -109,33 +98,21 @@ def down(engine: Engine, trial: str) -> int:
     return engine.remove(**{LABEL: trial})
 
 
-def _create(
-    engine: Engine,
-    topology: Topology,
-    samples: Mapping[str, bytes],
-    labels: Mapping[str, str],
-) -> None:
+def _create(engine: Engine, topology: Topology, samples: Mapping[str, bytes], labels: Mapping[str, str]) -> None:
     name = topology.name
     engine.create_network(resource(name, AIR), labels, internal=True)
     engine.create_network(resource(name, MGMT), labels, internal=False)
     gpu = topology.base_station.device != "cpu" and engine.has_gpu()
     if topology.base_station.device == "cuda" and not gpu:
-        raise DeployError(
-            "base_station.device: cuda, but this engine has no GPU to give",
-            "use auto or cpu",
-        )
+        raise DeployError("base_station.device: cuda, but this engine has no GPU to give", "use auto or cpu")
     agents = [BS, *(ue.name for ue in topology.ues)]
-    specs = [
-        _agent(topology, agent, labels, gpu=gpu and agent == BS) for agent in agents
-    ]
+    specs = [_agent(topology, agent, labels, gpu=gpu and agent == BS) for agent in agents]
 
     def launch(spec: ContainerSpec) -> None:
         for volume, folder in spec.volumes.items():
             engine.create_volume(volume, labels)
             engine.create(spec)
-            engine.put_file(
-                spec.name, folder, "samples.npz", samples[spec.labels[AGENT]]
-            )
+            engine.put_file(spec.name, folder, "samples.npz", samples[spec.labels[AGENT]])
         if not spec.volumes:
             engine.create(spec)
         engine.start(spec.name)
@@ -143,9 +120,7 @@ def _create(
     engine.parallel(launch, [*specs, _shaper(name, labels)])
 
 
-def _agent(
-    topology: Topology, agent: str, labels: Mapping[str, str], gpu: bool
-) -> ContainerSpec:
+def _agent(topology: Topology, agent: str, labels: Mapping[str, str], gpu: bool) -> ContainerSpec:
     trial, role = topology.name, "bs" if agent == BS else "ue"
     return ContainerSpec(
         name=resource(trial, agent),
@@ -160,10 +135,7 @@ def _agent(
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
         },
-        networks={
-            resource(trial, MGMT): f"{agent}.{MGMT}",
-            resource(trial, AIR): f"{agent}.{AIR}",
-        },
+        networks={resource(trial, MGMT): f"{agent}.{MGMT}", resource(trial, AIR): f"{agent}.{AIR}"},
         volumes={resource(trial, f"{agent}-data"): "/data"},
         sysctls=AIR_SYSCTLS,
         gpu=gpu,
@@ -188,12 +160,7 @@ def _deployment(engine: Engine, trial: str) -> Deployment:
     if dead:
         lines = engine.logs(dead[0].name, tail=3).strip().splitlines()
         cause = lines[-1] if lines else f"exit status {dead[0].exit_code}"
-        raise DeployError(
-            f"{dead[0].labels[AGENT]} stopped as it started: {cause}",
-            "type: testbed images build",
-        )
+        raise DeployError(f"{dead[0].labels[AGENT]} stopped as it started: {cause}", "type: testbed images build")
     shaper = states.pop(SHAPER)
     bs = states.pop(BS)
-    return Deployment(
-        trial, shaper.labels[DIGEST], shaper.labels[OWNER], {BS: bs, **states}, shaper
-    )
+    return Deployment(trial, shaper.labels[DIGEST], shaper.labels[OWNER], {BS: bs, **states}, shaper)

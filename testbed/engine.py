@@ -70,18 +70,12 @@ class Engine:
         try:
             client = docker.from_env(max_pool_size=2 * THREADS, timeout=120)
             client.ping()
-        except (
-            docker.errors.DockerException,
-            requests.exceptions.RequestException,
-        ) as error:
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             if "Permission denied" in str(error):
                 raise EngineError(
-                    "no permission to use Docker",
-                    "add yourself to the docker group, or use sudo",
+                    "no permission to use Docker", "add yourself to the docker group, or use sudo"
                 ) from error
-            raise EngineError(
-                "no Docker engine answers", "start dockerd, or type: make setup"
-            ) from error
+            raise EngineError("no Docker engine answers", "start dockerd, or type: make setup") from error
         return Engine(client)
 
     def info(self) -> dict[str, Any]:
@@ -98,21 +92,11 @@ class Engine:
         try:
             return str(self.client.images.get(tag).id)
         except docker.errors.ImageNotFound:
-            raise ImageError(
-                f"image {tag} is missing", "type: testbed images build"
-            ) from None
+            raise ImageError(f"image {tag} is missing", "type: testbed images build") from None
 
-    def create_network(
-        self, name: str, labels: Mapping[str, str], internal: bool
-    ) -> None:
+    def create_network(self, name: str, labels: Mapping[str, str], internal: bool) -> None:
         """A bridge network of this name."""
-        _docker(
-            self.client.networks.create,
-            name,
-            driver="bridge",
-            internal=internal,
-            labels=dict(labels),
-        )
+        _docker(self.client.networks.create, name, driver="bridge", internal=internal, labels=dict(labels))
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """An empty volume."""
@@ -132,20 +116,11 @@ class Engine:
             pid_mode="host" if spec.host_pid else None,
             binds=[f"{volume}:{path}" for volume, path in spec.volumes.items()],
             sysctls=dict(spec.sysctls),
-            log_config=docker.types.LogConfig(
-                type="json-file", config={"max-size": "4m", "max-file": "1"}
-            ),
-            device_requests=[
-                docker.types.DeviceRequest(count=1, capabilities=[["gpu"]])
-            ]
-            if spec.gpu
-            else None,
+            log_config=docker.types.LogConfig(type="json-file", config={"max-size": "4m", "max-file": "1"}),
+            device_requests=[docker.types.DeviceRequest(count=1, capabilities=[["gpu"]])] if spec.gpu else None,
             network_mode=next(iter(spec.networks), "none"),
         )
-        endpoints = {
-            net: api.create_endpoint_config(aliases=[alias])
-            for net, alias in spec.networks.items()
-        }
+        endpoints = {net: api.create_endpoint_config(aliases=[alias]) for net, alias in spec.networks.items()}
         first = next(iter(endpoints), None)
         _docker(
             api.create_container,
@@ -155,9 +130,7 @@ class Engine:
             labels=dict(spec.labels),
             environment=dict(spec.environment),
             host_config=host,
-            networking_config=api.create_networking_config({first: endpoints[first]})
-            if first
-            else None,
+            networking_config=api.create_networking_config({first: endpoints[first]}) if first else None,
         )
         for net, alias in list(spec.networks.items())[1:]:
             _docker(api.connect_container_to_network, spec.name, net, aliases=[alias])
@@ -177,24 +150,13 @@ class Engine:
 
     def limit_cpu(self, container: str, period_us: int, quota_us: int) -> None:
         """Sets the CFS quota: at most ``quota_us`` of CPU time in every ``period_us``; −1 lifts it."""
-        _docker(
-            self.client.api.update_container,
-            container,
-            cpu_period=period_us,
-            cpu_quota=quota_us,
-        )
+        _docker(self.client.api.update_container, container, cpu_period=period_us, cpu_quota=quota_us)
 
     def containers(self, **labels: str) -> list[ContainerState]:
         """Containers, running or not, that carry these labels."""
-        filters = {
-            "label": [
-                f"{key}={value}" if value else key for key, value in labels.items()
-            ]
-        }
+        filters = {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
         listed = _docker(self.client.api.containers, all=True, filters=filters)
-        return sorted(
-            self.parallel(lambda c: self.inspect(c["Id"]), listed), key=lambda c: c.name
-        )
+        return sorted(self.parallel(lambda c: self.inspect(c["Id"]), listed), key=lambda c: c.name)
 
     def inspect(self, container: str) -> ContainerState:
         """The state of one container."""
@@ -207,11 +169,7 @@ class Engine:
             status=data["State"]["Status"],
             exit_code=data["State"]["ExitCode"],
             pid=data["State"]["Pid"],
-            addresses={
-                net: end["IPAddress"]
-                for net, end in networks.items()
-                if end["IPAddress"]
-            },
+            addresses={net: end["IPAddress"] for net, end in networks.items() if end["IPAddress"]},
         )
 
     def logs(self, container: str, tail: int | str = "all") -> str:
@@ -219,19 +177,10 @@ class Engine:
         raw: bytes = _docker(self.client.api.logs, container, tail=tail)
         return raw.decode(errors="replace")
 
-    def exec_json(
-        self, container: str, command: Sequence[str], document: Any
-    ) -> tuple[int, Any]:
+    def exec_json(self, container: str, command: Sequence[str], document: Any) -> tuple[int, Any]:
         """Runs a command in a container with JSON on its stdin; its exit status and the JSON it printed."""
         api = self.client.api
-        exec_id = _docker(
-            api.exec_create,
-            container,
-            list(command),
-            stdin=True,
-            stdout=True,
-            stderr=True,
-        )["Id"]
+        exec_id = _docker(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
         stream = _docker(api.exec_start, exec_id, socket=True)
         raw = getattr(stream, "_sock", stream)
         try:
@@ -244,50 +193,32 @@ class Engine:
         try:
             return status, json.loads(output)
         except ValueError:
-            text = (errors or output).decode(errors="replace").strip().splitlines()
-            raise EngineError(
-                f"{container}: {command[-1]} failed: {text[-1] if text else 'no output'}"
-            ) from None
+            raise EngineError(f"{container}: {' '.join(command)} failed: {_last_line(errors or output)}") from None
 
-    def run_once(
-        self, image: str, command: Sequence[str], labels: Mapping[str, str]
-    ) -> str:
-        """What a container that runs this command and ends printed on stdout."""
+    def run_once(self, spec: ContainerSpec) -> str:
+        """What a container that runs its command and ends printed on stdout; it is removed again."""
+        self.create(spec)
         try:
-            output: bytes = _docker(
-                self.client.containers.run, image, list(command), remove=True, network_mode="none",
-                labels=dict(labels), read_only=True, cap_drop=["ALL"], tmpfs={"/tmp": ""},
-            )  # fmt: skip
-        except docker.errors.ContainerError as error:
-            lines = str(error).strip().splitlines()
-            raise EngineError(
-                f"{command[-1]} failed in {image}: {lines[-1]}"
-            ) from error
-        return output.decode()
+            self.start(spec.name)
+            status = int(_docker(self.client.api.wait, spec.name)["StatusCode"])
+            if status:
+                command = " ".join(spec.command or ())
+                raise EngineError(f"{command} failed in {spec.image}: {_last_line(self.logs(spec.name))}")
+            output: bytes = _docker(self.client.api.logs, spec.name, stdout=True, stderr=False)
+            return output.decode()
+        finally:
+            _gone_is_fine(self.client.api.remove_container, spec.name, force=True)
 
     def remove(self, **labels: str) -> int:
         """Removes all containers, networks and volumes with these labels; how many there were."""
-        filters = {
-            "label": [
-                f"{key}={value}" if value else key for key, value in labels.items()
-            ]
-        }
+        filters = {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
         api = self.client.api
-        containers = [
-            c["Id"] for c in _docker(api.containers, all=True, filters=filters)
-        ]
-        self.parallel(
-            lambda c: _gone_is_fine(api.remove_container, c, force=True, v=True),
-            containers,
-        )
+        containers = [c["Id"] for c in _docker(api.containers, all=True, filters=filters)]
+        self.parallel(lambda c: _gone_is_fine(api.remove_container, c, force=True, v=True), containers)
         networks = [n["Id"] for n in _docker(api.networks, filters=filters)]
         self.parallel(lambda n: _gone_is_fine(api.remove_network, n), networks)
-        volumes = [
-            v["Name"] for v in _docker(api.volumes, filters=filters)["Volumes"] or []
-        ]
-        self.parallel(
-            lambda v: _gone_is_fine(api.remove_volume, v, force=True), volumes
-        )
+        volumes = [v["Name"] for v in _docker(api.volumes, filters=filters)["Volumes"] or []]
+        self.parallel(lambda v: _gone_is_fine(api.remove_volume, v, force=True), volumes)
         return len(containers) + len(networks) + len(volumes)
 
     def parallel(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
@@ -301,15 +232,12 @@ def _docker(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return call(*args, **kwargs)
     except docker.errors.ImageNotFound as error:
-        raise ImageError(
-            error.explanation or str(error), "type: testbed images build"
-        ) from error
+        raise ImageError(error.explanation or str(error), "type: testbed images build") from error
     except docker.errors.APIError as error:
         raise EngineError(f"Docker: {error.explanation or error}") from error
     except requests.exceptions.RequestException as error:
         raise EngineError(
-            "the Docker engine does not answer any more",
-            "see its log, then: testbed down NAME",
+            "the Docker engine does not answer any more", "see its log, then: testbed down NAME"
         ) from error
 
 
@@ -319,10 +247,13 @@ def _gone_is_fine(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     except docker.errors.NotFound:
         return
     except docker.errors.APIError as error:
-        if error.status_code != 409 or "already in progress" not in str(
-            error.explanation
-        ):
+        if error.status_code != 409 or "already in progress" not in str(error.explanation):
             raise EngineError(f"Docker: {error.explanation or error}") from error
+
+
+def _last_line(output: str | bytes | None) -> str:
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def _demultiplex(raw: Any) -> tuple[bytes, bytes]:

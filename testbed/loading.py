@@ -33,13 +33,9 @@ def load(path: Path) -> Topology:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(
-            str(path), error.strerror or str(error), "give the path of a topology file"
-        ) from error
+        raise InputError(str(path), error.strerror or str(error), "give the path of a topology file") from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            str(path), "is not text in UTF-8", "save it as UTF-8"
-        ) from error
+        raise InputError(str(path), "is not text in UTF-8", "save it as UTF-8") from error
     return parse(text, path.name)
 
 
@@ -49,26 +45,14 @@ def parse(text: str, source: str) -> Topology:
         data = yaml.load(text, Loader=_UniqueKeys)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        where = (
-            f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        )
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise InputError(
-            source,
-            f"not YAML: {error.problem} at {where}",
-            "check indentation, colons and brackets",
+            source, f"not YAML: {error.problem} at {where}", "check indentation, colons and brackets"
         ) from error
     except yaml.YAMLError as error:
-        raise InputError(
-            source,
-            f"not YAML: {str(error).splitlines()[0]}",
-            "check the file's encoding",
-        ) from error
+        raise InputError(source, f"not YAML: {str(error).splitlines()[0]}", "check the file's encoding") from error
     if not isinstance(data, dict):
-        raise InputError(
-            source,
-            "must be a mapping with at least name and ues",
-            "start with: name: quickstart",
-        )
+        raise InputError(source, "must be a mapping with at least name and ues", "start with: name: quickstart")
     topology = nested(Topology, data, "")
     for where, message, hint in problems(topology):
         raise InputError(where, message, hint)
@@ -82,12 +66,8 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
     except ValidationError as error:
         first = _most_telling(error.errors(include_url=False))
         location = [part for part in first["loc"] if not _is_branch(part)]
-        path = ".".join(
-            [*([prefix] if prefix else []), *(str(part) for part in location)]
-        )
-        raise InputError(
-            path or "topology", _message(first), _hint(first, model)
-        ) from error
+        path = ".".join([*([prefix] if prefix else []), *(str(part) for part in location)])
+        raise InputError(path or "topology", _message(first), _hint(first, model)) from error
 
 
 def digest(topology: Topology) -> str:
@@ -99,16 +79,12 @@ def digest(topology: Topology) -> str:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML lets a later key silently replace an earlier one of the same name; here it is an error."""
 
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key} is given twice", problem_mark=key_node.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -121,11 +97,7 @@ def _most_telling(errors: Iterable[Any]) -> Any:
 
     def rank(error: Any) -> tuple[bool, int, bool]:
         word = error["type"] == "literal_error"
-        return (
-            error["type"] != "extra_forbidden",
-            -len(error["loc"]),
-            word != isinstance(error["input"], str),
-        )
+        return (error["type"] != "extra_forbidden", -len(error["loc"]), word != isinstance(error["input"], str))
 
     return min(errors, key=rank)
 
@@ -133,8 +105,7 @@ def _most_telling(errors: Iterable[Any]) -> Any:
 def _is_branch(part: Any) -> bool:
     """Whether pydantic put this in the path for a branch of a union, which the user did not write."""
     return isinstance(part, str) and (
-        part.startswith(("literal[", "function-", "constrained-", "tuple["))
-        or part in ("float", "Ue")
+        part.startswith(("literal[", "function-", "constrained-", "tuple[")) or part in ("float", "Ue")
     )
 
 
@@ -177,11 +148,7 @@ def _message(error: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float) and (math.isnan(value) or math.isinf(value)):
         return str(value)
-    text = (
-        json.dumps(value, default=str, ensure_ascii=False)
-        if isinstance(value, str | dict | list)
-        else str(value)
-    )
+    text = json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, str | dict | list) else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
@@ -190,11 +157,7 @@ def _hint(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, error["loc"][:-1])
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        return (
-            f"did you mean {close[0]}?"
-            if close
-            else f"known keys are {', '.join(known)}"
-        )
+        return f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
     if error["type"] == "missing":
         return f"add {key}: …"
     for part in (str(part) for part in reversed(error["loc"])):
@@ -219,9 +182,7 @@ def _fields_at(model: Any, location: tuple[Any, ...]) -> list[str]:
 def _section_in(annotation: Any) -> Any:
     if _is_model(annotation):
         return annotation
-    return next(
-        (found for arg in get_args(annotation) if (found := _section_in(arg))), None
-    )
+    return next((found for arg in get_args(annotation) if (found := _section_in(arg))), None)
 
 
 def _is_model(thing: Any) -> bool:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 from agents.catalog import DATASETS, UNITS
 from agents.scheme import SCHEMES
@@ -22,9 +14,7 @@ from agents.scheme import SCHEMES
 class Section(BaseModel):
     """A part of the file: unknown keys are errors, values are frozen and finite."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class UnitProfile(Section):
@@ -33,7 +23,7 @@ class UnitProfile(Section):
     unit: str
     forward_flops: float = Field(ge=0)
     output_bytes: float = Field(gt=0)
-    weight_bytes: float | None = Field(None, ge=0)
+    weight_bytes: float | None = Field(default=None, ge=0)
 
 
 class Model(Section):
@@ -43,16 +33,12 @@ class Model(Section):
     norm: Literal["group", "batch"] = "group"
     profile: Literal["measured"] | tuple[UnitProfile, ...] = "measured"
     backward_ratio: PositiveFloat = 2.0
-    label_bytes: int = Field(1, ge=1)
+    label_bytes: int = Field(default=1, ge=1)
 
     @property
     def units(self) -> tuple[str, ...]:
         """Unit names, from the profile when one is given."""
-        return (
-            UNITS[self.name]
-            if self.profile == "measured"
-            else tuple(u.unit for u in self.profile)
-        )
+        return UNITS[self.name] if self.profile == "measured" else tuple(u.unit for u in self.profile)
 
 
 class Partition(Section):
@@ -72,10 +58,10 @@ class Data(Section):
 class Training(Section):
     """Samples per round over all UEs, rounds, and SGD."""
 
-    batch: int = Field(128, ge=1)
-    rounds: int = Field(10, ge=1)
+    batch: int = Field(default=128, ge=1)
+    rounds: int = Field(default=10, ge=1)
     lr: PositiveFloat = 0.05
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
 class Radio(Section):
@@ -112,7 +98,7 @@ class Ue(Section):
     clock_ghz: PositiveFloat = 1.2
     flops_per_cycle: PositiveFloat = 16.0
     capacity_gflop: PositiveFloat = 1.5
-    min_batch: int = Field(1, ge=0)
+    min_batch: int = Field(default=1, ge=0)
     uplink_mbps: PositiveFloat | None = None
     downlink_mbps: PositiveFloat | None = None
 
@@ -123,26 +109,16 @@ Interval = tuple[float, float]
 
 
 def _as_interval(value: Any) -> Any:
-    return (
-        (value, value)
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else value
-    )
+    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _ordered(value: Interval) -> Interval:
     if value[0] > value[1]:
-        raise ValueError(
-            f"the interval must go upwards, not from {value[0]:g} to {value[1]:g}"
-        )
+        raise ValueError(f"the interval must go upwards, not from {value[0]:g} to {value[1]:g}")
     return value
 
 
-Range = Annotated[
-    tuple[PositiveFloat, PositiveFloat],
-    BeforeValidator(_as_interval),
-    AfterValidator(_ordered),
-]
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_interval), AfterValidator(_ordered)]
 AnyRange = Annotated[Interval, BeforeValidator(_as_interval), AfterValidator(_ordered)]
 
 
@@ -155,7 +131,7 @@ class UeGroup(Section):
     clock_ghz: Range = (1.0, 2.0)
     flops_per_cycle: PositiveFloat = 16.0
     capacity_gflop: Range = (1.0, 2.0)
-    min_batch: int = Field(1, ge=0)
+    min_batch: int = Field(default=1, ge=0)
     uplink_mbps: Range | None = None
     downlink_mbps: Range | None = None
 
@@ -170,22 +146,11 @@ class UeGroup(Section):
 
         drawn = {
             key: sample(getattr(self, key))
-            for key in (
-                "distance_m",
-                "tx_power_dbm",
-                "clock_ghz",
-                "capacity_gflop",
-                "uplink_mbps",
-                "downlink_mbps",
-            )
+            for key in ("distance_m", "tx_power_dbm", "clock_ghz", "capacity_gflop", "uplink_mbps", "downlink_mbps")
         }
         common = {"flops_per_cycle": self.flops_per_cycle, "min_batch": self.min_batch}
         return tuple(
-            Ue(
-                name=f"ue{i + 1}",
-                **common,
-                **{key: values[i] for key, values in drawn.items()},
-            )  # type: ignore[arg-type]
+            Ue(name=f"ue{i + 1}", **common, **{key: values[i] for key, values in drawn.items()})  # type: ignore[arg-type]
             for i in range(self.count)
         )
 
@@ -196,8 +161,8 @@ class SchemeChoice(Section):
     scheme: str
     planner: str | None = None
     label: Name | None = None
-    cut: int | None = Field(None, ge=1)
-    micro_batches: int | None = Field(None, ge=1)
+    cut: int | None = Field(default=None, ge=1)
+    micro_batches: int | None = Field(default=None, ge=1)
 
     @property
     def key(self) -> str:
@@ -206,18 +171,14 @@ class SchemeChoice(Section):
 
 
 def _as_choices(value: Any) -> Any:
-    return (
-        [{"scheme": item} if isinstance(item, str) else item for item in value]
-        if isinstance(value, list)
-        else value
-    )
+    return [{"scheme": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
 
 class Topology(Section):
     """A whole topology file. ``ues`` is a list once drawn."""
 
     name: Name
-    seed: int = Field(7, ge=0)
+    seed: int = Field(default=7, ge=0)
     time_dilation: Literal["auto"] | Annotated[float, Field(ge=1)] = "auto"
     compute: Literal["paced", "quota"] = "paced"
     model: Model = Model()
@@ -238,54 +199,31 @@ class Topology(Section):
 
             group = nested(UeGroup, data["ues"], "ues")
             seed = data.get("seed", 7)
-            return {
-                **data,
-                "ues": group.draw(seed if isinstance(seed, int) and seed >= 0 else 7),
-            }
+            return {**data, "ues": group.draw(seed if isinstance(seed, int) and seed >= 0 else 7)}
         return data
 
 
 def problems(topology: Topology) -> list[tuple[str, str, str]]:
     """What is wrong across sections, as (path, message, hint); empty when all is well."""
-    return [
-        *_ue_problems(topology),
-        *_scheme_problems(topology),
-        *_data_problems(topology),
-    ]
+    return [*_ue_problems(topology), *_scheme_problems(topology), *_data_problems(topology)]
 
 
 def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     if not t.ues:
-        return [
-            (
-                "ues",
-                "there must be at least one UE",
-                "add - {name: ue1, distance_m: 120}",
-            )
-        ]
+        return [("ues", "there must be at least one UE", "add - {name: ue1, distance_m: 120}")]
     seen: dict[str, int] = {}
     for i, ue in enumerate(t.ues):
         if ue.name in seen:
             found.append(
-                (
-                    f"ues.{i}.name",
-                    f"{ue.name} is already the name of ues.{seen[ue.name]}",
-                    "give each UE its own name",
-                )
+                (f"ues.{i}.name", f"{ue.name} is already the name of ues.{seen[ue.name]}", "give each UE its own name")
             )
         if ue.name in _RESERVED:
-            found.append(
-                (f"ues.{i}.name", f"{ue.name} is a reserved name", "use ue1, ue2, …")
-            )
+            found.append((f"ues.{i}.name", f"{ue.name} is a reserved name", "use ue1, ue2, …"))
         seen.setdefault(ue.name, i)
         if t.radio.access == "dedicated":
             found += [
-                (
-                    f"ues.{i}.{key}",
-                    "is needed with radio.access: dedicated",
-                    f"give {key}: 10, or use access: tdma",
-                )
+                (f"ues.{i}.{key}", "is needed with radio.access: dedicated", f"give {key}: 10, or use access: tdma")
                 for key in ("uplink_mbps", "downlink_mbps")
                 if getattr(ue, key) is None
             ]
@@ -308,40 +246,18 @@ def _scheme_problems(t: Topology) -> list[tuple[str, str, str]]:
     last = len(t.model.units) - 1
     for i, choice in enumerate(t.schemes):
         if choice.scheme not in SCHEMES:
-            found.append(
-                (
-                    f"schemes.{i}",
-                    f"unknown scheme {choice.scheme}",
-                    f"choose among {', '.join(SCHEMES)}",
-                )
-            )
+            found.append((f"schemes.{i}", f"unknown scheme {choice.scheme}", f"choose among {', '.join(SCHEMES)}"))
             continue
         if choice.key in seen:
             found.append(
-                (
-                    f"schemes.{i}",
-                    f"{choice.key} is already schemes.{seen[choice.key]}",
-                    "give it a label of its own",
-                )
+                (f"schemes.{i}", f"{choice.key} is already schemes.{seen[choice.key]}", "give it a label of its own")
             )
         seen.setdefault(choice.key, i)
         if choice.cut is not None and choice.cut > last:
             message = f"{choice.cut} is outside the model: {t.model.name} can be cut after unit 1 to {last}"
-            found.append(
-                (f"schemes.{i}.cut", message, f"units are {', '.join(t.model.units)}")
-            )
-        if (
-            choice.micro_batches is not None
-            and choice.micro_batches > 1
-            and not SCHEMES[choice.scheme].pipelined
-        ):
-            found.append(
-                (
-                    f"schemes.{i}.micro_batches",
-                    f"{choice.scheme} does not pipeline",
-                    "use 1, or leave it out",
-                )
-            )
+            found.append((f"schemes.{i}.cut", message, f"units are {', '.join(t.model.units)}"))
+        if choice.micro_batches is not None and choice.micro_batches > 1 and not SCHEMES[choice.scheme].pipelined:
+            found.append((f"schemes.{i}.micro_batches", f"{choice.scheme} does not pipeline", "use 1, or leave it out"))
     return found
 
 
@@ -355,11 +271,5 @@ def _data_problems(t: Topology) -> list[tuple[str, str, str]]:
         message = f"{t.data.name} has {DATASETS[t.data.name].train} training samples for {len(t.ues)} UEs"
         found.append(("data.name", message, "use fewer UEs or a larger dataset"))
     if t.model.profile != "measured" and len(t.model.profile) < 2:
-        found.append(
-            (
-                "model.profile",
-                "needs at least two units to cut between",
-                "list every unit of the model",
-            )
-        )
+        found.append(("model.profile", "needs at least two units to cut between", "list every unit of the model"))
     return found

@@ -7,6 +7,7 @@ when the processor is.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -72,17 +73,13 @@ class DuplexGate:
 
     def open_for(self, header: Header) -> bool:
         """Whether this downlink may start."""
-        return self._uplinks[header["round"], header["turn"]] >= header.get(
-            "hold_for", 0
-        )
+        return self._uplinks[header["round"], header["turn"]] >= header.get("hold_for", 0)
 
 
 class Air:
     """One end of the air. ``Air.station`` listens (BS), ``Air.device`` connects (UE)."""
 
-    def __init__(
-        self, context: zmq.Context[Any], socket: zmq.Socket[bytes], routed: bool
-    ) -> None:
+    def __init__(self, context: zmq.Context[Any], socket: zmq.Socket[bytes], routed: bool) -> None:
         self._socket, self._routed = socket, routed
         self._inbox: queue.SimpleQueue[Arrival | BaseException] = queue.SimpleQueue()
         self._outbox: deque[_Departure] = deque()
@@ -111,12 +108,10 @@ class Air:
         socket.connect(f"tcp://{address}:{port}")
         return Air(context, socket, routed=False)
 
-    def send(
-        self, peer: str, header: Header, tensors: Sequence[torch.Tensor] = ()
-    ) -> None:
+    def send(self, peer: str, header: Header, tensors: Sequence[torch.Tensor] = ()) -> None:
         """Queues a message; it leaves after those before it, and when the duplex gate is open."""
         self._outbox.append(_Departure(peer, header, tuple(tensors)))
-        self._waker.send(b"")
+        self._wake(b"")
 
     def receive(self, timeout_s: float) -> Arrival:
         """The next message in order of arrival; AirError when none comes within ``timeout_s``."""
@@ -128,6 +123,10 @@ class Air:
             raise AirError(str(item)) from item
         return item
 
+    def forget_uplinks(self) -> None:
+        """Starts counting uplinks anew: a new job numbers its rounds from 1 again."""
+        self._gate = DuplexGate()
+
     def clear(self) -> None:
         """Drops what has arrived and was not received."""
         while not self._inbox.empty():
@@ -135,9 +134,14 @@ class Air:
 
     def close(self) -> None:
         """Stops the thread and drops what has not left."""
-        self._waker.send(_CLOSE)
+        self._wake(_CLOSE)
         self._thread.join()
         self._waker.close(linger=0)
+
+    def _wake(self, word: bytes) -> None:
+        """Wakes the thread; one that has ended has left its error in the inbox."""
+        with contextlib.suppress(zmq.Again):
+            self._waker.send(word, zmq.NOBLOCK)
 
     def _run(self) -> None:
         sharpen_timers()
@@ -156,7 +160,8 @@ class Air:
     def _step(self, ready: dict[Any, int]) -> bool:
         if self._socket in ready:
             self._take(self._socket.recv_multipart(copy=False))
-        if self._wakee in ready and self._wakee.recv() == _CLOSE:
+        word = self._wakee.recv() if self._wakee in ready else b""
+        if word == _CLOSE:
             return True
         while self._outbox and self._gate.open_for(self._outbox[0].header):
             self._put(self._outbox.popleft())
@@ -171,24 +176,16 @@ class Air:
         self._inbox.put(Arrival(peer, header, frames, arrived_ns))
 
     def _put(self, departure: _Departure) -> None:
-        frames = encode(
-            {**departure.header, "sent_ns": time.monotonic_ns()}, departure.tensors
-        )
+        frames = encode({**departure.header, "sent_ns": time.monotonic_ns()}, departure.tensors)
         route: list[Buffer] = [departure.peer.encode()] if self._routed else []
         try:
             self._socket.send_multipart([*route, *frames], copy=False)
         except zmq.ZMQError as error:
-            raise AirError(
-                f"{departure.peer} cannot be reached over the air: {error}"
-            ) from error
+            raise AirError(f"{departure.peer} cannot be reached over the air: {error}") from error
 
 
 def _prepared(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    for option in (
-        zmq.SNDHWM,
-        zmq.RCVHWM,
-        zmq.LINGER,
-    ):  # queues are bounded by the plan, not by a count
+    for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):  # queues are bounded by the plan, not by a count
         socket.setsockopt(option, 0)
     for option in (zmq.SNDBUF, zmq.RCVBUF):
         socket.setsockopt(option, _SOCKET_BUFFER)

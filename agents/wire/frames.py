@@ -11,7 +11,7 @@ import torch
 Header = dict[str, Any]
 Buffer = bytes | memoryview
 
-_DTYPES = {"float32": torch.float32, "uint8": torch.uint8, "int64": torch.int64}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64, "uint8": torch.uint8, "int64": torch.int64}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -19,9 +19,7 @@ class FrameError(Exception):
     """A message that is not ours, or is damaged."""
 
 
-def encode(
-    header: Mapping[str, Any], tensors: Sequence[torch.Tensor] = ()
-) -> list[Buffer]:
+def encode(header: Mapping[str, Any], tensors: Sequence[torch.Tensor] = ()) -> list[Buffer]:
     """The frames of a message; tensor bytes are views, so the tensors must not change until sent."""
     flat = [t.detach().cpu().contiguous() for t in tensors]
     shapes = [[_NAMES[t.dtype], list(t.shape)] for t in flat]
@@ -32,18 +30,8 @@ def decode(frames: Sequence[Buffer]) -> tuple[Header, list[torch.Tensor]]:
     """The header and tensors of a message. Nothing is unpickled; a wrong shape or type raises FrameError."""
     try:
         header, shapes = _unpack(frames[0])
-        tensors = [
-            _tensor(name, shape, data)
-            for (name, shape), data in zip(shapes, frames[1:], strict=True)
-        ]
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        RuntimeError,
-        msgpack.UnpackException,
-    ) as error:
+        tensors = [_tensor(name, shape, data) for (name, shape), data in zip(shapes, frames[1:], strict=True)]
+    except (ValueError, KeyError, TypeError, IndexError, RuntimeError, msgpack.UnpackException) as error:
         raise FrameError(f"unreadable message: {error}") from error
     return header, tensors
 

@@ -45,14 +45,10 @@ class ControlServer:
                 request, tensors = decode(frames)
                 number = request["id"]
                 answer = handle(request, tensors)
-            except (
-                Exception
-            ) as error:  # whatever went wrong is the controller's to judge
+            except Exception as error:  # whatever went wrong is the controller's to judge
                 traceback.print_exc()
                 answer = {"error": f"{type(error).__name__}: {error}"}, []
-            self._socket.send_multipart(
-                [peer, *encode({**answer[0], "id": number}, answer[1])]
-            )
+            self._socket.send_multipart([peer, *encode({**answer[0], "id": number}, answer[1])])
 
 
 class ControlClient:
@@ -82,9 +78,7 @@ class ControlClient:
         """
         self._last_id += 1
         for name, (header, tensors) in requests.items():
-            self._sockets[name].send_multipart(
-                encode({**header, "id": self._last_id}, tensors)
-            )
+            self._sockets[name].send_multipart(encode({**header, "id": self._last_id}, tensors))
         answers: dict[str, Answer] = {}
         deadline = time.monotonic() + timeout_s
         while waiting := [name for name in requests if name not in answers]:

@@ -21,9 +21,7 @@ class Request:
     @property
     def cuts(self) -> tuple[int, ...]:
         """The cuts to consider."""
-        return (
-            (self.cut,) if self.cut is not None else tuple(self.instance.workload.cuts)
-        )
+        return (self.cut,) if self.cut is not None else tuple(self.instance.workload.cuts)
 
 
 @dataclass(frozen=True)

@@ -25,24 +25,16 @@ def uniform(request: Request) -> Answer:
     instance = request.instance
     batch = equal_batches(instance)
     _check_min_batch(instance, batch)
-    feasible = [
-        cut for cut in request.cuts if bool((batch <= instance.batch_cap(cut)).all())
-    ]
+    feasible = [cut for cut in request.cuts if bool((batch <= instance.batch_cap(cut)).all())]
     if not feasible:
         raise InputError("ues", *_c2(instance, batch, request.cuts))
     rounds = {
-        (cut, k): predict(
-            instance, request.scheme, _decision(request, cut, k, batch)
-        ).round_s
+        (cut, k): predict(instance, request.scheme, _decision(request, cut, k, batch)).round_s
         for cut in feasible
         for k in _candidates(request, batch)
     }
     best_s = min(rounds.values())
-    k, cut = min(
-        (k, cut)
-        for (cut, k), round_s in rounds.items()
-        if round_s <= best_s * (1 + SLACK)
-    )
+    k, cut = min((k, cut) for (cut, k), round_s in rounds.items() if round_s <= best_s * (1 + SLACK))
     return Answer(_decision(request, cut, k, batch))
 
 
@@ -74,9 +66,7 @@ def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
 def _check_min_batch(instance: Instance, batch: Ints) -> None:
     for i in np.flatnonzero(batch < instance.min_batch):
         message = f"{instance.min_batch[i]} is more than the {batch[i]} samples of an equal share"
-        raise InputError(
-            f"ues.{i}.min_batch", message, "lower it, or raise training.batch"
-        )
+        raise InputError(f"ues.{i}.min_batch", message, "lower it, or raise training.batch")
 
 
 def _c2(instance: Instance, batch: Ints, cuts: tuple[int, ...]) -> tuple[str, str]:

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from controller.results import Round
 
@@ -19,15 +12,8 @@ class Terminal:
     """Stages as lines, rounds as one bar per scheme; used as a context manager."""
 
     def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description:>10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(
-            *columns, TextColumn("{task.fields[last]}"), console=console
-        )
+        columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, TextColumn("{task.fields[last]}"), console=console)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Terminal:

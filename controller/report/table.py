@@ -16,16 +16,8 @@ def results_table(results: Results) -> Table:
     """One row per scheme: measured beside predicted, and whether to believe it."""
     title = f"{results.topology['name']}: emulated times, D = {results.time_dilation:g}"
     table = Table(title=title, title_justify="left")
-    for heading in (
-        "scheme",
-        "round [s]\np5-p95",
-        "predicted\nerror",
-        "bubble rate\npredicted",
-        "UE idle",
-    ):
-        table.add_column(
-            heading, justify="left" if heading == "scheme" else "right", no_wrap=True
-        )
+    for heading in ("scheme", "round [s]\np5-p95", "predicted\nerror", "bubble rate\npredicted", "UE idle"):
+        table.add_column(heading, justify="left" if heading == "scheme" else "right", no_wrap=True)
     for heading in ("up / down\n[Mbit/s]", "accuracy", "believe it?"):
         table.add_column(heading, justify="right", no_wrap=heading != "believe it?")
     for label, scheme in results.schemes.items():
@@ -35,11 +27,7 @@ def results_table(results: Results) -> Table:
 
 def _row(label: str, s: SchemeResult) -> list[str | Text]:
     spread, summary, fidelity = s.summary.round_s, s.summary, s.fidelity
-    verdict = (
-        Text("yes", "green")
-        if fidelity.ok
-        else Text("no: " + "; ".join(fidelity.reasons), "red")
-    )
+    verdict = Text("yes", "green") if fidelity.ok else Text("no: " + "; ".join(fidelity.reasons), "red")
     idle = _mean(ue.idle_s / (ue.idle_s + ue.busy_s) for ue in s.ues.values())
     up, down = (_mean(b for b in rates if b is not None) / 1e6 for rates in _rates(s))
     return [
@@ -55,9 +43,7 @@ def _row(label: str, s: SchemeResult) -> list[str | Text]:
 
 
 def _rates(s: SchemeResult) -> tuple[list[float | None], list[float | None]]:
-    return [ue.uplink_bps for ue in s.ues.values()], [
-        ue.downlink_bps for ue in s.ues.values()
-    ]
+    return [ue.uplink_bps for ue in s.ues.values()], [ue.downlink_bps for ue in s.ues.values()]
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -79,18 +65,20 @@ def plan_table(planned: Sequence[Planned]) -> Table:
         "C2 C3 C4",
         "relaxed",
     ):
-        table.add_column(
-            heading,
-            justify="left" if heading in ("scheme", "planner", "relaxed") else "right",
-        )
+        table.add_column(heading, justify="left" if heading in ("scheme", "planner", "relaxed") else "right")
     for p in planned:
-        holds = " ".join(
-            "yes" if ok else "no" for ok in p.paper["constraints"].values()
-        )
+        holds = " ".join("yes" if ok else "no" for ok in p.paper["constraints"].values())
         table.add_row(
-            p.label, p.plan.planner, str(p.plan.cut), str(p.plan.micro_batches), f"{p.predicted.round_s:.4f}",
-            f"{p.predicted.bubble_rate:.3f}", f"{p.predicted.lower_bound_s:.4f}", holds, " ".join(p.paper["relaxed"]) or "-",
-        )  # fmt: skip
+            p.label,
+            p.plan.planner,
+            str(p.plan.cut),
+            str(p.plan.micro_batches),
+            f"{p.predicted.round_s:.4f}",
+            f"{p.predicted.bubble_rate:.3f}",
+            f"{p.predicted.lower_bound_s:.4f}",
+            holds,
+            " ".join(p.paper["relaxed"]) or "-",
+        )
     return table
 
 
@@ -99,10 +87,7 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title or None, title_justify="left")
     keys = list(rows[0]) if rows else []
     for key in keys:
-        table.add_column(
-            key.replace("_", " "),
-            justify="right" if isinstance(rows[0][key], int | float) else "left",
-        )
+        table.add_column(key.replace("_", " "), justify="right" if isinstance(rows[0][key], int | float) else "left")
     for row in rows:
         table.add_row(*(_cell(row[key]) for key in keys))
     return table

@@ -23,15 +23,10 @@ from agents.wire.air import Air
 def samples(count: int, seed: int) -> Samples:
     """Random digits."""
     rng = np.random.default_rng(seed)
-    return Samples(
-        rng.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8),
-        rng.integers(0, 10, count, dtype=np.uint8),
-    )
+    return Samples(rng.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8), rng.integers(0, 10, count, dtype=np.uint8))
 
 
-def job(
-    scheme: str, cut: int, k: int, batches: Sequence[int], **changes: object
-) -> Job:
+def job(scheme: str, cut: int, k: int, batches: Sequence[int], **changes: object) -> Job:
     """A job that computes as fast as it can."""
     ues = {f"ue{i + 1}": UePlan(b, 0.01, 0.01, 1e6, 1e6) for i, b in enumerate(batches)}
     zeros = dict.fromkeys(ues, 0.0)
@@ -76,10 +71,7 @@ class World:
             except Exception as error:  # raised again below, in the caller's thread
                 errors.append(error)
 
-        threads = [
-            threading.Thread(target=guarded, args=(agent,))
-            for agent in (self.bs, *self.ues.values())
-        ]
+        threads = [threading.Thread(target=guarded, args=(agent,)) for agent in (self.bs, *self.ues.values())]
         for thread in threads:
             thread.start()
         for thread in threads:

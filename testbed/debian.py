@@ -1,0 +1,116 @@
+"""A Debian root file system with Python, for machines where no image registry answers.
+
+The packages come from wherever this machine's own apt takes them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import ImageError
+
+SUITE = "bookworm"  # its Python is 3.11
+INCLUDE = "python3"
+
+# Nothing at run time reads these, or the engine puts its own in their place; the last three tell of this machine.
+LEFT_OUT = [
+    *(f"./{folder}/*" for folder in ("dev", "proc", "sys", "run", "tmp", "var/log", "var/cache", "var/lib/apt/lists")),
+    *(f"./usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian")),
+    *("./etc/apt/sources.list", "./etc/hostname", "./etc/resolv.conf"),
+]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Where apt takes a suite from, and how it trusts what it finds there."""
+
+    uri: str
+    suites: tuple[str, ...]
+    components: tuple[str, ...]
+    keyring: str | None = None
+    trusted: bool = False
+
+
+def parse_list(text: str) -> Iterator[Mirror]:
+    """The ``deb`` lines of a one-line-style ``sources.list``."""
+    for line in text.splitlines():
+        found = re.match(r"\s*deb\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)\s*([^#]*)", line)
+        if found:
+            options, uri, suite, components = found.groups()
+            given = dict(word.partition("=")[::2] for word in (options or "").split())
+            keyring = _keyring(given.get("signed-by", ""))
+            yield Mirror(uri, (suite,), tuple(components.split()), keyring, given.get("trusted") == "yes")
+
+
+def parse_deb822(text: str) -> Iterator[Mirror]:
+    """The enabled binary sources of a deb822-style ``*.sources`` file."""
+    text = re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n", text):
+        pairs = re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", paragraph, flags=re.MULTILINE)
+        fields = {key.lower(): value.strip() for key, value in pairs}
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled") == "no":
+            continue
+        suites, components = (tuple(fields.get(key, "").split()) for key in ("suites", "components"))
+        for uri in fields.get("uris", "").split():
+            yield Mirror(uri, suites, components, _keyring(fields.get("signed-by", "")), fields.get("trusted") == "yes")
+
+
+def find_mirror(apt: Path = Path("/etc/apt")) -> Mirror:
+    """The first mirror of ``SUITE`` in apt's configuration that debootstrap can use."""
+    for path in [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]:
+        parse = {".list": parse_list, ".sources": parse_deb822}.get(path.suffix)
+        if parse and path.is_file():
+            for mirror in parse(path.read_text()):
+                if SUITE in mirror.suites and "main" in mirror.components and re.match("https?:|file:", mirror.uri):
+                    return mirror
+    raise ImageError(
+        f"no image registry answers, and apt knows no mirror of Debian {SUITE} to make an image from",
+        "load python:3.11-slim into Docker (docker load), then again",
+    )
+
+
+def make_root(archive: Path, say: Callable[[str], None]) -> None:
+    """Writes a tar of a minimal ``SUITE`` with Python."""
+    mirror = find_mirror()
+    if not shutil.which("debootstrap"):
+        raise ImageError("no image registry answers, and there is no debootstrap", "apt-get install debootstrap")
+    if os.geteuid() != 0:
+        raise ImageError("making the base image takes root, once", "make images, as root")
+    say(f"base: making Debian {SUITE} from this machine's apt mirror (half a minute)")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    # Not under /tmp, which may be mounted so that nothing runs from it.
+    with tempfile.TemporaryDirectory(dir=archive.parent) as root:
+        trust = ["--no-check-gpg"] if mirror.trusted else [f"--keyring={mirror.keyring}"] if mirror.keyring else []
+        # In a mount namespace of its own: what debootstrap mounts is gone with it, however it ends.
+        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={INCLUDE}"]
+        _run([*command, *trust, SUITE, root, mirror.uri])
+        excluded = [f"--exclude={glob}" for glob in LEFT_OUT]
+        _run(["tar", "-C", root, "--numeric-owner", *excluded, "-cf", str(archive), "."])
+
+
+def _keyring(value: str) -> str | None:
+    """A keyring that debootstrap can be given; else (a key in the text, an armoured file) it uses Debian's own."""
+    return value if re.fullmatch(r"/\S+\.(gpg|pgp|kbx)", value) else None
+
+
+def _run(command: list[str]) -> None:
+    proxy = _apt_proxy()
+    environment = {"http_proxy": proxy, **os.environ} if proxy else None
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise ImageError(f"{command[0]} failed: {last}", "is the mirror in apt's configuration reachable?")
+
+
+def _apt_proxy() -> str:
+    if not shutil.which("apt-config"):
+        return ""
+    command = ["apt-config", "dump", "--format", "%v", "Acquire::http::Proxy"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()

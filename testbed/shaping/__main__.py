@@ -1,0 +1,111 @@
+"""``python3 -m testbed.shaping ACTION``: one JSON document in, one out; status 1 and an "error" when it fails."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from testbed.errors import LinkError, TestbedError
+from testbed.shaping.model import LinkPlan, to_json
+
+MEMORY = Path("/run/testbed-links.json")
+"""Where the shaper keeps the plan that was last set; gone with the container."""
+
+Document = dict[str, Any]
+
+
+def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) -> int:
+    """Runs the action that ``argv`` names; the exit status."""
+    if argv == ["idle"]:
+        return _idle()
+    try:
+        (name,) = argv
+        if name not in ACTIONS:
+            raise LinkError(f"there is no action {name!r}", f"use one of: {', '.join(ACTIONS)}, idle")
+        text = "" if stdin.isatty() else stdin.read()
+        answer, status = ACTIONS[name](json.loads(text) if text.strip() else {}, memory), 0
+    except TestbedError as error:
+        answer, status = {"error": error.message, "hint": error.hint}, 1
+    except Exception as error:  # whoever reads this reads JSON, whatever happened
+        answer, status = {"error": f"{type(error).__name__}: {error}", "hint": "this is a bug of the shaper"}, 1
+    json.dump(answer, stdout)
+    stdout.write("\n")
+    return status
+
+
+def _set(document: Document, memory: Path) -> Document:
+    from testbed.shaping.actions import clear_links, set_links
+
+    plan = LinkPlan.from_json(document)
+    before = _remembered(memory)
+    kept = {(egress.pid, egress.address) for egress in plan.egresses}
+    gone = tuple(e for e in before.egresses if (e.pid, e.address) not in kept) if before else ()
+    # Remembered first: what is set only in part can still be cleared.
+    memory.write_text(json.dumps(to_json(plan)))
+    if before:
+        clear_links(LinkPlan(before.backend, gone if before.backend == plan.backend else before.egresses))
+    return {"backend": plan.backend, "settings": [to_json(setting) for setting in set_links(plan)]}
+
+
+def _read(_: Document, memory: Path) -> Document:
+    from testbed.shaping.actions import read_links
+
+    plan = _remembered(memory)
+    if not plan:
+        return {"backend": None, "settings": []}
+    return {"backend": plan.backend, "settings": [to_json(setting) for setting in read_links(plan)]}
+
+
+def _clear(_: Document, memory: Path) -> Document:
+    from testbed.shaping.actions import clear_links
+
+    plan = _remembered(memory)
+    freed = clear_links(plan) if plan else []
+    memory.unlink(missing_ok=True)
+    return {"cleared": freed}
+
+
+def _measure(document: Document, memory: Path) -> Document:
+    from testbed.shaping.measure import measure
+
+    plan = _remembered(memory)
+    if not plan:
+        raise LinkError("there are no links to measure", "set them first")
+    results = measure(
+        plan, document.get("flows"), bool(document.get("together", False)), float(document.get("seconds", 1.0))
+    )
+    return {"measurements": [to_json(result) for result in results]}
+
+
+def _backends(_: Document, __: Path) -> Document:
+    from testbed.shaping.backends import support
+
+    return {**support()}
+
+
+def _remembered(memory: Path) -> LinkPlan | None:
+    return LinkPlan.from_json(json.loads(memory.read_text())) if memory.exists() else None
+
+
+def _idle() -> int:
+    """The container's first process: sleeps until it is told to stop."""
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    signal.sigwait(ends)
+    return 0
+
+
+ACTIONS: Mapping[str, Callable[[Document, Path], Document]] = {
+    "set": _set,
+    "read": _read,
+    "clear": _clear,
+    "measure": _measure,
+    "backends": _backends,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], sys.stdin, sys.stdout))

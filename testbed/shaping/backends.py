@@ -1,0 +1,54 @@
+"""The backends by name. A new one is a module with these three functions, and a line in ``BACKENDS``."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from testbed.errors import LinkError
+from testbed.shaping import htb
+from testbed.shaping.model import Egress, Flow
+from testbed.shaping.namespace import Interface, NetlinkError, private_interface
+from testbed.shaping.rates import matches
+
+KNOWN = ("htb", "netem")
+"""The names that a topology may ask for, written or not."""
+
+
+class Backend(Protocol):
+    """How one kind of qdisc shapes an interface. ``ipr`` is an IPRoute in the interface's namespace."""
+
+    def apply(self, ipr: Any, link: Interface, egress: Egress) -> None:
+        """Makes the interface shape these flows and no others, in place where it shapes already."""
+
+    def read(self, ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
+        """Payload bit/s by name of the flows that the kernel shapes."""
+
+    def clear(self, ipr: Any, link: Interface) -> None:
+        """Removes what ``apply`` made, if anything."""
+
+
+BACKENDS: dict[str, Backend] = {"htb": htb}
+
+
+def backend(name: str) -> Backend:
+    """The backend of that name. Raises LinkError."""
+    if name not in BACKENDS:
+        raise LinkError(f"there is no shaping backend {name!r}", f"use one of: {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+def support() -> dict[str, bool]:
+    """Which backends work on this kernel: each shapes an interface in a namespace of its own for a moment."""
+    return {name: name in BACKENDS and _works(BACKENDS[name]) for name in KNOWN}
+
+
+def _works(candidate: Backend) -> bool:
+    rest, flow = Flow("rest", None, 1e6), Flow("flow", "192.0.2.2", 2e6)
+    egress = Egress(0, "192.0.2.1", (rest, flow))
+    with private_interface() as (ipr, link):
+        try:
+            candidate.apply(ipr, link, egress)
+            found = candidate.read(ipr, link, egress)
+        except NetlinkError:
+            return False
+    return all(name in found and matches(planned, found[name]) for name, planned in (("rest", 1e6), ("flow", 2e6)))

@@ -1,0 +1,178 @@
+"""What links should be, and what they are found to be: plain data, importable anywhere.
+
+Rates are *payload* rates (what a TCP connection delivers to its reader) in bit/s of wall time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.errors import LinkError
+
+AIR_SYSCTLS: dict[str, str] = {
+    # Host kernels default to cubic or bbr. Both watch the delay that shaping itself causes: cubic leaves
+    # slow start early, bbr paces below the link's rate and drains it every 10 s. Reno, which every kernel
+    # has, leaves the rate to the link.
+    "net.ipv4.tcp_congestion_control": "reno",
+    # A UE is silent while the BS computes; its next transfer must not start from ten packets again.
+    "net.ipv4.tcp_slow_start_after_idle": "0",
+    # What one trial learned of a path must not colour the next.
+    "net.ipv4.tcp_no_metrics_save": "1",
+}
+"""Sysctls that an agent's container needs for transfers to take the time that the plan says."""
+
+SLOWEST_BPS, FASTEST_BPS = 1e3, 1e10
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One shaped direction of one link.
+
+    ``name`` stands in every result and error. ``address`` is the IPv4 address that the flow's
+    packets go to; None stands for everything that leaves the interface and has no flow of its own
+    (a UE's uplink). ``rate_bps`` is the payload rate in bit/s.
+    """
+
+    name: str
+    address: str | None
+    rate_bps: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rate_bps) and SLOWEST_BPS <= self.rate_bps <= FASTEST_BPS):
+            raise LinkError(
+                f"{self.name}: a rate of {self.rate_bps} bit/s cannot be shaped",
+                f"rates go from {SLOWEST_BPS:g} to {FASTEST_BPS:g} bit/s; change the rate or the time dilation",
+            )
+        if self.address is not None:
+            _check_address(self.name, self.address)
+
+
+@dataclass(frozen=True)
+class Egress:
+    """What leaves one interface of one container.
+
+    ``pid``: any process in the container's network namespace, as this host counts (Docker's
+    ``State.Pid``). ``address``: the IPv4 address of the interface to shape.
+    """
+
+    pid: int
+    address: str
+    flows: tuple[Flow, ...]
+
+    def __post_init__(self) -> None:
+        if not self.flows:
+            raise LinkError(
+                f"{self.address}: an egress without flows",
+                "leave the egress out of the plan",
+            )
+        _check_address(self.names, self.address)
+        goal, times = Counter(flow.address for flow in self.flows).most_common(1)[0]
+        if times > 1:
+            raise LinkError(
+                f"{self.names}: two flows go to {goal or 'everywhere'}",
+                "give each its own address",
+            )
+
+    @property
+    def names(self) -> str:
+        """The names of the flows, for errors that concern them all."""
+        return ", ".join(flow.name for flow in self.flows)
+
+
+@dataclass(frozen=True)
+class LinkPlan:
+    """All links of one host, and the backend that shapes them."""
+
+    backend: str
+    egresses: tuple[Egress, ...]
+
+    def __post_init__(self) -> None:
+        for name, times in Counter(flow.name for flow in self.flows).most_common(1):
+            if times > 1:
+                raise LinkError(f"{name}: two flows have this name", "name every flow once")
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """All flows, egress by egress."""
+        return tuple(flow for egress in self.egresses for flow in egress.flows)
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> LinkPlan:
+        """The plan in a JSON object as ``to_json`` makes it. Raises LinkError when it is none."""
+        try:
+            return LinkPlan(str(document["backend"]), tuple(map(_egress, document["egresses"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"not a link plan: {error!r}", "see testbed.shaping.model.LinkPlan") from error
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A flow's planned payload rate, and the one the kernel says it has, in bit/s."""
+
+    flow: str
+    planned_bps: float
+    set_bps: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a bulk transfer of ``seconds`` got, beside the planned payload rate; all rates in bit/s.
+
+    ``goodput_bps`` is that of the whole transfer, at its receiver. ``median_bps`` is the median of
+    its fiftieths: where it is right and the goodput is not, the link is set well and the host stalled.
+    """
+
+    flow: str
+    planned_bps: float
+    goodput_bps: float
+    median_bps: float
+    seconds: float
+
+
+def to_json(value: LinkPlan | Setting | Measurement) -> dict[str, Any]:
+    """The value as an object that the json module can write."""
+    return dataclasses.asdict(value)
+
+
+def endpoints(plan: LinkPlan, name: str) -> tuple[Flow, Egress, Egress]:
+    """The flow of that name, the egress it leaves from and the one at whose address it arrives.
+
+    A flow to everywhere arrives where a flow back to its sender starts. Raises LinkError when
+    the plan has no such flow or does not know the other end.
+    """
+    for sender in plan.egresses:
+        for flow in sender.flows:
+            if flow.name == name:
+                return flow, sender, _receiver(plan, flow, sender)
+    known = ", ".join(flow.name for flow in plan.flows)
+    raise LinkError(f"{name}: there is no such flow", f"the plan has {known}")
+
+
+def _receiver(plan: LinkPlan, flow: Flow, sender: Egress) -> Egress:
+    for other in plan.egresses:
+        reached = other.address if flow.address else sender.address
+        wanted = [flow.address] if flow.address else [back.address for back in other.flows]
+        if other is not sender and reached in wanted:
+            return other
+    raise LinkError(
+        f"{flow.name}: its other end is not in the plan",
+        "measure where both ends run on one host",
+    )
+
+
+def _egress(document: Mapping[str, Any]) -> Egress:
+    flows = tuple(Flow(str(f["name"]), f["address"], float(f["rate_bps"])) for f in document["flows"])
+    return Egress(int(document["pid"]), str(document["address"]), flows)
+
+
+def _check_address(who: str, address: str) -> None:
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise LinkError(f"{who}: {address!r} is not an IPv4 address", "write it as 10.9.0.2") from error

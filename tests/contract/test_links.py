@@ -1,0 +1,277 @@
+"""What every shaping backend of this kernel promises, on real interfaces: a base station and four UEs on a bridge.
+
+They are network namespaces, each held by a sleeping process, and gone with it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.errors import LinkError
+from testbed.shaping import Egress, Flow, LinkPlan, Measurement, to_json
+from testbed.shaping.__main__ import main
+from testbed.shaping.actions import clear_links, read_links, set_links
+from testbed.shaping.backends import BACKENDS, KNOWN, support
+from testbed.shaping.measure import measure
+from testbed.shaping.namespace import entered, interface, netlink
+from testbed.shaping.rates import matches
+
+
+def _may_make_namespaces() -> bool:
+    if os.geteuid() != 0:
+        return False
+    return subprocess.run([sys.executable, "-c", _HOLD], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+_HOLD = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x40000000):
+    sys.exit(1)
+print("held", flush=True)
+sys.stdin.read()
+"""
+UES = ("ue1", "ue2", "ue3", "ue4")
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not _may_make_namespaces(), reason="needs root and network namespaces"),
+]
+
+
+@dataclass(frozen=True)
+class Air:
+    """Pids and addresses of the namespaces, and the backend under test."""
+
+    backend: str
+    pids: dict[str, int]
+    addresses: dict[str, str]
+
+    def plan(self, up: dict[str, float], down: dict[str, float]) -> LinkPlan:
+        """Links of these payload rates in bit/s."""
+        downlinks = tuple(Flow(f"{ue}.down", self.addresses[ue], rate) for ue, rate in down.items())
+        uplinks = [Egress(self.pids[ue], self.addresses[ue], (Flow(f"{ue}.up", None, r),)) for ue, r in up.items()]
+        return LinkPlan(self.backend, (Egress(self.pids["bs"], self.addresses["bs"], downlinks), *uplinks))
+
+
+def _hold(stack: ExitStack) -> int:
+    process = subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    assert process.stdout and process.stdout.readline() == b"held\n"
+    return process.pid
+
+
+def _plug_in(bridge_pid: int, pid: int, name: str, address: str) -> None:
+    with netlink(bridge_pid) as ipr:
+        (bridge,) = ipr.link_lookup(ifname="air")
+        peer = {"ifname": "eth0", "net_ns_pid": pid, "txqlen": 0}  # 0 is what Docker chooses
+        ipr.link("add", ifname=name, kind="veth", txqlen=0, peer=peer)
+        ipr.link("set", index=ipr.link_lookup(ifname=name)[0], master=bridge, state="up")
+    with netlink(pid) as ipr:
+        (eth0,) = ipr.link_lookup(ifname="eth0")
+        ipr.addr("add", index=eth0, address=address, prefixlen=24)
+        ipr.link("set", index=eth0, state="up")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[tuple[dict[str, int], dict[str, str]]]:
+    """A bridge in a namespace of its own, and five namespaces plugged into it."""
+    with ExitStack() as stack:
+        hub = _hold(stack)
+        with netlink(hub) as ipr:
+            ipr.link("add", ifname="air", kind="bridge")
+            ipr.link("set", index=ipr.link_lookup(ifname="air")[0], state="up")
+        pids = {name: _hold(stack) for name in ("bs", *UES)}
+        addresses = {name: f"10.9.0.{number}" for number, name in enumerate(pids, 1)}
+        for name, pid in pids.items():
+            _plug_in(hub, pid, name, addresses[name])
+        yield pids, addresses
+
+
+@pytest.fixture(params=BACKENDS)
+def air(request: pytest.FixtureRequest, world: tuple[dict[str, int], dict[str, str]]) -> Iterator[Air]:
+    """The world under one backend; unshaped before and after each test."""
+    if not support()[request.param]:
+        pytest.skip(f"this kernel has no {request.param}")
+    air = Air(request.param, *world)
+    yield air
+    clear_links(air.plan(dict.fromkeys(UES, 1e6), {"ue1": 1e6}))
+
+
+def _qdiscs(air: Air, name: str) -> list[Any]:
+    with netlink(air.pids[name]) as ipr:
+        index = interface(ipr, air.addresses[name]).index
+        return [(found.get_attr("TCA_KIND"), found["handle"]) for found in ipr.get_qdiscs(index)]
+
+
+def _delivers(result: Measurement) -> bool:
+    """Within 1 % of the plan, except that a link cannot make up for the moments in which the host stood still."""
+    goodput, steady = result.goodput_bps / result.planned_bps, result.median_bps / result.planned_bps
+    return 0.9 < goodput < 1.01 and abs(steady - 1) < 0.01
+
+
+def _connect(air: Air, sender: str, receiver: str) -> tuple[socket.socket, socket.socket]:
+    with entered(air.pids[receiver]), socket.create_server((air.addresses[receiver], 0)) as listener:
+        with entered(air.pids[sender]):
+            near = socket.socket()
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+        far.settimeout(10)
+        return near, far
+
+
+def _transfer_s(near: socket.socket, far: socket.socket, size: int) -> float:
+    sender = threading.Thread(target=near.sendall, args=(bytes(size),))
+    begin, left = time.monotonic(), size
+    sender.start()
+    while left:
+        left -= len(far.recv(left))
+    end = time.monotonic()
+    sender.join()
+    return end - begin
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e7, 1e8, 5e8])
+def test_goodput_is_the_planned_rate_in_each_direction(air: Air, rate: float) -> None:
+    plan = air.plan({"ue1": rate}, {"ue1": rate})
+    set_links(plan)
+    for result in measure(plan, None, together=False, seconds=1.0):
+        assert _delivers(result), result
+
+
+def test_ues_on_one_station_get_their_own_rates_at_once(air: Air) -> None:
+    plan = air.plan({ue: 5e6 for ue in UES}, {"ue1": 2e6, "ue2": 1e7, "ue3": 3e7, "ue4": 8e7})
+    set_links(plan)
+    names = [f"{ue}.down" for ue in UES]
+    for result in measure(plan, names, together=True, seconds=1.5):
+        assert _delivers(result), result
+
+
+@pytest.mark.parametrize(("up", "down"), [(1e7, 1e8), (1e8, 1e8)])
+def test_full_duplex(air: Air, up: float, down: float) -> None:
+    """Acknowledgements neither wait behind the data of the other direction nor use up its rate."""
+    plan = air.plan({"ue1": up}, {"ue1": down})
+    set_links(plan)
+    for result in measure(plan, None, together=True, seconds=1.5):
+        assert _delivers(result), result
+
+
+def test_a_rate_changes_while_data_flows(air: Air) -> None:
+    set_links(air.plan({"ue1": 5e7}, {"ue1": 5e7}))
+    near, far = _connect(air, "ue1", "bs")
+    with near, far:
+        _transfer_s(near, far, 500_000)
+        before = _qdiscs(air, "ue1")
+        set_links(air.plan({"ue1": 1e7}, {"ue1": 5e7}))
+        assert _qdiscs(air, "ue1") == before, "changed in place"
+        assert _transfer_s(near, far, 500_000) == pytest.approx(500_000 * 8 / 1e7, rel=0.1)
+
+
+@pytest.mark.parametrize(("size", "rate"), [(50_000, 1e7), (200_000, 1e7), (200_000, 5e7)])
+def test_short_messages_take_their_time(air: Air, size: int, rate: float) -> None:
+    """Also on a connection that was made, and warm, before its link was shaped, as the agents' are."""
+    near, far = _connect(air, "ue1", "bs")
+    with near, far:
+        _transfer_s(near, far, 2_000_000)
+        set_links(air.plan({"ue1": rate}, {"ue1": rate}))
+        _transfer_s(near, far, size)
+        times = []
+        for _ in range(7):
+            time.sleep(0.02)
+            times.append(_transfer_s(near, far, size))
+    second_best, ideal = sorted(times)[1], size * 8 / rate  # a busy host makes transfers late, never early
+    assert 0.97 * ideal < second_best < 1.03 * ideal + 0.002
+
+
+def test_what_is_set_reads_back(air: Air) -> None:
+    plan = air.plan({"ue1": 1.234567e6, "ue2": 1e9}, {"ue1": 3.3e7, "ue2": 12_345_678.9})
+    for setting in (*set_links(plan), *read_links(plan)):
+        assert matches(setting.planned_bps, setting.set_bps), setting
+
+
+def test_flows_come_and_go(air: Air) -> None:
+    first = air.plan({"ue1": 1e6}, {"ue1": 1e6, "ue2": 2e6})
+    second = air.plan({"ue1": 1e6}, {"ue2": 3e6, "ue3": 4e6})
+    set_links(first)
+    set_links(second)
+    assert all(matches(s.planned_bps, s.set_bps) for s in read_links(second))
+    assert {s.flow: s.set_bps for s in read_links(first)}["ue1.down"] == 0
+
+
+def test_an_address_without_a_flow_gets_a_trickle(air: Air) -> None:
+    plan = air.plan({ue: 1e8 for ue in UES}, {ue: 1e8 for ue in UES})
+    set_links(air.plan({ue: 1e8 for ue in UES}, {"ue1": 1e8}))
+    (result,) = measure(plan, ["ue2.down"], together=False, seconds=0.5)
+    assert result.goodput_bps < 2e7
+
+
+def test_clear_leaves_nothing(air: Air) -> None:
+    before = {name: _qdiscs(air, name) for name in air.pids}
+    plan = air.plan(dict.fromkeys(UES, 1e7), dict.fromkeys(UES, 1e7))
+    set_links(plan)
+    assert len(clear_links(plan)) == 8
+    assert {name: _qdiscs(air, name) for name in air.pids} == before
+    near, far = _connect(air, "ue1", "bs")
+    with near, far:
+        assert _transfer_s(near, far, 5_000_000) < 1
+    assert clear_links(plan), "clearing twice does no harm"
+
+
+def test_errors_name_the_flow(air: Air) -> None:
+    lost = Egress(2**22 + 1, "10.9.0.2", (Flow("ue1.up", None, 1e6),))
+    with pytest.raises(LinkError, match=r"^ue1\.up: there is no process 4194305"):
+        set_links(LinkPlan(air.backend, (lost,)))
+    assert clear_links(LinkPlan(air.backend, (lost,))) == []
+    stray = Egress(air.pids["ue1"], "10.9.0.99", (Flow("ue1.up", None, 1e6),))
+    with pytest.raises(LinkError, match=r"^ue1\.up: no interface has the address 10\.9\.0\.99"):
+        set_links(LinkPlan(air.backend, (stray,)))
+    twins = (Flow("a", "10.1.0.7", 1e6), Flow("b", "10.2.0.7", 1e6))
+    with pytest.raises(LinkError, match=r"^b: 10\.2\.0\.7 cannot be told apart"):
+        set_links(LinkPlan(air.backend, (Egress(air.pids["bs"], air.addresses["bs"], twins),)))
+
+
+def test_the_shaper_speaks_json(air: Air, tmp_path: Path) -> None:
+    def shaper(action: str, document: object = None) -> tuple[int, dict[str, Any]]:
+        stdout = io.StringIO()
+        status = main([action], io.StringIO(json.dumps(document) if document else ""), stdout, tmp_path / "links")
+        return status, json.loads(stdout.getvalue())
+
+    plan = air.plan({"ue1": 1e7, "ue2": 1e7}, {"ue1": 2e7})
+    status, answer = shaper("set", to_json(plan))
+    assert status == 0 and [s["flow"] for s in answer["settings"]] == ["ue1.down", "ue1.up", "ue2.up"]
+    assert shaper("read") == (0, answer)
+    status, measured = shaper("measure", {"flows": ["ue1.down"], "seconds": 0.5})
+    assert status == 0 and measured["measurements"][0]["median_bps"] == pytest.approx(2e7, rel=0.01)
+    shaper("set", to_json(air.plan({"ue1": 1e7}, {"ue1": 2e7})))
+    assert read_links(plan)[2].set_bps == 0, "what the plan leaves out is not shaped any more"
+    assert shaper("clear") == (0, {"cleared": ["ue1.down", "ue1.up"]})
+
+
+def test_support_is_told_for_every_known_backend() -> None:
+    assert support().keys() == set(KNOWN)
+
+
+def test_the_idle_shaper_stops_when_told() -> None:
+    process = subprocess.Popen([sys.executable, "-m", "testbed.shaping", "idle"])
+    status = Path(f"/proc/{process.pid}/status")
+    deadline = time.monotonic() + 30
+    while "SigBlk:\t0000000000004002" not in status.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 0

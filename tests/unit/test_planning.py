@@ -1,0 +1,74 @@
+"""The uniform planner, the bound, and the document a plan becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.plan import Plan
+from agents.scheme import SCHEMES
+from controller.bounds import lower_bound_s
+from controller.planners import PLANNERS, Request
+from controller.planning import plan_all
+from controller.timeline import predict
+from testbed.errors import InputError
+from testbed.loading import load
+from tests.unit.problems import problem
+
+QUICKSTART = Path("topologies/quickstart.yaml")
+
+
+def test_uniform_gives_equal_batches_and_slots_that_fill_the_frame():
+    decision = PLANNERS["uniform"](Request(problem(n=3, batch=20), SCHEMES["psl"])).decision
+    assert decision.batch.tolist() == [7, 7, 6]
+    assert decision.slot_up_s.sum() == pytest.approx(0.01)
+    assert decision.micro_batches == 1
+
+
+def test_a_ue_that_is_alone_on_the_air_has_the_whole_frame():
+    decision = PLANNERS["uniform"](Request(problem(), SCHEMES["sl"])).decision
+    assert decision.slot_up_s.tolist() == [0.01, 0.01]
+
+
+def test_fixed_cut_and_k_are_kept():
+    decision = PLANNERS["uniform"](Request(problem(), SCHEMES["c2p2sl"], cut=1, micro_batches=3)).decision
+    assert (decision.cut, decision.micro_batches) == (1, 3)
+
+
+def test_pipelining_is_never_predicted_slower_than_not_pipelining():
+    request = Request(problem(), SCHEMES["c2p2sl"])
+    pipelined = predict(problem(), SCHEMES["c2p2sl"], PLANNERS["uniform"](request).decision).round_s
+    plain = predict(problem(), SCHEMES["psl"], PLANNERS["uniform"](Request(problem(), SCHEMES["psl"])).decision).round_s
+    assert pipelined < plain
+
+
+def test_c2_names_the_ue_and_the_samples():
+    tight = problem(capacity_flop=np.array([1e12, 9e6]))
+    with pytest.raises(InputError, match=r"C2: ue2 can hold 3 of its 10 samples at cut 1"):
+        PLANNERS["uniform"](Request(tight, SCHEMES["psl"]))
+
+
+def test_lower_bound_is_the_air_time_where_the_air_is_the_bottleneck():
+    # 20 samples x (1000 B / 1.6 Mbit/s + 999 B / 3.2 Mbit/s)
+    assert lower_bound_s(problem()) == pytest.approx(20 * (8000 / 1.6e6 + 7992 / 3.2e6))
+
+
+def test_lower_bound_on_dedicated_links_balances_the_ues():
+    # 5 ms + 2.4975 ms of own air per sample, 10 samples each
+    assert lower_bound_s(problem(shared_air=False)) == pytest.approx(10 * (8000 / 1.6e6 + 7992 / 3.2e6), rel=1e-6)
+
+
+def test_quickstart_plans_are_documents_that_can_be_read_back():
+    for planned in plan_all(load(QUICKSTART)):
+        document = planned.to_json()
+        assert Plan.from_json(document) == planned.plan
+        assert set(document["predicted"]) == {"round_s", "bubble_rate", "bs_busy_s", "bs_idle_s", "lower_bound_s"}
+        assert set(document["paper"]) == {"bubble_rate", "constraints", "relaxed"}
+        assert document["predicted"]["round_s"] >= document["predicted"]["lower_bound_s"]
+
+
+def test_quickstart_pipelining_is_planned_to_save_a_fifth():
+    rounds = {planned.label: planned.predicted.round_s for planned in plan_all(load(QUICKSTART))}
+    assert rounds["c2p2sl"] <= 0.8 * rounds["psl"]
