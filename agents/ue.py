@@ -68,9 +68,8 @@ class Ue:
         for turn, members in enumerate(self.turns):
             if self.name not in members:
                 continue
-            if handed and turn > 0:
-                self._take_over()
-            self._train(number, turn)
+            ready_ns = self._take_over() if handed and turn > 0 else start_ns
+            self._train(number, turn, ready_ns)
             if handed:
                 header = {"kind": "weights", "round": number, "turn": turn, "micro_batch": 0}
                 self.air.send("bs", header, self.half.weights())
@@ -81,17 +80,17 @@ class Ue:
         """This UE's half, for evaluation."""
         return self.half.weights()
 
-    def _train(self, number: int, turn: int) -> None:
+    def _train(self, number: int, turn: int, ready_ns: int) -> None:
         positions = next(self._batches)
         parts = np.split(positions, np.cumsum(self.sizes)[:-1])
-        outputs = [self._forward(number, turn, m, part) for m, part in enumerate(parts) if len(part)]
+        outputs = [self._forward(number, turn, m, part, ready_ns) for m, part in enumerate(parts) if len(part)]
         for m, output in enumerate(outputs):
             self._backward(turn, m, output, last=m == len(outputs) - 1)
 
-    def _forward(self, number: int, turn: int, m: int, part: Positions) -> torch.Tensor:
+    def _forward(self, number: int, turn: int, m: int, part: Positions, ready_ns: int) -> torch.Tensor:
         index = torch.from_numpy(part)
         duration_s = self._duration(self.job.ue_forward_s_per_sample[self.name], len(part))
-        output, span = self._pacer.run(lambda: self.half.forward(self._images[index]), 0, duration_s)
+        output, span = self._pacer.run(lambda: self.half.forward(self._images[index]), ready_ns, duration_s)
         self.meter.computed("ue_forward", span, m, turn)
         header = {"kind": "uplink", "round": number, "turn": turn, "micro_batch": m}
         self.air.send("bs", header, [output, self._labels[index]])
@@ -110,10 +109,12 @@ class Ue:
         _, span = self._pacer.run(work, arrival.arrived_ns, duration_s)
         self.meter.computed("ue_backward", span, m, turn)
 
-    def _take_over(self) -> None:
+    def _take_over(self) -> int:
+        """Takes over the weights that are handed to this UE; when they were here (monotonic ns)."""
         arrival = self._expect("weights")
         self.meter.received("weights_down", self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
         self.half.load(arrival.tensors())
+        return arrival.arrived_ns
 
     def _expect(self, kind: str) -> Arrival:
         arrival = self.air.receive(self.job.deadline_s)

@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A testbed for split learning over wireless edge networks: real containers, real training, really shaped links.",
+    help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
 images_app = typer.Typer(no_args_is_help=True, help="The images that agents and shaper run in.")
 app.add_typer(images_app, name="images")
@@ -118,9 +118,7 @@ def up(topology: TopologyFile) -> None:
     loaded, engine = load(topology), Engine.connect()
     with Terminal(_console(stderr=True)) as terminal:
         deployment = bring_up(engine, prepare(engine, loaded, terminal), "up", terminal)
-    print(
-        f"{loaded.name} is up: a base station and {len(deployment.ues)} UEs; take it down with: testbed down {loaded.name}"
-    )
+    print(f"{loaded.name} is up with {len(deployment.ues)} UEs; take it down with: testbed down {loaded.name}")
 
 
 @app.command()

@@ -144,6 +144,7 @@ class Trial:
             session.end_round(rounds[-1].round_s)
             rows += measured
             log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(row)}) + "\n" for row in measured)
+            log.flush()
             self._watcher.round(planned.label, rounds[-1])
             if number == count or number % max(1, count // CURVE_POINTS) == 0:
                 per_ue = session.evaluate(self._holders(plan.scheme), job.deadline_s)

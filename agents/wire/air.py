@@ -73,7 +73,7 @@ class DuplexGate:
 
     def open_for(self, header: Header) -> bool:
         """Whether this downlink may start."""
-        return self._uplinks[header["round"], header["turn"]] >= header.get("hold_for", 0)
+        return self._uplinks[header["round"], header["turn"]] >= int(header.get("hold_for", 0))
 
 
 class Air:

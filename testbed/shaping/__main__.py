@@ -23,7 +23,7 @@ def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) 
     if argv == ["idle"]:
         return _idle()
     try:
-        (name,) = argv
+        name = " ".join(argv)
         if name not in ACTIONS:
             raise LinkError(f"there is no action {name!r}", f"use one of: {', '.join(ACTIONS)}, idle")
         text = "" if stdin.isatty() else stdin.read()
@@ -40,15 +40,18 @@ def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) 
 def _set(document: Document, memory: Path) -> Document:
     from testbed.shaping.actions import clear_links, set_links
 
-    plan = LinkPlan.from_json(document)
-    before = _remembered(memory)
-    kept = {(egress.pid, egress.address) for egress in plan.egresses}
-    gone = tuple(e for e in before.egresses if (e.pid, e.address) not in kept) if before else ()
+    plan, before = LinkPlan.from_json(document), _remembered(memory)
     # Remembered first: what is set only in part can still be cleared.
     memory.write_text(json.dumps(to_json(plan)))
     if before:
-        clear_links(LinkPlan(before.backend, gone if before.backend == plan.backend else before.egresses))
+        clear_links(_left_out(before, plan))
     return {"backend": plan.backend, "settings": [to_json(setting) for setting in set_links(plan)]}
+
+
+def _left_out(before: LinkPlan, plan: LinkPlan) -> LinkPlan:
+    """What was shaped and is not any more, or not by the same backend."""
+    kept = {(egress.pid, egress.address) for egress in plan.egresses if before.backend == plan.backend}
+    return LinkPlan(before.backend, tuple(e for e in before.egresses if (e.pid, e.address) not in kept))
 
 
 def _read(_: Document, memory: Path) -> Document:

