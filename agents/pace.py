@@ -27,11 +27,15 @@ def sleep_until(at_ns: int) -> None:
 
 @dataclass(frozen=True)
 class Span:
-    """When a task occupied the modelled processor (monotonic ns), and by how much it ran over its time."""
+    """When a task occupied the modelled processor (monotonic ns), and by how much it ran over its time.
+
+    ``cpu_ns``: the CPU time that the work itself took on the host.
+    """
 
     start_ns: int
     end_ns: int
     overrun_ns: int = 0
+    cpu_ns: int = 0
 
     @property
     def seconds(self) -> float:
@@ -61,8 +65,10 @@ class Pacer:
         modelled processor needs, None for as long as it takes (``compute: quota``).
         """
         begin_ns = max(self._free_ns, ready_ns)
+        cpu_ns = -time.thread_time_ns()
         result = work()
         done_ns = time.monotonic_ns()
+        cpu_ns += time.thread_time_ns()
         due_ns = done_ns if duration_s is None else begin_ns + round(duration_s * 1e9)
         overrun_ns = done_ns - due_ns
         if overrun_ns > _OVERRUN_TOLERANCE_NS:
@@ -71,6 +77,6 @@ class Pacer:
             overrun_ns = 0
             sleep_until(due_ns)
             self._free_ns = due_ns
-        span = Span(max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns), overrun_ns)
+        span = Span(max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns), overrun_ns, cpu_ns)
         self._last_end_ns = span.end_ns
         return result, span

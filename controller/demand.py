@@ -16,32 +16,35 @@ from testbed.topology import Topology
 
 @dataclass(frozen=True)
 class Need:
-    """What plans need of the host at D = 1, in shares of a core.
+    """What plans need of the host.
 
-    ``shares``: each agent's, for its tightest task under any plan. ``together``: the most that
-    the agents of one turn and the BS need at the same time.
+    ``largest``: the largest share of a core that one agent needs at D = 1, for its tightest task
+    under any plan. ``together``: the most that the agents of one turn and the BS need at the same
+    time. ``tasks``: every distinct task.
     """
 
-    shares: dict[str, float]
+    largest: float
     together: float
+    tasks: tuple[Demand, ...]
 
 
 def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
     """What these plans need of the host."""
-    most: dict[str, float] = {}
+    tasks: list[Demand] = []
     together = 0.0
     for plan in (p.plan for p in planned):
-        own = shares(demands(problem, calibration, plan))
-        most.update({agent: max(most.get(agent, 0.0), share) for agent, share in own.items()})
+        found = list(demands(problem, calibration, plan))
+        own = shares(found)
+        tasks += found
         for members in turns(SCHEMES[plan.scheme], list(plan.ues)):
             together = max(together, own["bs"] + sum(own[ue] for ue in members))
-    return Need(most, together)
+    return Need(max(shares(tasks).values()), together, tuple(tasks))
 
 
 def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
     """The topology's dilation, or the smallest that fits the host when it says ``auto``."""
     if topology.time_dilation == "auto":
-        return dilation_that_fits(max(needed.shares.values()), needed.together, cores)
+        return dilation_that_fits(needed.largest, needed.together, cores)
     return float(topology.time_dilation)
 
 

@@ -19,7 +19,10 @@ DOWN_TASKS = ("downlink", "weights_down")
 
 @dataclass(frozen=True)
 class Happened:
-    """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute."""
+    """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute.
+
+    ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost.
+    """
 
     round: int
     task: str
@@ -30,6 +33,7 @@ class Happened:
     end_s: float
     bytes: int = 0
     overrun_s: float = 0.0
+    cpu_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -50,6 +54,7 @@ def happened(round_number: int, events: Iterable[Mapping[str, Any]], start_ns: i
             end_s=(e["end_ns"] - start_ns) / 1e9 / dilation,
             bytes=e.get("bytes", 0),
             overrun_s=e.get("overrun_ns", 0) / 1e9 / dilation,
+            cpu_s=e.get("cpu_ns", 0) / 1e9,
         )
         for e in events
     ]

@@ -26,7 +26,7 @@ from controller.watch import Watcher
 from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
-from testbed.compute import PERIOD_US, quota_us
+from testbed.compute import PERIOD_US, UNLIMITED, quotas_us
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, InputError
@@ -39,12 +39,12 @@ LEAST_DEADLINE_S = 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A topology that is ready to be deployed: its plans, the dilation, and each agent's share of a core."""
+    """A topology that is ready to be deployed: its plans, the dilation, and each agent's CPU quota."""
 
     topology: Topology
     planned: tuple[Planned, ...]
     dilation: float
-    shares: Mapping[str, float]
+    quotas_us: Mapping[str, int]
 
 
 def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
@@ -60,7 +60,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     needed = need(problem, calibrate(engine, topology), planned)
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
-    return Prepared(topology, dilated, dilation, {agent: share / dilation for agent, share in needed.shares.items()})
+    return Prepared(topology, dilated, dilation, quotas_us(needed.tasks, dilation))
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:
@@ -81,8 +81,8 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
             watcher.stage("waiting for the agents")
             session.await_ready()
         watcher.stage("limiting CPUs and links")
-        for agent, share in prepared.shares.items():
-            engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us(share))
+        for agent, quota_us in prepared.quotas_us.items():
+            engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
         links.set_links(engine, deployment, prepared.planned[0].plan)
     except BaseException:
         deploy.down(engine, topology.name)
@@ -147,7 +147,7 @@ class Trial:
             log.flush()
             self._watcher.round(planned.label, rounds[-1])
             if number == count or number % max(1, count // CURVE_POINTS) == 0:
-                per_ue = session.evaluate(self._holders(plan.scheme), job.deadline_s)
+                per_ue = self._evaluate(session, plan.scheme, job.deadline_s)
                 emulated_s = sum(row.round_s for row in rounds)
                 curve.append((number, emulated_s, sum(per_ue.values()) / len(per_ue)))
         summary = _summary(planned, rounds)
@@ -163,10 +163,19 @@ class Trial:
             fidelity=judge(plan, summary, rows, ues),
         )
 
-    def _holders(self, scheme: str) -> list[str]:
-        """The UEs whose halves differ: all, or where one half is handed on the UE that holds it."""
+    def _evaluate(self, session: Session, scheme: str, deadline_s: float) -> dict[str, float]:
+        """Test accuracy per UE half; where one half is handed on, that of the UE which holds it.
+
+        Outside emulated time, so the BS may use a whole core for it.
+        """
         ues = [ue.name for ue in self._topology.ues]
-        return ues[:1] if SCHEMES[scheme].ue_weights == "handed" else ues
+        holders = ues[:1] if SCHEMES[scheme].ue_weights == "handed" else ues
+        bs = self._deployment.agents[BS].name
+        self._engine.limit_cpu(bs, PERIOD_US, UNLIMITED)
+        try:
+            return session.evaluate(holders, deadline_s)
+        finally:
+            self._engine.limit_cpu(bs, PERIOD_US, self._prepared.quotas_us[BS])
 
     def _counters(self, label: str) -> tuple[float, float]:
         """Idle and busy seconds that the BS's ``/metrics`` shows for a scheme (0 before its first round)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 PERIOD_US = 5000
 LEAST_QUOTA_US = 1000
+UNLIMITED = -1
 QUOTA_MARGIN = 1.25
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
@@ -94,6 +95,17 @@ def dilation_that_fits(largest: float, together: float, cores: int) -> float:
     return round(math.ceil(least / step - 1e-9) * step, 10)
 
 
-def quota_us(share: float) -> int:
-    """CFS quota per ``PERIOD_US`` for a share of a core: a quarter more, and no less than the kernel takes."""
-    return max(LEAST_QUOTA_US, round(share * QUOTA_MARGIN * PERIOD_US))
+def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
+    """Per agent the CFS quota per ``PERIOD_US`` with which each of its tasks can end in time.
+
+    The kernel hands out a quota period by period, and a task that begins when the current one
+    is used up has only the whole periods after it: a task of M wall seconds needs its C seconds
+    of CPU in ⌊M / period⌋ of them (at least one). For long tasks that is the share C / M. A
+    quarter is added, and no quota is below what the kernel takes or above one core.
+    """
+    found: dict[str, int] = {}
+    for demand in demands:
+        periods = max(1, math.floor(demand.model_s * dilation * 1e6 / PERIOD_US))
+        quota = round(demand.host_s * 1e6 / periods * QUOTA_MARGIN)
+        found[demand.agent] = max(found.get(demand.agent, LEAST_QUOTA_US), min(quota, PERIOD_US))
+    return found

@@ -41,14 +41,19 @@ def read_links(engine: Engine, deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) -> list[dict[str, Any]]:
-    """``read_links`` with the goodput of real traffic beside it, one link at a time."""
+    """``read_links`` with the goodput of real traffic beside it, one link at a time.
+
+    ``median_bps`` is the median over fiftieths of the transfer: right where ``goodput_bps`` is low
+    means that the host stalled, not that the link is wrong.
+    """
     measured = _shaper(engine, deployment, "measure", {"seconds": seconds})["measurements"]
-    goodputs = {m["flow"]: m["goodput_bps"] for m in measured}
-    return [
-        {**row, "goodput_bps": goodputs[flow], "error": goodputs[flow] / row["planned_bps"] - 1.0}
-        for row in read_links(engine, deployment)
-        for flow in [f"{row['ue']}/{row['direction']}"]
-    ]
+    by_flow = {m["flow"]: m for m in measured}
+    rows = []
+    for row in read_links(engine, deployment):
+        found = by_flow[f"{row['ue']}/{row['direction']}"]
+        error = found["goodput_bps"] / row["planned_bps"] - 1.0
+        rows.append({**row, "goodput_bps": found["goodput_bps"], "median_bps": found["median_bps"], "error": error})
+    return rows
 
 
 def backends(engine: Engine, deployment: Deployment) -> dict[str, bool]:

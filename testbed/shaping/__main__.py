@@ -17,6 +17,8 @@ MEMORY = Path("/run/testbed-links.json")
 
 Document = dict[str, Any]
 
+# The actions import what they need themselves: the idle shaper should not carry pyroute2 around.
+
 
 def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) -> int:
     """Runs the action that ``argv`` names; the exit status."""
@@ -39,9 +41,11 @@ def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) 
 
 def _set(document: Document, memory: Path) -> Document:
     from testbed.shaping.actions import clear_links, set_links
+    from testbed.shaping.backends import backend
 
     plan, before = LinkPlan.from_json(document), _remembered(memory)
-    # Remembered first: what is set only in part can still be cleared.
+    backend(plan.backend)
+    # Remembered before it is set: what is set only in part can still be cleared.
     memory.write_text(json.dumps(to_json(plan)))
     if before:
         clear_links(_left_out(before, plan))

@@ -33,7 +33,7 @@ def apply(ipr: Any, link: Interface, egress: Egress) -> None:
     """
     frames = min(frames_per_packet(wire_rate(flow.rate_bps, link.mtu), link.mtu) for flow in egress.flows)
     flows, there = _numbered(egress), set(_rates(ipr, link))
-    if not there or there - flows.keys() - {_CONTROL, _REST}:
+    if _REST not in there or there - flows.keys() - {_CONTROL, _REST}:
         _uproot(ipr, link)
         _lay_foundation(ipr, link)
         there = {_CONTROL, _REST}
@@ -93,10 +93,10 @@ def _uproot(ipr: Any, link: Interface) -> bool:
 def _lay_foundation(ipr: Any, link: Interface) -> None:
     ipr.tc("replace", "htb", link.index, _ROOT, default=_REST)
     _add_class(ipr, link, _CONTROL, _CONTROL_BPS, 1)
-    _add_class(ipr, link, _REST, _TRICKLE_BPS, 1)
     _add_filter(ipr, link, 1, _CONTROL, _ETH_P_ARP, ["0x0/0x0+0"])
     for keys in _segments_without_payload():
         _add_filter(ipr, link, 2, _CONTROL, _ETH_P_IP, keys)
+    _add_class(ipr, link, _REST, _TRICKLE_BPS, 1)  # last: where it stands, all of this does
 
 
 def _segments_without_payload() -> list[list[str]]:

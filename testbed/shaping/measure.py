@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import statistics
 import struct
-import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -17,6 +17,7 @@ from testbed.shaping.namespace import entered
 
 _WARM_UP_S = 0.3  # slow start, and the head start of an idle link, are over by then
 _PATIENCE_S = 10.0
+_LONGEST_S = 60.0
 _WINDOWS = 50
 _BUFFER = 1 << 20
 # Enough data in both buffers to keep the link busy for so long while a busy host lets us wait.
@@ -39,21 +40,24 @@ def measure(plan: LinkPlan, names: Sequence[str] | None, together: bool, seconds
 
     One after another, or all ``together``. Raises LinkError, which names the flow.
     """
+    if not 0 < seconds <= _LONGEST_S:
+        raise LinkError(f"cannot measure for {seconds} s", f"measure for up to {_LONGEST_S:.0f} s")
     paths = [endpoints(plan, name) for name in names or [flow.name for flow in plan.flows]]
     batches = [paths] if together else [[path] for path in paths]
     return [result for batch in batches for result in _measure(batch, seconds)]
 
 
 def _measure(paths: Sequence[tuple[Flow, Egress, Egress]], seconds: float) -> list[Measurement]:
-    stop = threading.Event()
     with ExitStack() as stack, ThreadPoolExecutor(2 * len(paths) or 1) as threads:
         transfers = [_connect(stack, *path) for path in paths]
         for transfer in transfers:
-            threads.submit(_send, transfer, stop)
+            threads.submit(_send, transfer.sender)
         try:
             return list(threads.map(lambda transfer: _receive(transfer, seconds), transfers))
         finally:
-            stop.set()
+            for transfer in transfers:
+                with suppress(OSError):
+                    transfer.sender.shutdown(socket.SHUT_RDWR)  # wakes its thread
 
 
 def _connect(stack: ExitStack, flow: Flow, sender: Egress, receiver: Egress) -> _Transfer:
@@ -67,6 +71,7 @@ def _connect(stack: ExitStack, flow: Flow, sender: Egress, receiver: Egress) -> 
         source.connect(listener.getsockname())
         listener.settimeout(_PATIENCE_S)
         sink = stack.enter_context(listener.accept()[0])
+        source.settimeout(None)
         sink.settimeout(_PATIENCE_S)
     except OSError as error:
         raise LinkError(f"{flow.name}: no connection: {error}", "are both containers on the air network?") from error
@@ -102,11 +107,11 @@ def _reserve(flow: Flow) -> int:
     return max(int(flow.rate_bps / 8 * _RESERVE_S), 1 << 16)
 
 
-def _send(transfer: _Transfer, stop: threading.Event) -> None:
+def _send(sender: socket.socket) -> None:
     chunk = bytes(_BUFFER)
     with suppress(OSError):  # the receiver has seen enough and hung up
-        while not stop.is_set():
-            transfer.sender.sendall(chunk)
+        while True:
+            sender.sendall(chunk)
 
 
 def _receive(transfer: _Transfer, seconds: float) -> Measurement:
@@ -115,7 +120,7 @@ def _receive(transfer: _Transfer, seconds: float) -> Measurement:
     except OSError as error:
         raise LinkError(f"{transfer.flow.name}: the transfer broke off: {error}", "is the rate very low?") from error
     finally:
-        transfer.receiver.close()  # ends the sender, too
+        transfer.receiver.close()
 
 
 def summary(flow: Flow, arrivals: Sequence[tuple[int, float]]) -> Measurement:
@@ -148,5 +153,7 @@ def _arrival(receiver: socket.socket, buffer: bytearray) -> tuple[int, float]:
     count, ancillary, _, _ = receiver.recvmsg_into([buffer], socket.CMSG_SPACE(_TIMESPEC.size))
     if not count:
         raise OSError("the sender hung up")
-    ((seconds, nanoseconds),) = (_TIMESPEC.unpack(data) for _, kind, data in ancillary if kind == _SO_TIMESTAMPNS)
+    stamps = [_TIMESPEC.unpack(data) for _, kind, data in ancillary if kind == _SO_TIMESTAMPNS]
+    # The kernel starts stamping a moment after it was asked to.
+    seconds, nanoseconds = stamps[0] if stamps else (time.time(), 0)
     return count, seconds + nanoseconds / 1e9

@@ -195,8 +195,8 @@ def test_short_messages_take_their_time(air: Air, size: int, rate: float) -> Non
         for _ in range(7):
             time.sleep(0.02)
             times.append(_transfer_s(near, far, size))
-    second_best, ideal = sorted(times)[1], size * 8 / rate  # a busy host makes transfers late, never early
-    assert 0.97 * ideal < second_best < 1.03 * ideal + 0.002
+    second_best, ideal = sorted(times)[1], size * 8 / rate
+    assert 0.97 * ideal < second_best < 1.03 * ideal + 0.01, "a busy host makes transfers late, never early"
 
 
 def test_what_is_set_reads_back(air: Air) -> None:
@@ -268,10 +268,10 @@ def test_support_is_told_for_every_known_backend() -> None:
 
 
 def test_the_idle_shaper_stops_when_told() -> None:
-    process = subprocess.Popen([sys.executable, "-m", "testbed.shaping", "idle"])
-    status = Path(f"/proc/{process.pid}/status")
-    deadline = time.monotonic() + 30
-    while "SigBlk:\t0000000000004002" not in status.read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    def hold_back() -> None:  # so that a signal which comes before Python is up is not lost
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    process = subprocess.Popen([sys.executable, "-m", "testbed.shaping", "idle"], preexec_fn=hold_back)
+    assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=30) == 0

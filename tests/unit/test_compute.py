@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.compute import Calibration, Demand, UnitSpeed, dilation_that_fits, fit, quota_us, shares
+from testbed.compute import Calibration, Demand, UnitSpeed, dilation_that_fits, fit, quotas_us, shares
 
 
 def test_an_agents_share_is_that_of_its_tightest_task():
@@ -25,9 +25,28 @@ def test_dilation_is_the_smallest_that_fits(largest, together, cores, dilation):
     assert dilation_that_fits(largest, together, cores) == pytest.approx(dilation)
 
 
-def test_quota_is_a_quarter_more_and_never_less_than_the_kernel_takes():
-    assert quota_us(0.4) == 2500
-    assert quota_us(0.01) == 1000
+def quota(host_s: float, model_s: float, dilation: float = 1.0) -> int:
+    return quotas_us([Demand("ue1", host_s, model_s)], dilation)["ue1"]
+
+
+def test_the_quota_of_a_long_task_is_its_share_and_a_quarter():
+    assert quota(0.040, 0.100) == 2500
+    assert quota(0.040, 0.100, dilation=2.0) == 1250
+
+
+def test_a_short_task_gets_its_cpu_time_in_the_whole_periods_it_sees():
+    assert quota(0.0016, 0.0064) == 2000  # one whole period of 5 ms
+    assert quota(0.0016, 0.0120) == 1000  # two
+    assert quota(0.0016, 0.0030) == 2000  # none: one all the same
+
+
+def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():
+    assert quota(0.0001, 0.1) == 1000
+    assert quota(0.1, 0.1) == 5000
+
+
+def test_an_agent_gets_the_quota_of_its_tightest_task():
+    assert quotas_us([Demand("bs", 0.04, 0.1), Demand("bs", 0.01, 0.1)], 1.0) == {"bs": 2500}
 
 
 def test_calibration_lies_on_or_above_what_was_measured():

@@ -132,6 +132,12 @@ def test_errors_are_json(action: str, stdin: str, error: str, tmp_path: Path) ->
     assert error in str(answer["error"])
 
 
+def test_a_plan_that_cannot_be_set_is_not_remembered(tmp_path: Path) -> None:
+    stdin = json.dumps(to_json(LinkPlan("string", (UE,))))
+    assert _shaper("set", stdin=stdin, memory=tmp_path / "links.json")[0] == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_before_anything_was_set_there_is_nothing(tmp_path: Path) -> None:
     assert _shaper("read", memory=tmp_path / "m") == (0, {"backend": None, "settings": []})
     assert _shaper("clear", memory=tmp_path / "m") == (0, {"cleared": []})

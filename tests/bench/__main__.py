@@ -1,0 +1,34 @@
+"""``make bench``: runs the benchmarks named on the command line, or all, and prints asked beside measured.
+
+Exit status 1 when a number is missed, so that a miss is seen; nothing here is loosened to pass.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import field, links
+from tests.bench.number import Number
+
+BENCHES = {"links": links.numbers, "field": field.numbers}
+
+
+def main(names: list[str]) -> int:
+    """Runs benchmarks; how many numbers were missed, at most 1."""
+    found: list[Number] = []
+    for name in names or BENCHES:
+        found += BENCHES[name]()
+    table = Table(title="asked and measured", title_justify="left")
+    for heading in ("what", "asked", "measured", "met"):
+        table.add_column(heading)
+    for number in found:
+        table.add_row(number.what, number.asked, number.measured, "yes" if number.met else "NO")
+    Console(width=150).print(table)
+    return int(not all(number.met for number in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
