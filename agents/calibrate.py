@@ -1,18 +1,17 @@
 """How fast one core of this host runs each unit of a model: ``python3 -m agents.calibrate MODEL NORM DATASET``.
 
-Prints JSON: per unit and number of samples, median seconds of a forward and a backward pass,
-while every other core does the same, as in a trial: cores that share caches, or are two
-threads of one, are slower together than alone.
+Prints JSON: per unit and number of samples, CPU seconds of a forward and a backward pass, while
+several processes per core do the same, as in a trial: cores that share caches, or are two threads
+of one, are slower together than alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 import torch
@@ -21,19 +20,28 @@ from torch import nn
 from agents.catalog import DATASETS
 from agents.models import build
 
+Row = dict[str, str | float]
+
 SAMPLES = (2, 8, 32)
-REPEATS = 7
+REPEATS = 9
+PAUSE_S = 0.005
+PROCESSES_PER_CORE = 2
 
 
-def median_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median CPU seconds of ``work``, after one run that is not counted: other processes do not count."""
+def typical_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """CPU seconds that ``work`` takes in three of four cases, each after a pause.
+
+    An agent sleeps between its tasks, and wakes up to cold caches. Time of other processes does
+    not count.
+    """
     work()
     times = []
     for _ in range(repeats):
+        time.sleep(PAUSE_S)
         start = time.thread_time()
         work()
         times.append(time.thread_time() - start)
-    return statistics.median(times)
+    return sorted(times)[3 * repeats // 4]
 
 
 def time_unit(unit: nn.Module, shape: torch.Size, first: bool) -> tuple[float, float]:
@@ -44,15 +52,15 @@ def time_unit(unit: nn.Module, shape: torch.Size, first: bool) -> tuple[float, f
     inputs = torch.randn(shape, requires_grad=not first)
     output = unit(inputs)
     gradient = torch.ones_like(output)
-    forward_s = median_s(lambda: unit(inputs))
-    both_s = median_s(lambda: unit(inputs).backward(gradient))
+    forward_s = typical_s(lambda: unit(inputs))
+    both_s = typical_s(lambda: unit(inputs).backward(gradient))
     return forward_s, max(0.0, both_s - forward_s)
 
 
-def measure(model: str, norm: str, dataset: str) -> list[dict[str, object]]:
+def measure(model: str, norm: str, dataset: str) -> list[Row]:
     """One row per unit and number of samples."""
     info = DATASETS[dataset]
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for samples in SAMPLES:
         values = torch.randn(samples, info.channels, info.height, info.width)
         for number, (name, unit) in enumerate(build(model, info, norm, seed=0).named_children()):
@@ -63,16 +71,17 @@ def measure(model: str, norm: str, dataset: str) -> list[dict[str, object]]:
     return rows
 
 
-def measure_everywhere(model: str, norm: str, dataset: str) -> list[dict[str, object]]:
-    """``measure`` on all cores at once; of each row the slowest core's times."""
-    cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        runs = list(pool.map(measure, [model] * cores, [norm] * cores, [dataset] * cores))
-    return [max(rows, key=_seconds) for rows in zip(*runs, strict=True)]
+def measure_everywhere(model: str, norm: str, dataset: str) -> list[Row]:
+    """``measure`` on all cores at once; of each row the mean of all processes."""
+    count = PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        runs = list(pool.map(measure, [model] * count, [norm] * count, [dataset] * count))
+    return [_mean(rows) for rows in zip(*runs, strict=True)]
 
 
-def _seconds(row: dict[str, object]) -> float:
-    return float(str(row["forward_s"])) + float(str(row["backward_s"]))
+def _mean(rows: Sequence[Row]) -> Row:
+    forward_s, backward_s = (sum(float(row[key]) for row in rows) / len(rows) for key in ("forward_s", "backward_s"))
+    return {**rows[0], "forward_s": forward_s, "backward_s": backward_s}
 
 
 if __name__ == "__main__":

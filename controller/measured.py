@@ -105,6 +105,9 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
 
 
 def goodput_bps(transfers: Sequence[Happened]) -> float | None:
-    """Bits over the time in which they were on the air; None when there were none."""
-    seconds = sum(row.seconds for row in transfers)
-    return sum(row.bytes for row in transfers) * 8 / seconds if seconds > 0 else None
+    """Median over transfers of bits per second on the air; None when there were none.
+
+    The median, because a receiver that wakes up late once in a while is not a slow link.
+    """
+    rates = [row.bytes * 8 / row.seconds for row in transfers if row.seconds > 0]
+    return float(np.median(rates)) if rates else None

@@ -51,7 +51,7 @@ class Accuracy(Part):
 
 
 class UeResult(Part):
-    """Mean busy and idle time of a UE per round, and the goodput of its transfers (None: none happened)."""
+    """Mean busy and idle time of a UE per round, and median goodput of its transfers (None: none happened)."""
 
     busy_s: float
     idle_s: float

@@ -27,9 +27,10 @@ def test_a_round_is_reported_in_emulated_seconds():
     assert row.bubble_rate == pytest.approx(0.7)
 
 
-def test_goodput_is_bits_over_time_on_the_air():
-    rows = [Happened(1, "uplink", "ue1", m, 0, m, m + 0.5, bytes=1000) for m in range(2)]
-    assert goodput_bps(rows) == pytest.approx(16000)
+def test_goodput_is_the_median_of_bits_over_time_on_the_air():
+    late = Happened(1, "uplink", "ue1", 3, 0, 3, 5.0, bytes=1000)
+    rows = [Happened(1, "uplink", "ue1", m, 0, m, m + 0.5, bytes=1000) for m in range(3)]
+    assert goodput_bps([*rows, late]) == pytest.approx(16000)
     assert goodput_bps([]) is None
 
 
