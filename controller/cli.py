@@ -193,11 +193,16 @@ def down(name: Trial) -> None:
     print(f"{name} is down ({count} things removed)" if count else f"{name} was not up")
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or a polite kill; not KeyboardInterrupt, for which the command-line library has its own ending."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; errors become one line and an exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app(args=[a for a in given if a != "--debug"], prog_name="testbed")
     except TestbedError as error:
@@ -205,13 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
+    except Interrupted:
         print("interrupted; everything that was started has been removed", file=sys.stderr)
         sys.exit(1)
 
 
 def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _console(stderr: bool = False) -> Console:
