@@ -71,23 +71,29 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
     topology = prepared.topology
     there = deploy.find(engine, topology.name)
     if there is not None and there.owner == "up" and there.digest == digest(topology):
+        make_ready(engine, prepared, there, watcher)
         return there
     if there is not None or deploy.exists(engine, topology.name):
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher.stage("starting containers")
     deployment = deploy.up(engine, topology, shards(topology), owner)
     try:
-        with Session(engine, deployment) as session:
-            watcher.stage("waiting for the agents")
-            session.await_ready()
-        watcher.stage("limiting CPUs and links")
-        for agent, quota_us in prepared.quotas_us.items():
-            engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
-        links.set_links(engine, deployment, prepared.planned[0].plan)
+        make_ready(engine, prepared, deployment, watcher)
     except BaseException:
         deploy.down(engine, topology.name)
         raise
     return deployment
+
+
+def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watcher: Watcher) -> None:
+    """Waits for the agents; only then limits their CPUs (an import of torch needs a core) and links."""
+    with Session(engine, deployment) as session:
+        watcher.stage("waiting for the agents")
+        session.await_ready()
+    watcher.stage("limiting CPUs and links")
+    for agent, quota_us in prepared.quotas_us.items():
+        engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
+    links.set_links(engine, deployment, prepared.planned[0].plan)
 
 
 def shards(topology: Topology) -> dict[str, bytes]:

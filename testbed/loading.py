@@ -71,8 +71,11 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
 
 
 def digest(topology: Topology) -> str:
-    """A short name of this exact topology, put on containers to know them again."""
-    text = json.dumps(topology.model_dump(mode="json"), sort_keys=True)
+    """A short name of what a topology deploys, put on containers to know them again.
+
+    Schemes and training are not in it: they are told to agents that are already up.
+    """
+    text = json.dumps(topology.model_dump(mode="json", exclude={"schemes", "training"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
