@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import zmq
 
 from agents.bs import Bs
 from agents.data import Samples
@@ -42,16 +41,16 @@ def main() -> None:
     sharpen_timers()
     env = os.environ
     mgmt = socket.gethostbyname(env["TESTBED_MGMT_HOST"])
-    metrics, context = Metrics(), zmq.Context()
+    metrics = Metrics()
     metrics.serve(mgmt, METRICS_PORT)
     samples = Samples.load(DATA)
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
-        air = Air.station(context, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT)
+        air = Air.station(socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT)
         agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]))
     else:
-        agent = Ue(env["TESTBED_NAME"], samples, metrics, context)
-    ControlServer(context, mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
+        agent = Ue(env["TESTBED_NAME"], samples, metrics)
+    ControlServer(mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
 
 
 def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:

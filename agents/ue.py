@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import zmq
 
 from agents.catalog import DATASETS
 from agents.data import Samples, batches
@@ -27,12 +25,11 @@ Positions = npt.NDArray[np.int64]
 class Ue:
     """One device: its private samples, its half of the model, its end of the air."""
 
-    def __init__(self, name: str, samples: Samples, metrics: Metrics, context: zmq.Context[Any]) -> None:
+    def __init__(self, name: str, samples: Samples, metrics: Metrics) -> None:
         self.name = name
         self.meter = Meter(name, metrics)
         self._images = to_inputs(torch.from_numpy(samples.images))
         self._labels = torch.from_numpy(samples.labels)
-        self._context = context
         self._pacer = Pacer()
         self._air: Air | None = None
         self._air_address = ""
@@ -141,5 +138,5 @@ class Ue:
             return
         if self._air is not None:
             self._air.close()
-        self._air = Air.device(self._context, self.name, address, AIR_PORT)
+        self._air = Air.device(self.name, address, AIR_PORT)
         self._air_address = address

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from controller.results import Results
 from controller.trial import Trial, bring_up, prepare, save_logs
-from controller.watch import Watcher
+from controller.watch import Stage, Watcher
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.errors import InputError
@@ -35,7 +35,7 @@ def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher)
                 save_logs(engine, deployment, out)
             finally:
                 if deployment.owner == "run":
-                    watcher.stage("taking everything down")
+                    watcher(Stage("taking everything down"))
                     deploy.down(engine, topology.name)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from testbed.deploy import AGENT_IMAGE, SHAPER_IMAGE
-from testbed.engine import Engine
+from testbed.deploy import AGENT_IMAGE, SHAPER_CAPABILITIES, SHAPER_IMAGE
+from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.errors import ImageError
 
 
@@ -33,4 +34,20 @@ def diagnose(engine: Engine) -> dict[str, Any]:
             facts[f"{role}_image"] = tag
         except ImageError as error:
             facts[f"{role}_image"] = str(error)
+    if facts["shaper_image"] == SHAPER_IMAGE:
+        facts["link_backends"] = ", ".join(name for name, there in _backends(engine).items() if there) or "none"
     return facts
+
+
+def _backends(engine: Engine) -> dict[str, bool]:
+    """Which link backends the kernel has, tried in a container's own network namespace."""
+    spec = ContainerSpec(
+        name="testbed-doctor",
+        image=SHAPER_IMAGE,
+        labels={LABEL: "doctor"},
+        command=("python3", "-m", "testbed.shaping", "backends"),
+        capabilities=SHAPER_CAPABILITIES,
+        tmpfs=("/tmp", "/run"),
+    )
+    found: dict[str, bool] = json.loads(engine.run_once(spec))
+    return found

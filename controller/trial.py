@@ -22,7 +22,7 @@ from controller.results import Accuracy, Results, Round, SchemeResult, Scraped, 
 from controller.scrape import scrape
 from controller.session import Session
 from controller.timing import decision_per_sample
-from controller.watch import Watcher
+from controller.watch import RoundEnded, SchemeBegins, Stage, Watcher
 from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
@@ -53,9 +53,9 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     if len(topology.model.units) != len(units):
         message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
         raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
-    watcher.stage("planning")
+    watcher(Stage("planning"))
     planned = plan_all(topology)
-    watcher.stage("calibrating the host")
+    watcher(Stage("calibrating the host"))
     problem = instance(topology, workload(topology))
     needed = need(problem, calibrate(engine, topology), planned)
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
@@ -75,7 +75,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
         return there
     if there is not None or deploy.exists(engine, topology.name):
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
-    watcher.stage("starting containers")
+    watcher(Stage("starting containers"))
     deployment = deploy.up(engine, topology, shards(topology), owner)
     try:
         make_ready(engine, prepared, deployment, watcher)
@@ -88,9 +88,9 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
 def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watcher: Watcher) -> None:
     """Waits for the agents; only then limits their CPUs (an import of torch needs a core) and links."""
     with Session(engine, deployment) as session:
-        watcher.stage("waiting for the agents")
+        watcher(Stage("waiting for the agents"))
         session.await_ready()
-    watcher.stage("limiting CPUs and links")
+    watcher(Stage("limiting CPUs and links"))
     for agent, quota_us in prepared.quotas_us.items():
         engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
     links.set_links(engine, deployment, prepared.planned[0].plan)
@@ -138,7 +138,7 @@ class Trial:
         job = self._job(planned)
         before = self._counters(planned.label)
         session.configure(job)
-        self._watcher.scheme(planned.label, count)
+        self._watcher(SchemeBegins(planned.label, count))
         rounds: list[Round] = []
         rows: list[Happened] = []
         curve: list[tuple[int, float, float]] = []
@@ -151,7 +151,7 @@ class Trial:
             rows += measured
             log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(row)}) + "\n" for row in measured)
             log.flush()
-            self._watcher.round(planned.label, rounds[-1])
+            self._watcher(RoundEnded(planned.label, rounds[-1]))
             if number == count or number % max(1, count // CURVE_POINTS) == 0:
                 per_ue = self._evaluate(session, plan.scheme, job.deadline_s)
                 emulated_s = sum(row.round_s for row in rounds)

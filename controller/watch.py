@@ -1,33 +1,39 @@
-"""What a trial tells while it runs, and somebody who listens in silence."""
+"""What a trial tells while it runs: events, given to whoever watches."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from controller.results import Round
 
 
-class Watcher(Protocol):
-    """Told of everything a user would want to see happening."""
+@dataclass(frozen=True)
+class Stage:
+    """A step begins: calibrating, deploying, …"""
 
-    def stage(self, text: str) -> None:
-        """A step begins: building, deploying, calibrating, …"""
-
-    def scheme(self, label: str, rounds: int) -> None:
-        """The rounds of a scheme begin."""
-
-    def round(self, label: str, row: Round) -> None:
-        """A round ended."""
+    text: str
 
 
-class Silent:
-    """Shows nothing."""
+@dataclass(frozen=True)
+class SchemeBegins:
+    """The rounds of a scheme begin."""
 
-    def stage(self, text: str) -> None:
-        """Shows nothing."""
+    label: str
+    rounds: int
 
-    def scheme(self, label: str, rounds: int) -> None:
-        """Shows nothing."""
 
-    def round(self, label: str, row: Round) -> None:
-        """Shows nothing."""
+@dataclass(frozen=True)
+class RoundEnded:
+    """A round ended."""
+
+    label: str
+    row: Round
+
+
+Watcher = Callable[[Stage | SchemeBegins | RoundEnded], None]
+
+
+def silent(event: Stage | SchemeBegins | RoundEnded) -> None:
+    """A watcher that shows nothing."""
+    del event

@@ -20,6 +20,7 @@ ROLE, AGENT, DIGEST, OWNER = (f"io.testbed.{key}" for key in ("role", "agent", "
 AGENT_IMAGE, SHAPER_IMAGE = "testbed-agent:latest", "testbed-shaper:latest"
 AIR, MGMT = "air", "mgmt"
 SHAPER = "shaper"
+SHAPER_CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE")
 BS = "bs"
 
 
@@ -147,7 +148,7 @@ def _shaper(trial: str, labels: Mapping[str, str]) -> ContainerSpec:
         name=resource(trial, SHAPER),
         image=SHAPER_IMAGE,
         labels={**labels, ROLE: SHAPER, AGENT: SHAPER},
-        capabilities=("NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"),
+        capabilities=SHAPER_CAPABILITIES,
         tmpfs=("/tmp", "/run"),
         host_pid=True,
         memory_bytes=512 << 20,

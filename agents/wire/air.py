@@ -79,7 +79,8 @@ class DuplexGate:
 class Air:
     """One end of the air. ``Air.station`` listens (BS), ``Air.device`` connects (UE)."""
 
-    def __init__(self, context: zmq.Context[Any], socket: zmq.Socket[bytes], routed: bool) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], routed: bool) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._socket, self._routed = socket, routed
         self._inbox: queue.SimpleQueue[Arrival | BaseException] = queue.SimpleQueue()
         self._outbox: deque[_Departure] = deque()
@@ -92,21 +93,21 @@ class Air:
         self._thread.start()
 
     @staticmethod
-    def station(context: zmq.Context[Any], address: str, port: int) -> Air:
+    def station(address: str, port: int) -> Air:
         """The base station's end, on its address in the air network."""
-        socket = _prepared(context.socket(zmq.ROUTER))
+        socket = _prepared(zmq.Context.instance().socket(zmq.ROUTER))
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.bind(f"tcp://{address}:{port}")
-        return Air(context, socket, routed=True)
+        return Air(socket, routed=True)
 
     @staticmethod
-    def device(context: zmq.Context[Any], name: str, address: str, port: int) -> Air:
+    def device(name: str, address: str, port: int) -> Air:
         """A UE's end, connected to the base station."""
-        socket = _prepared(context.socket(zmq.DEALER))
+        socket = _prepared(zmq.Context.instance().socket(zmq.DEALER))
         socket.setsockopt(zmq.IDENTITY, name.encode())
         socket.connect(f"tcp://{address}:{port}")
-        return Air(context, socket, routed=False)
+        return Air(socket, routed=False)
 
     def send(self, peer: str, header: Header, tensors: Sequence[torch.Tensor] = ()) -> None:
         """Queues a message; it leaves after those before it, and when the duplex gate is open."""

@@ -32,8 +32,8 @@ class AgentSilent(Exception):
 class ControlServer:
     """An agent's end: waits for requests on its mgmt address and answers each."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, port: int) -> None:
-        self._socket = context.socket(zmq.ROUTER)
+    def __init__(self, address: str, port: int) -> None:
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.bind(f"tcp://{address}:{port}")
 
     def serve(self, handle: Handler) -> None:

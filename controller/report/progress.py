@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from controller.results import Round
+from controller.watch import RoundEnded, SchemeBegins, Stage
 
 
 class Terminal:
@@ -23,15 +23,13 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def stage(self, text: str) -> None:
-        """A line for a step that begins."""
-        self._progress.console.print(f"{text} …", style="dim", highlight=False)
-
-    def scheme(self, label: str, rounds: int) -> None:
-        """A bar for the rounds of a scheme."""
-        self._tasks[label] = self._progress.add_task(label, total=rounds, last="")
-
-    def round(self, label: str, row: Round) -> None:
-        """The bar moves, and shows the round."""
-        last = f"{row.round_s:.3f} s, bubble {row.bubble_rate:.3f}, loss {row.train_loss:.3f}"
-        self._progress.update(self._tasks[label], advance=1, last=last)
+    def __call__(self, event: Stage | SchemeBegins | RoundEnded) -> None:
+        """Shows an event: a line for a stage, a bar for a scheme, its movement for a round."""
+        match event:
+            case Stage(text):
+                self._progress.console.print(f"{text} …", style="dim", highlight=False)
+            case SchemeBegins(label, rounds):
+                self._tasks[label] = self._progress.add_task(label, total=rounds, last="")
+            case RoundEnded(label, row):
+                last = f"{row.round_s:.3f} s, bubble {row.bubble_rate:.3f}, loss {row.train_loss:.3f}"
+                self._progress.update(self._tasks[label], advance=1, last=last)

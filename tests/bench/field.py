@@ -9,7 +9,7 @@ from pathlib import Path
 from controller.field_trial import field_trial
 from controller.results import Results
 from controller.trial import bring_up, prepare
-from controller.watch import Silent
+from controller.watch import silent
 from testbed import deploy
 from testbed.engine import LABEL, Engine
 from testbed.images import build
@@ -40,9 +40,9 @@ def images(engine: Engine) -> list[Number]:
 
 def up_and_down(engine: Engine, topology: Topology) -> list[Number]:
     """Time until all agents are ready, memory of an idle one, time to take all down, what is left."""
-    prepared = prepare(engine, topology, Silent())
+    prepared = prepare(engine, topology, silent)
     start = time.monotonic()
-    deployment = bring_up(engine, prepared, "up", Silent())
+    deployment = bring_up(engine, prepared, "up", silent)
     ready_s = time.monotonic() - start
     try:
         names = [state.name for state in deployment.agents.values()]
@@ -63,7 +63,7 @@ def trial(engine: Engine, topology: Topology) -> list[Number]:
     """A whole trial: prediction errors, the gain of pipelining, accuracy, wall time."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        results = field_trial(engine, topology, Path(folder), Silent())
+        results = field_trial(engine, topology, Path(folder), silent)
     wall_s = time.monotonic() - start
     return [
         at_most("warm trial", 180, wall_s, "s", 0),

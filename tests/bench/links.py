@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.trial import bring_up, prepare
-from controller.watch import Silent
+from controller.watch import silent
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.links import measure_links
@@ -20,7 +20,7 @@ def numbers() -> list[Number]:
     )
     text = f"name: bench-links\ntime_dilation: 1\nradio: {{access: dedicated}}\nues:\n{ues}\nschemes: [psl]\n"
     engine, topology = Engine.connect(), parse(text, "bench")
-    deployment = bring_up(engine, prepare(engine, topology, Silent()), "up", Silent())
+    deployment = bring_up(engine, prepare(engine, topology, silent), "up", silent)
     try:
         rows = measure_links(engine, deployment, seconds=3.0)
     finally:

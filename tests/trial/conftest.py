@@ -45,7 +45,7 @@ def leftovers(engine: Engine) -> Callable[[], list[str]]:
     return look
 
 
-def testbed(*arguments: str) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line, in a process of its own."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300, check=False)
 
@@ -53,6 +53,3 @@ def testbed(*arguments: str) -> subprocess.CompletedProcess[str]:
 def command(*arguments: str) -> list[str]:
     """How ``testbed ARGUMENTS`` is started."""
     return [sys.executable, "-c", "from controller.cli import main; main()", *arguments]
-
-
-testbed.__test__ = False  # type: ignore[attr-defined]

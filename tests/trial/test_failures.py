@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.deploy import resource
-from tests.trial.conftest import SMALL, TRIAL, command, testbed
+from tests.trial.conftest import SMALL, TRIAL, call, command
 
 pytestmark = pytest.mark.docker
 
@@ -89,7 +89,7 @@ def test_a_missing_image_is_named_with_the_next_command(tmp_path, leftovers, mon
 
 
 def test_out_that_cannot_be_written_is_bad_input(leftovers):
-    done = testbed("run", str(SMALL), "--out", "/proc/nowhere")
+    done = call("run", str(SMALL), "--out", "/proc/nowhere")
     assert done.returncode == 2
     assert "--out: /proc/nowhere" in done.stderr
     assert leftovers() == []

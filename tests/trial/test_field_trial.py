@@ -10,7 +10,7 @@ import pytest
 
 from agents.plan import Plan
 from controller.results import Results
-from tests.trial.conftest import SMALL, testbed
+from tests.trial.conftest import SMALL, call
 
 pytestmark = pytest.mark.docker
 
@@ -21,7 +21,7 @@ SCHEMES = ("sl", "psl", "pipelined")
 def run(tmp_path_factory):
     """One run of the small topology, and its directory."""
     out = tmp_path_factory.mktemp("run")
-    return testbed("run", str(SMALL), "--out", str(out)), out
+    return call("run", str(SMALL), "--out", str(out)), out
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_tdd_never_sends_down_before_the_last_uplink(run):
 
 
 def test_schemes_and_rounds_can_be_chosen(tmp_path, leftovers):
-    done = testbed("run", str(SMALL), "--out", str(tmp_path), "--scheme", "psl", "--rounds", "1", "--json")
+    done = call("run", str(SMALL), "--out", str(tmp_path), "--scheme", "psl", "--rounds", "1", "--json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert list(printed["schemes"]) == ["psl"]

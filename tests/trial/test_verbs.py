@@ -9,7 +9,7 @@ import pytest
 from controller.session import Session
 from testbed.deploy import BS, find
 from testbed.errors import TrialError
-from tests.trial.conftest import SMALL, TRIAL, testbed
+from tests.trial.conftest import SMALL, TRIAL, call
 
 pytestmark = pytest.mark.docker
 
@@ -17,33 +17,33 @@ pytestmark = pytest.mark.docker
 @pytest.fixture
 def deployment(engine):
     """The small topology, up."""
-    done = testbed("up", str(SMALL))
+    done = call("up", str(SMALL))
     assert done.returncode == 0, done.stderr
     return find(engine, TRIAL)
 
 
 def test_up_twice_ps_and_down_twice(deployment, leftovers, tmp_path):
-    again = testbed("up", str(SMALL))
+    again = call("up", str(SMALL))
     assert again.returncode == 0, again.stderr
-    rows = json.loads(testbed("ps", "--json").stdout)
+    rows = json.loads(call("ps", "--json").stdout)
     assert sorted(r["agent"] for r in rows if r["trial"] == TRIAL) == ["bs", "shaper", "ue1", "ue2"]
     assert {r["status"] for r in rows} == {"running"}
 
     other = tmp_path / "other.yaml"
     other.write_text(SMALL.read_text().replace("seed: 3", "seed: 4"))
-    taken = testbed("up", str(other))
+    taken = call("up", str(other))
     assert taken.returncode == 1
     assert taken.stderr.splitlines()[-1] == "small is already up (hint: type: testbed down small)"
     assert len(leftovers()) > 0
 
-    assert testbed("down", TRIAL).returncode == 0
+    assert call("down", TRIAL).returncode == 0
     assert leftovers() == []
-    assert testbed("down", TRIAL).returncode == 0
+    assert call("down", TRIAL).returncode == 0
 
 
 def test_a_run_on_what_is_up_leaves_it_up(deployment, tmp_path, engine):
     for name in ("one", "two"):
-        done = testbed("run", str(SMALL), "--out", str(tmp_path / name), "--scheme", "psl", "--rounds", "1")
+        done = call("run", str(SMALL), "--out", str(tmp_path / name), "--scheme", "psl", "--rounds", "1")
         assert done.returncode == 0, done.stderr
         scraped = json.loads((tmp_path / name / "results.json").read_text())["schemes"]["psl"]["scraped"]
         assert scraped["bs_idle_s"] == pytest.approx(scraped["events_bs_idle_s"], rel=0.01)
@@ -51,7 +51,7 @@ def test_a_run_on_what_is_up_leaves_it_up(deployment, tmp_path, engine):
 
 
 def test_links_show_planned_set_and_measured(deployment):
-    rows = json.loads(testbed("links", TRIAL, "--measure", "--json").stdout)
+    rows = json.loads(call("links", TRIAL, "--measure", "--json").stdout)
     assert [(r["ue"], r["direction"]) for r in rows] == [
         ("ue1", "up"),
         ("ue1", "down"),
@@ -64,7 +64,7 @@ def test_links_show_planned_set_and_measured(deployment):
 
 
 def test_links_of_nothing_says_what_to_do():
-    done = testbed("links", "nosuch")
+    done = call("links", "nosuch")
     assert done.returncode == 1
     assert done.stderr.strip() == "nosuch is not up (hint: type: testbed ps, or testbed up TOPOLOGY)"
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import zmq
 
 import agents.ue
 from agents.bs import Bs
@@ -83,15 +82,14 @@ class World:
 @contextmanager
 def world(shards: dict[str, Samples], monkeypatch: object) -> Iterator[World]:
     """Agents with these private samples, on loopback."""
-    port, context = free_port(), zmq.Context()
+    port = free_port()
     monkeypatch.setattr(agents.ue, "AIR_PORT", port)  # type: ignore[attr-defined]
-    air = Air.station(context, "127.0.0.1", port)
+    air = Air.station("127.0.0.1", port)
     bs = Bs(samples(50, 99), Metrics(), air, "cpu")
-    ues = {name: Ue(name, shard, Metrics(), context) for name, shard in shards.items()}
+    ues = {name: Ue(name, shard, Metrics()) for name, shard in shards.items()}
     try:
         yield World(bs, ues)
     finally:
         air.close()
         for ue in ues.values():
             ue.air.close()
-        context.destroy(linger=0)

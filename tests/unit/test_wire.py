@@ -6,7 +6,6 @@ import time
 
 import pytest
 import torch
-import zmq
 
 from agents.wire.air import Air, AirError, DuplexGate
 from agents.wire.frames import FrameError, decode, encode
@@ -50,13 +49,12 @@ def test_half_duplex_holds_a_downlink_until_the_last_uplink_of_its_turn():
 
 @pytest.fixture
 def link():
-    context, port = zmq.Context(), free_port()
-    station = Air.station(context, "127.0.0.1", port)
-    device = Air.device(context, "ue1", "127.0.0.1", port)
+    port = free_port()
+    station = Air.station("127.0.0.1", port)
+    device = Air.device("ue1", "127.0.0.1", port)
     yield station, device
     station.close()
     device.close()
-    context.destroy(linger=0)
 
 
 def test_messages_arrive_in_order_and_are_stamped_on_arrival(link):
