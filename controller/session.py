@@ -44,13 +44,7 @@ class Session:
 
     def await_ready(self, timeout_s: float = READY_S) -> dict[str, Any]:
         """Waits until every agent answers; what each said of itself."""
-        try:
-            return {name: header for name, (header, _) in self._ask({"verb": "hello"}, timeout_s).items()}
-        except AgentSilent as error:
-            name = error.names[0]
-            lines = self._engine.logs(self._deployment.agents[name].name, tail=1).strip()
-            cause = f"its log ends: {lines}" if lines else "its log is empty"
-            raise TrialError(f"{name} did not get ready in {timeout_s:.0f} s; {cause}", self._log_hint(name)) from error
+        return {name: header for name, (header, _) in self._request({"verb": "hello"}, timeout_s).items()}
 
     def configure(self, job: Job) -> None:
         """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
@@ -82,24 +76,21 @@ class Session:
         names: Sequence[str] | None = None,
         tensors: Sequence[torch.Tensor] = (),
     ) -> dict[str, Answer]:
-        try:
-            return self._ask(header, timeout_s, names, tensors)
-        except AgentSilent as error:
-            what = f"{', '.join(error.names)} gave no answer to {header['verb']} in {timeout_s:.0f} s"
-            raise TrialError(what, self._log_hint(error.names[0])) from error
-
-    def _ask(
-        self,
-        header: Mapping[str, Any],
-        timeout_s: float,
-        names: Sequence[str] | None = None,
-        tensors: Sequence[torch.Tensor] = (),
-    ) -> dict[str, Answer]:
         requests = {name: (header, tensors) for name in (names or self._deployment.agents)}
         try:
             return self._client.ask(requests, timeout_s, self._check_alive)
         except AgentError as error:
             raise TrialError(str(error), "the log of each agent is in the run directory") from error
+        except AgentSilent as error:
+            raise self._silence(error.names[0], header["verb"], timeout_s) from error
+
+    def _silence(self, name: str, verb: str, timeout_s: float) -> TrialError:
+        """What to say of an agent that gives no answer: what it was asked, and what it said last."""
+        what = "did not get ready" if verb == "hello" else f"gave no answer to {verb}"
+        lines = self._engine.logs(self._deployment.agents[name].name, tail=1).strip()
+        said = f"its log ends: {lines}" if lines else "its log is empty"
+        hint = "type: testbed doctor" if verb == "hello" else self._log_hint(name)
+        return TrialError(f"{name} {what} in {timeout_s:.0f} s; {said}", hint)
 
     def _check_alive(self, names: Sequence[str]) -> None:
         for name in self._deployment.agents:
