@@ -4,28 +4,27 @@ As printed it needs C3 and C4, under which eq. 17 is the idle time of the BS. Wh
 (Table I is such a place) it relaxes C3, then C4, and minimises what eq. 17 stands for, the predicted
 round; then k is chosen by the timeline.
 
-Two things are ours. No step is taken that raises the objective or breaks a constraint that held, so the
-objective never rises and there is no cycle to fall into. And the answer is never predicted slower than
-``uniform``: a result of the paper's constraints that is slower counts as "cannot hold" too, and the last
-relaxation starts from the uniform plan.
+Three things are ours. No step is taken that raises the objective or breaks a constraint that held, so the
+objective never rises and there is no cycle to fall into. The alternation is run from several starts, as it
+ends in the valley where it began. And the answer is never predicted slower than ``uniform``: a result of
+the paper's constraints that is slower counts as "cannot hold" too, and the uniform plan is one of the starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from controller.instance import Decision, Floats, Instance, Ints
+from controller.instance import Decision, Instance
 from controller.paper import broken, bubble_rate, round_times
 from controller.planners import p3, p5
-from controller.planners.capacity import cuts_that_carry, even_batches, left_out, limits
+from controller.planners.capacity import cuts_that_carry, left_out, limits
 from controller.planners.lemma import Extremum, air_limit_s, most_micro_batches
 from controller.planners.seam import Answer, Request
-from controller.planners.uniform import MOST_MICRO_BATCHES, equal_slots, uniform
+from controller.planners.starts import fitting, starts
+from controller.planners.uniform import MOST_MICRO_BATCHES, uniform
 from controller.timeline import round_s
-from controller.timing import per_sample
 from testbed.errors import InputError
 
 BOTH = frozenset({"C3", "C4"})
@@ -35,6 +34,9 @@ LEVELS = (BOTH, frozenset({"C4"}), frozenset[str]())
 # fewer micro-batches, or fewer relaxed constraints, are worth more.
 SLACK = 0.005
 MOST_ITERATIONS = 100
+
+# Numbers of micro-batches to try besides the present one's neighbours: the round is nearly flat in between.
+LADDER = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,17 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     if request.scheme.turn != "all":
         message = f"ao divides the air among UEs on it together; {request.scheme.name} takes them one by one"
         raise InputError(f"{request.path}.planner", message, "use planner: uniform")
-    first_cut = cuts_that_carry(request)[0]
+    cuts = cuts_that_carry(request)
     baseline = _uniform(request)
     baseline_s = _seconds(request, baseline) if baseline else float("inf")
     found = []
     for held in LEVELS:
         search = Search(request, held, options or Options())
-        trace = alternate(search, _starts(request, first_cut, held, baseline))
-        if trace is None:
+        begin = [*starts(request, cuts, "C3" in held), *([baseline] if baseline else [])]
+        traces = [trace for start in begin if (trace := alternate(search, start)) is not None]
+        if not traces:
             continue
+        trace = min(traces, key=lambda trace: trace.objective[-1])
         decision = trace.decision if held == BOTH else search.fewest_micro_batches(trace.decision, baseline_s)
         found.append((_seconds(request, decision), decision))
         if held == BOTH and found[0][0] <= baseline_s:
@@ -79,12 +83,12 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     good = max(best_s, min(baseline_s, best_s * (1 + SLACK)))
     decision = next(decision for seconds, decision in found if seconds <= good)
     relaxed = tuple(name for name in broken(request.instance, decision) if name in BOTH)
-    return Answer(decision, relaxed, left_out(request.instance, first_cut))
+    return Answer(decision, relaxed, left_out(request.instance, cuts[0]))
 
 
-def alternate(search: Search, starts: Iterator[Decision]) -> Trace | None:
-    """Algorithm 1 from the first start at which some (l, k) is feasible; None when there is none."""
-    state = next((found for start in starts if (found := search.split(start, None)) is not None), None)
+def alternate(search: Search, start: Decision) -> Trace | None:
+    """Algorithm 1 from these batches and slots; None where no (l, k) is feasible with them."""
+    state = search.split(start, None)
     if state is None:
         return None
     values = [search.objective(state)]
@@ -125,7 +129,9 @@ class Search:
 
     def split(self, at: Decision, current: Decision | None) -> Decision | None:
         """Lines 4 to 9: the best (l, k) for these batches and slots; ``current`` if none is better."""
-        options = [replace(at, cut=cut, micro_batches=k) for cut in self.request.cuts for k in self._counts(at, cut)]
+        options = [
+            replace(at, cut=cut, micro_batches=k) for cut in self.request.cuts for k in sorted(self._counts(at, cut))
+        ]
         best = min(options, key=self.objective, default=None)
         if current is None:
             return best
@@ -155,7 +161,7 @@ class Search:
         up, down = np.where(sends, whole.up, 0.0), np.where(sends, whole.down, 0.0)
         work = whole.work / self.instance.n * self.instance.batch
         if "C3" in self.held:
-            high = _at_most(high, work, np.maximum(whole.forward, up))
+            high = fitting(high, work, np.maximum(whole.forward, up))
         high = np.where(sends, high, 0)
         limit = air_limit_s(work, at.micro_batches) if "C4" in self.held else None
         return p3.BatchProblem(whole.forward, up, down, whole.backward, low, high, self.instance.batch, limit)
@@ -170,74 +176,34 @@ class Search:
 
     def fewest_micro_batches(self, decision: Decision, limit_s: float) -> Decision:
         """The same with the fewest micro-batches within ``SLACK`` of the best round and within the limit."""
-        options = [replace(decision, micro_batches=k) for k in self._counts(decision, decision.cut)]
-        options = [option for option in options if option.micro_batches < decision.micro_batches]
+        if self.request.micro_batches is not None:
+            return decision
         good_s = min(limit_s, _seconds(self.request, decision) * (1 + SLACK))
-        return next((option for option in options if _seconds(self.request, option) <= good_s), decision)
+        fewer = (replace(decision, micro_batches=k) for k in range(1, decision.micro_batches))
+        return next((option for option in fewer if _seconds(self.request, option) <= good_s), decision)
 
-    def _counts(self, at: Decision, cut: int) -> range | tuple[int, ...]:
+    def _counts(self, at: Decision, cut: int) -> set[int]:
         """The numbers of micro-batches to try at this cut; none where a held constraint cannot be met by any.
 
         With both constraints held it is Lemma 1's alone, as the idle time falls with k. Every UE's
         micro-batch then has a sample; the timeline also knows what empty ones cost, that is nothing.
         """
-        fixed = self.request.micro_batches if self.request.scheme.pipelined else 1
         least = replace(at, cut=cut, micro_batches=1)
         if self._broken(least):
-            return ()
-        samples = at.batch[at.batch > 0]
-        most = min(int(samples.min() if self.held == BOTH else samples.max()), MOST_MICRO_BATCHES)
+            return set()
         bound = float("inf")
         if "C4" in self.held:
             bound = most_micro_batches(round_times(self.instance, least), self.options.extremum)
+        fixed = self.request.micro_batches if self.request.scheme.pipelined else 1
         if fixed is not None:
-            return (fixed,) if fixed <= bound else ()
-        most = int(min(most, bound))
-        return (most,) if self.held == BOTH else range(1, most + 1)
+            return {fixed} if fixed <= bound else set()
+        samples = at.batch[at.batch > 0]
+        most = int(min(samples.min() if self.held == BOTH else samples.max(), MOST_MICRO_BATCHES, bound))
+        k = at.micro_batches
+        return {most} if self.held == BOTH else {c for c in (*LADDER, k - 1, k, k + 1, most) if 1 <= c <= most}
 
     def _broken(self, decision: Decision) -> set[str]:
         return set(broken(self.instance, decision)) & (self.held | {"C2"})
-
-
-def _starts(request: Request, cut: int, held: frozenset[str], baseline: Decision | None) -> Iterator[Decision]:
-    """Batches and slots to begin with, the plainest first.
-
-    Last come the batches that need the least uplink time, with slots in proportion to it: if C3 can
-    hold at a cut at all, it holds there.
-    """
-    instance, equal = request.instance, equal_slots(request)
-    if not held and baseline is not None:
-        yield baseline
-    low, high = limits(instance, cut)
-    even = Decision(cut, 1, even_batches(low, high, instance.batch), equal, equal)
-    yield even
-    if not instance.shared_air and "C3" not in held:
-        return
-    yield _proportional(instance, even)
-    for at in cuts_that_carry(request):
-        per = per_sample(instance, at, instance.rate_up, instance.rate_down)
-        low, high = limits(instance, at)
-        work = instance.batch * (per.bs_forward + per.bs_backward)
-        busy = per.ue_forward if instance.shared_air else np.maximum(per.ue_forward, per.uplink)
-        high = _at_most(high, work, busy)
-        if (low <= high).all() and low.sum() <= instance.batch <= high.sum():
-            batch = low.copy()
-            for i in np.argsort(per.uplink):
-                batch[i] += min(high[i] - low[i], instance.batch - int(batch.sum()))
-            yield _proportional(instance, Decision(at, 1, batch, equal, equal))
-
-
-def _proportional(instance: Instance, decision: Decision) -> Decision:
-    """The same with slots in proportion to the uplink time that the batches need."""
-    need: Floats = decision.batch / instance.rate_up
-    slots = need / need.sum() * instance.frame_s
-    return replace(decision, slot_up_s=slots, slot_down_s=slots)
-
-
-def _at_most(high: Ints, limit_s: float, per_sample_s: Floats) -> Ints:
-    """``high``, or the samples that fit into the limit where these are fewer."""
-    with np.errstate(divide="ignore"):
-        return np.minimum(high, np.floor(limit_s / per_sample_s * (1 + 1e-9))).astype(np.int64)
 
 
 def _uniform(request: Request) -> Decision | None:

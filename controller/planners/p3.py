@@ -81,7 +81,7 @@ def rounded(problem: BatchProblem, exact: Floats) -> Ints:
     return floor
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _model(n: int, bounded: bool, integer: bool) -> dict[str, Any]:
     """P3 compiled once per shape; its numbers are parameters, so that solving again is cheap."""
     import cvxpy as cp

@@ -68,7 +68,7 @@ def least_times(problem: SlotProblem) -> tuple[float, float, float, float] | Non
     return t1, t2, t3, t4
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _model(n: int, up_bounded: bool, air_bounded: bool) -> dict[str, Any]:
     """P5 compiled once per shape. ``x / y ≤ σ`` is the cone ``‖(2√x, σ − y)‖ ≤ σ + y``, in which √x is a parameter."""
     import cvxpy as cp
