@@ -45,7 +45,7 @@ class Options:
 
     extremum: Extremum = "corrected"
     integer: bool = False
-    epsilon: float = 1e-6
+    epsilon: float = 1e-4
 
 
 @dataclass(frozen=True)
