@@ -31,6 +31,12 @@ class RoundTimes:
         """k times the idle time of eq. 17."""
         return float((self.forward + self.up).max() + (self.down + self.backward).max())
 
+    def least(self, problem: Instance) -> float:
+        """No round is shorter (s), whatever k: one processor, or one UE's half-duplex air, is busy that long."""
+        air = (self.up.max(), self.down.max())
+        air_s, ue_s = sum(air) if problem.duplex == "tdd" else max(air), (self.forward + self.backward).max()
+        return float(max(self.work, air_s, ue_s))
+
 
 def round_times(problem: Instance, decision: Decision) -> RoundTimes:
     """Eqs 7–12, summed over the micro-batches. A UE without samples takes no time, slot or no slot."""

@@ -129,13 +129,15 @@ class Search:
 
     def split(self, at: Decision, current: Decision | None) -> Decision | None:
         """Lines 4 to 9: the best (l, k) for these batches and slots; ``current`` if none is better."""
-        options = [
-            replace(at, cut=cut, micro_batches=k) for cut in self.request.cuts for k in sorted(self._counts(at, cut))
-        ]
-        best = min(options, key=self.objective, default=None)
-        if current is None:
-            return best
-        return current if best is None else self.better(current, best)
+        best, value = current, self.objective(current) if current else float("inf")
+        for cut in sorted(self.request.cuts, key=lambda cut: abs(cut - at.cut)):
+            if self.held != BOTH and round_times(self.instance, replace(at, cut=cut)).least(self.instance) >= value:
+                continue  # no k can help: this spares the timeline most of its work
+            for k in sorted(self._counts(at, cut)):
+                option = replace(at, cut=cut, micro_batches=k)
+                if (found := self.objective(option)) < value:
+                    best, value = option, found
+        return best if current is None or best is None else self.better(current, best)
 
     def with_batches(self, at: Decision) -> Decision | None:
         """Line 10: batches by P3; None when it is infeasible."""

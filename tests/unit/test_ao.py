@@ -57,7 +57,7 @@ def drawn(seed: int, n: int | None = None, **changes: object) -> Instance:
     return problem(n=n, batch=batch, **values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(["c2p2sl", "psl"]), st.sampled_from([None, 1, 3]))
 def test_a_plan_keeps_what_every_plan_must_and_is_never_slower_than_uniform(seed, scheme, k):
     instance = drawn(seed)
@@ -122,7 +122,8 @@ def _whole_frame(instance: Instance, cut: int, batch: np.ndarray, k: int = 1) ->
     return Decision(cut, k, batch, frame, frame)
 
 
-# UE 1's air takes 0.65 s, UE 2's 1.3 s; the BS works 0.9 s. Printed: η = 0.9/0.65 ≥ 1, no bound at all.
+# With 130 samples each UE 1 is on the air for 1.56 s, UE 2 for 3.12 s, and the BS works 2.34 s: the printed
+# η = 2.34/1.56 is above 1, so no bound at all; the corrected one is 2.34/3.12 = 3/4, so k = 4 or just below.
 UNEQUAL = problem(
     batch=100, bs_flops=1e9, rate_up=np.array([2e6, 1e6]), rate_down=np.array([4e6, 2e6]),
     workload=workload(forward_flops=np.array([1e6, 3e6])),
