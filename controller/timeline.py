@@ -72,26 +72,37 @@ def turn_ends(times: TaskTimes, duplex: str) -> TurnEnds:
     for it, and nobody waits.
     """
     has = times.samples > 0
-    n, k = has.shape
     forward = np.cumsum(times.ue_forward, axis=1)
-    uplink, downlink, backward = np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k))
-    bs_forward, bs_backward = np.zeros(k), np.zeros(k)
-    sent, bs_free = np.zeros(n), 0.0
-    for m in range(k):
-        sent = np.where(has[:, m], np.maximum(forward[:, m], sent) + times.uplink[:, m], sent)
-        uplink[:, m] = sent
-        ready = float(sent[has[:, m]].max(initial=0.0))
-        bs_forward[m] = max(ready, bs_free) + times.bs_forward[m] if has[:, m].any() else bs_free
-        bs_free = bs_backward[m] = bs_forward[m] + times.bs_backward[m]
-    air_free = np.full(n, sent.max(initial=0.0) if duplex == "tdd" else 0.0)
-    ue_free = forward[:, -1].copy()
-    for m in range(k):
-        air_free = np.where(has[:, m], np.maximum(bs_backward[m], air_free) + times.downlink[:, m], air_free)
-        downlink[:, m] = air_free
-        ue_free = np.where(has[:, m], np.maximum(air_free, ue_free) + times.ue_backward[:, m], ue_free)
-        backward[:, m] = ue_free
-    turn_s = max(float(backward.max(initial=0.0)), bs_free)
+    uplink = _in_order(forward, times.uplink, has)
+    served = np.asarray(has.any(axis=0), dtype=np.bool_)
+    ready = np.where(has, uplink, 0.0).max(axis=0, initial=0.0)
+    bs_backward = _in_order(ready, times.bs_forward + times.bs_backward, served)
+    bs_forward = bs_backward - times.bs_backward
+    last_uplink = uplink[:, -1].max(initial=0.0) if duplex == "tdd" else 0.0
+    downlink = _in_order(np.maximum(bs_backward, last_uplink)[None, :], times.downlink, has)
+    backward = _in_order(np.maximum(downlink, forward[:, -1:]), times.ue_backward, has)
+    turn_s = max(float(backward.max(initial=0.0)), float(bs_backward.max(initial=0.0)))
     return TurnEnds(forward, uplink, bs_forward, bs_backward, downlink, backward, turn_s)
+
+
+def _in_order(ready: Floats, duration: Floats, exists: npt.NDArray[np.bool_]) -> Floats:
+    """End of each task along the last axis: it starts when it is ready and the one before it has ended.
+
+    ``end_m = max(ready_m, end_{m-1}) + d_m``, unrolled: ``D_m + max_{j ≤ m} (ready_j − D_{j-1})`` with
+    D the sums of d. A task that does not exist takes no time and waits for nothing.
+    """
+    duration = np.where(exists, duration, 0.0)
+    done = np.cumsum(duration, axis=-1)
+    earliest = np.where(exists, ready - (done - duration), 0.0)
+    return done + np.maximum.accumulate(earliest, axis=-1)
+
+
+def round_s(instance: Instance, scheme: Scheme, decision: Decision) -> float:
+    """``predict(…).round_s``, fast where all UEs share one turn: planners ask for it thousands of times."""
+    if len(turns(scheme, instance.ues)) > 1 or scheme.ue_weights != "kept":
+        return predict(instance, scheme, decision).round_s
+    times = task_times(decision_per_sample(instance, decision), split_batches(decision.batch, decision.micro_batches))
+    return turn_ends(times, instance.duplex).turn_s
 
 
 def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:

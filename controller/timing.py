@@ -98,7 +98,8 @@ def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
 
 
 def handover_times(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
-    """Seconds to move the UE half's weights up from, and down to, each UE (n,)."""
+    """Seconds to move the UE half's weights up from, and down to, each UE (n,). Without a slot it takes for ever."""
     rate_up, rate_down = link_rates(instance, decision)
     bits = instance.workload.ue_weight_bytes(decision.cut) * BITS
-    return bits / rate_up, bits / rate_down
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return bits / rate_up, bits / rate_down
