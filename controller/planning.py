@@ -40,6 +40,7 @@ class Planned:
     timeline: Timeline
     predicted: Predicted
     paper: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
@@ -66,14 +67,15 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     )
     plan = _plan(topology, problem, decision, scheme.name, name, dilation)
     paper = {**in_the_papers_terms(problem, decision), "relaxed": list(answer.relaxed)}
-    return Planned(choice.key, plan, decision, timeline, predicted, paper)
+    return Planned(choice.key, plan, decision, timeline, predicted, paper, answer.warnings)
 
 
 def in_the_papers_terms(problem: Instance, decision: Decision) -> dict[str, Any]:
     """Bubble rate by eqs 16–18 and whether C2, C3 and C4 hold, with ``b_i / k`` as the paper has it."""
     per, k = decision_per_sample(problem, decision), decision.micro_batches
-    share = decision.batch / k
-    forward, up, down, backward = (share * x for x in (per.ue_forward, per.uplink, per.downlink, per.ue_backward))
+    used = decision.batch > 0  # an excluded UE has no slot, and so no finite time per sample
+    share = decision.batch[used] / k
+    forward, up, down, backward = (share * x[used] for x in (per.ue_forward, per.uplink, per.downlink, per.ue_backward))
     bs_s = float(share.sum()) * (per.bs_forward + per.bs_backward)
     idle_s, work_s = float((forward + up).max() + (down + backward).max()), k * bs_s
     return {

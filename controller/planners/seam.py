@@ -26,10 +26,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A decision, and the constraints that had to be relaxed to find one."""
+    """A decision, the constraints that had to be relaxed to find one, and what the user should know."""
 
     decision: Decision
     relaxed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 Planner = Callable[[Request], Answer]

@@ -1,0 +1,142 @@
+"""The shortest predicted round over cut, k, batches and separate up and down slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from controller.bounds import cut_lower_bound_s
+from controller.instance import Decision, Floats, Instance
+from controller.planners.batches import Found, cheapest, equal_within, improve
+from controller.planners.capacity import Room, rooms
+from controller.planners.seam import Answer, Request
+from controller.planners.slots import Turn
+from controller.planners.uniform import uniform
+from controller.timeline import round_s
+from controller.timing import PerSample, per_sample
+from testbed.errors import InputError
+
+SLACK = 0.005
+MOST_MICRO_BATCHES = 64
+ALL_MICRO_BATCHES = 16  # up to here every k is looked at, beyond the smallest good one is bisected
+AT_THE_BOUND = 1.0005
+
+
+def makespan(request: Request) -> Answer:
+    """The smallest k within 0.5 % of the shortest round found, never longer than ``uniform``'s.
+
+    Under schemes in which UEs take turns the round is a sum that is linear in the batches, and
+    exact. InputError when the batch cannot be carried.
+    """
+    instance = request.instance
+    cuts = rooms(request)
+    if request.scheme.turn == "one":
+        return _in_turns(request, cuts)
+    try:
+        baseline = uniform(request).decision
+        most_s = round_s(instance, request.scheme, baseline)
+    except InputError:  # equal batches fit nowhere
+        most_s = float("inf")
+    searches = sorted((_Search(request, room) for room in cuts), key=lambda s: s.bound_s)
+    best_s = float("inf")
+    for search in searches:
+        if search.bound_s < best_s:
+            best_s = min(best_s, search.best_s())
+    limit_s = min(best_s * (1 + SLACK), most_s)
+    found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
+    if not found:
+        return Answer(baseline)
+    k, length_s, search = min(found, key=lambda f: f[:2])
+    return Answer(search.decision(k), warnings=search.room.warnings)
+
+
+@dataclass
+class _Search:
+    """The rounds of one cut, by k, each worked out once."""
+
+    request: Request
+    room: Room
+    found: dict[int, Found] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        instance, cut = self.request.instance, self.room.cut
+        self.turn = Turn(_whole_frame(instance, cut), instance.shared_air, instance.duplex)
+        self.bound_s = cut_lower_bound_s(instance, cut)
+
+    def best_s(self) -> float:
+        """The shortest round: of every k when there are few, else of the largest ones."""
+        ks = self._ks()
+        for k in reversed(ks if len(ks) <= ALL_MICRO_BATCHES else [ks[-1], ks[-1] // 2]):
+            self._at(k)
+        return min(f.round_s for f in self.found.values())
+
+    def smallest_within(self, limit_s: float) -> tuple[int, float] | None:
+        """The smallest k whose round is within the limit, and that round (s)."""
+        if self.bound_s > limit_s:
+            return None
+        ks = self._ks()
+        if len(ks) <= ALL_MICRO_BATCHES:
+            good = [k for k in ks if self._at(k) <= limit_s]
+            return (good[0], self._at(good[0])) if good else None
+        known = [k for k, f in self.found.items() if f.round_s <= limit_s]
+        low, high = 1, min(known, default=ks[-1])
+        while low < high:
+            middle = (low + high) // 2
+            if self._at(middle) <= limit_s:
+                high = middle
+            else:
+                low = middle + 1
+        return (high, self._at(high)) if self._at(high) <= limit_s else None
+
+    def decision(self, k: int) -> Decision:
+        """The decision behind the round of this k."""
+        frame_s, found = self.request.instance.frame_s, self.found[k]
+        return Decision(self.room.cut, k, found.batch, found.slots.up * frame_s, found.slots.down * frame_s)
+
+    def _ks(self) -> list[int]:
+        if self.request.micro_batches is not None:
+            return [self.request.micro_batches]
+        if not self.request.scheme.pipelined:
+            return [1]
+        return list(range(1, min(int(self.room.cap.max()), MOST_MICRO_BATCHES) + 1))
+
+    def _at(self, k: int) -> float:
+        """The round (s) with k micro-batches; the nearest k worked out before is a start."""
+        if k not in self.found:
+            samples, per = self.request.instance.batch, self.turn.per
+            near = sorted(self.found, key=lambda other: abs(other - k))[:2]
+            starts = [self.found[other].batch for other in near]
+            starts += [equal_within(self.room, samples)] if len(starts) < 2 else []
+            starts += [cheapest(self.room, _own_s(per), samples)] if not near else []
+            self.found[k] = improve(self.turn, self.room, k, starts, self.bound_s * AT_THE_BOUND)
+        return self.found[k].round_s
+
+
+def _in_turns(request: Request, cuts: list[Room]) -> Answer:
+    """Turns one after another: the UEs that are quickest per sample hold all they may, with the whole frame each.
+
+    A UE that is excluded still hands weights on, so it keeps its slot.
+    """
+    instance, k = request.instance, request.micro_batches or 1
+    slots = np.full(instance.n, instance.frame_s)
+    decisions = {
+        room.cut: Decision(room.cut, k, _alone(instance, room), slots, slots) for room in cuts
+    }
+    lengths = {cut: round_s(instance, request.scheme, decision) for cut, decision in decisions.items()}
+    best = min(cuts, key=lambda room: lengths[room.cut])
+    return Answer(decisions[best.cut], warnings=best.warnings)
+
+
+def _alone(instance: Instance, room: Room):  # type: ignore[no-untyped-def]
+    per = _whole_frame(instance, room.cut)
+    return cheapest(room, _own_s(per) + per.ue_forward + per.ue_backward, instance.batch)
+
+
+def _own_s(per: PerSample) -> Floats:
+    """Air time per sample (s)."""
+    return per.uplink + per.downlink
+
+
+def _whole_frame(instance: Instance, cut: int) -> PerSample:
+    return per_sample(instance, cut, instance.rate_up, instance.rate_down)
