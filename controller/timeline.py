@@ -118,7 +118,9 @@ def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
     downlink, backward = _where_used(per.downlink, done), per.ue_backward[..., None]
     waits = np.where(samples > 0, leave[..., None, :] - downlink * before, -np.inf)
     got = downlink * done + np.maximum.accumulate(waits, axis=-1)
-    last = np.maximum((got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0])
+    last = np.maximum(
+        (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]
+    )
     return np.maximum(np.maximum(last.max(axis=-1), leave.max(axis=-1)), 0.0)
 
 

@@ -8,20 +8,24 @@ are polished by moving single samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from controller.instance import Floats, Ints
 from controller.planners.capacity import Room
-from controller.planners.slots import Slots, Turn, best_slots, eased_slots
+from controller.planners.slots import EASES, Slots, Turn, best_slots, eased_slots
 from controller.timing import split_batches
 
 TABLE = 2_000_000  # entries of the price table; beyond, samples are dealt in grains of several
 ROUNDS = 12
 STEPS = (1.0, 0.5, 0.25, 0.1)
 TOLERANCE = 2e-4
-SMALL = 60_000  # entries (neighbours × eases × UEs × micro-batches) that a local search may look at
+CYCLES = 3
+MANY = 5_000  # UEs × micro-batches beyond which candidates are tried one at a time, to save memory
+SMALL = 60_000  # entries (neighbours × eases × UEs × micro-batches) that a step of local search may look at
+SMALL_BATCH = 200  # samples: in larger batches a single one hardly matters
 
 
 @dataclass(frozen=True)
@@ -40,21 +44,43 @@ class Found:
 
 def improve(turn: Turn, room: Room, k: int, starts: list[Ints], good_s: float) -> Found:
     """The best batches found from these starts; a round of ``good_s`` (s) needs no polish."""
-    found = min((_judged(turn, batch, k) for batch in starts), key=lambda f: f.round_s)
-    total = int(found.batch.sum())
-    for _ in range(ROUNDS):
-        if found.round_s <= good_s:
-            return found
+    found = _first_of(turn, starts, k)
+    for _ in range(CYCLES):
         before = found.round_s
-        for batch in _proposals(turn, room, k, found, total):
-            tried = _tried(turn, batch, k, found.ease)
-            if tried.round_s < found.round_s * (1 - TOLERANCE):
-                found = tried
-                break
-        if found.round_s >= before * (1 - TOLERANCE):
+        found = _descended(turn, room, k, found, good_s)
+        found = min(found, _judged(turn, found.batch, k, found.ease), key=lambda f: f.round_s)
+        if found.round_s <= max(good_s, before * (1 - TOLERANCE)):
             break
-    found = min(found, _judged(turn, found.batch, k), key=lambda f: f.round_s)
     return found if found.round_s <= good_s else _polished(turn, room, k, found)
+
+
+def _descended(turn: Turn, room: Room, k: int, found: Found, good_s: float) -> Found:
+    """Batches and prices in turn, until a step no longer shortens the round."""
+    for _ in range(ROUNDS):
+        before = found
+        for batch in _proposals(turn, room, k, found):
+            if found.round_s > good_s and not np.array_equal(batch, found.batch):
+                tried = _tried(turn, batch, k, found.ease)
+                if tried.round_s < found.round_s * (1 - TOLERANCE):
+                    found = tried
+                    break
+        if found is before:
+            break
+    return found
+
+
+def starts(room: Room, air_s: Floats, k: int, samples: int) -> list[Ints]:
+    """Where to begin: equal batches, and those of least air time with some fraction of k for everybody.
+
+    A UE with fewer samples than k sends them in the first micro-batches, for which the BS
+    waits; with k samples or more it keeps pace with the others, but takes more air time.
+    """
+    found = [equal_within(room, samples)]
+    for least in sorted({0, k // 4, k // 2, k - 1, k, 2 * k}):
+        low = np.clip(least, room.low, room.cap)
+        if low.sum() <= samples:
+            found.append(cheapest(replace(room, low=low), air_s, samples))
+    return found
 
 
 def deal(cost: Floats, room_left: Ints, samples: int, grain: int) -> Ints:
@@ -105,26 +131,41 @@ def _tried(turn: Turn, batch: Ints, k: int, ease: float) -> Found:
     return Found(batch, best_slots(turn, split_batches(batch, k), ease), ease)
 
 
-def _judged(turn: Turn, batch: Ints, k: int) -> Found:
-    """With the best ease of the grid; for many UEs the ends of it, one at a time."""
-    if batch.size * k * 8 <= 20 * SMALL:
-        slots, ease = eased_slots(turn, split_batches(batch, k)[None])
-        return Found(batch, slots.best()[0], float(ease[0]))
-    return min((_tried(turn, batch, k, ease) for ease in (1.0, 0.3, 0.0)), key=lambda f: f.round_s)
+def _first_of(turn: Turn, batches: list[Ints], k: int) -> Found:
+    """The best of these batches, each with its best ease; for many UEs the first ease fits all."""
+    if batches[0].size * k > MANY:
+        return min((_tried(turn, batch, k, ease) for batch in batches for ease in (1.0, 0.3)), key=lambda f: f.round_s)
+    slots, eases = eased_slots(turn, split_many(np.array(batches), k))
+    best, i = slots.best()
+    return Found(batches[i], best, float(eases[i]))
 
 
-def _proposals(turn: Turn, room: Room, k: int, found: Found, total: int) -> list[Ints]:
+def _judged(turn: Turn, batch: Ints, k: int, ease: float) -> Found:
+    """With the best ease near the one given."""
+    near = np.unique(np.clip(ease + np.array([-0.12, -0.06, -0.03, 0.03, 0.06, 0.12]), 0.0, 1.0))
+    if batch.size * k > MANY:
+        return min((_tried(turn, batch, k, float(e)) for e in near[::2]), key=lambda f: f.round_s)
+    best, i = best_slots(turn, split_batches(batch, k), near).best()
+    return Found(batch, best, float(near[i]))
+
+
+def _proposals(turn: Turn, room: Room, k: int, found: Found) -> Iterator[Ints]:
     """Better batches under the prices of the last ones, then ever smaller steps towards them."""
     left = room.cap - room.low
+    samples = int(found.batch.sum() - room.low.sum())
     grain = max(1, -(-int(left.max()) * left.size // TABLE))
     held = room.low[:, None] + np.arange(-(-int(left.max()) // grain) + 1) * grain
     if turn.shared:
-        costs = [np.diff(_price(turn, found.slots, held.astype(np.float64), k), axis=1)]
+        with np.errstate(invalid="ignore"):
+            costs = [np.diff(_price(turn, found.slots, held.astype(np.float64), k), axis=1)]
     else:
         costs = _own_times(turn, held[:, 1:].astype(np.float64), k)
-    costs = [np.maximum.accumulate(np.where(np.isnan(cost), np.inf, cost), axis=1) for cost in costs]
-    aims = [room.low + deal(cost, left, total - int(room.low.sum()), grain) for cost in costs]
-    return [blend(found.batch, aim, step) for step in (STEPS if turn.shared else (1.0,)) for aim in aims]
+    aims = []
+    for cost in costs:
+        rising = np.maximum.accumulate(np.where(np.isnan(cost), np.inf, cost), axis=1)
+        aims.append(room.low + deal(rising, left, samples, grain))
+    for step in STEPS if turn.shared else (1.0,):
+        yield from (blend(found.batch, aim, step) for aim in aims)
 
 
 def blend(batch: Ints, aim: Ints, step: float) -> Ints:
@@ -137,21 +178,25 @@ def blend(batch: Ints, aim: Ints, step: float) -> Ints:
 
 
 def _price(turn: Turn, slots: Slots, held: Floats, k: int) -> Floats:
-    """Seconds of round that ``held`` (n, m) samples of each UE cost by the slots they need."""
+    """Seconds of round that ``held`` (n, m) samples of each UE cost by the slots they need.
+
+    Micro-batches are taken as equal, but never smaller than a sample: a UE with fewer samples
+    than k sends them in the first micro-batches, whose deadlines come early.
+    """
     per, early, leave = turn.per, slots.early_s, slots.leave_s
-    up, down = per.uplink[:, None] * held, per.downlink[:, None] * held
-    forward, backward = per.ue_forward[:, None] * held, per.ue_backward[:, None] * held
+    up, down, forward, backward = (x[:, None] for x in (per.uplink, per.downlink, per.ue_forward, per.ue_backward))
+    size = np.maximum(held / k, np.minimum(held, 1.0))
     need_up, need_down = np.zeros_like(held), np.zeros_like(held)
-    for m in {0, int(np.argmin(early)), k - 1}:
+    for m in {0, k // 8, k // 4, k // 2, int(np.argmin(early)), k - 1}:
         due = float(slots.up_end_s) - float(early[m])
-        share = (m + 1) / k
-        _raise(need_up, up * share, due - forward / k)
-        _raise(need_up, up / k, due - forward * share)
-    for m in {0, k - 1}:
+        done = np.minimum(size * (m + 1), held)
+        _raise(need_up, up * done, due - forward * size)
+        _raise(need_up, up * size, due - forward * done)
+    for m in {0, k // 2, k - 1}:
         due = float(slots.down_end_s) - float(leave[m])
-        share = (k - m) / k
-        _raise(need_down, down * share, due - backward / k)
-        _raise(need_down, down / k, due - backward * share)
+        left = np.maximum(held - size * m, 0.0)
+        _raise(need_down, down * left, due - backward * size)
+        _raise(need_down, down * np.minimum(size, left), due - backward * left)
     return float(slots.up_price) * need_up + float(slots.down_price) * need_down
 
 
@@ -176,13 +221,13 @@ def _own_times(turn: Turn, held: Floats, k: int) -> list[Floats]:
 
 def _polished(turn: Turn, room: Room, k: int, found: Found) -> Found:
     """Local search: one, two or four samples from one UE to another, as long as that helps."""
-    n = found.batch.size
-    pairs = ~np.eye(n, dtype=bool)
-    giver, taker = np.nonzero(pairs)
-    if giver.size * 3 * len(found.slots.leave_s) * n * 8 > 8 * SMALL:
+    n, total = found.batch.size, int(found.batch.sum())
+    giver, taker = np.nonzero(~np.eye(n, dtype=bool))
+    if total > SMALL_BATCH or 3 * giver.size * len(EASES) * n * k > SMALL:
         return found
-    moves = np.concatenate([step * (np.eye(n, dtype=np.int64)[taker] - np.eye(n, dtype=np.int64)[giver]) for step in (1, 2, 4)])
-    for _ in range(int(found.batch.sum())):
+    one = np.eye(n, dtype=np.int64)
+    moves = np.concatenate([step * (one[taker] - one[giver]) for step in (1, 2, 4)])
+    for _ in range(total):
         near = found.batch + moves
         near = near[((near >= room.low) & (near <= room.cap)).all(axis=1)]
         if not len(near):

@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.bounds import cut_lower_bound_s
 from controller.instance import Decision, Floats, Instance
-from controller.planners.batches import Found, cheapest, equal_within, improve
+from controller.planners.batches import Found, cheapest, improve, starts
 from controller.planners.capacity import Room, rooms
 from controller.planners.seam import Answer, Request
 from controller.planners.slots import Turn
@@ -67,31 +67,42 @@ class _Search:
     def best_s(self) -> float:
         """The shortest round: of every k when there are few, else of the largest ones."""
         ks = self._ks()
-        for k in reversed(ks if len(ks) <= ALL_MICRO_BATCHES else [ks[-1], ks[-1] // 2]):
-            self._at(k)
+        if len(ks) <= ALL_MICRO_BATCHES:
+            return min(self._at(k) for k in ks)
+        ladder = sorted({ks[-1] >> halvings for halvings in range(ks[-1].bit_length())})
+        for k in reversed(ladder):
+            if self._at(k) <= self.bound_s * AT_THE_BOUND:
+                break
+        for _ in range(2):  # the round need not fall with k: small batches do not divide evenly
+            tried = sorted(self.found)
+            best = tried.index(min(tried, key=self._at))
+            for other in {max(0, best - 1), min(len(tried) - 1, best + 1)}:
+                self._at((tried[best] + tried[other]) // 2)
         return min(f.round_s for f in self.found.values())
 
     def smallest_within(self, limit_s: float) -> tuple[int, float] | None:
         """The smallest k whose round is within the limit, and that round (s)."""
         if self.bound_s > limit_s:
             return None
-        ks = self._ks()
-        if len(ks) <= ALL_MICRO_BATCHES:
-            good = [k for k in ks if self._at(k) <= limit_s]
-            return (good[0], self._at(good[0])) if good else None
-        known = [k for k, f in self.found.items() if f.round_s <= limit_s]
-        low, high = 1, min(known, default=ks[-1])
+        self.best_s()
+        good = [k for k, f in self.found.items() if f.round_s <= limit_s]
+        if not good:
+            return None
+        high = min(good)
+        low = max((k for k in self.found if k < high), default=0) + 1
         while low < high:
             middle = (low + high) // 2
             if self._at(middle) <= limit_s:
                 high = middle
             else:
                 low = middle + 1
-        return (high, self._at(high)) if self._at(high) <= limit_s else None
+        return high, self._at(high)
 
     def decision(self, k: int) -> Decision:
         """The decision behind the round of this k."""
-        frame_s, found = self.request.instance.frame_s, self.found[k]
+        found, frame_s = self.found[k], self.request.instance.frame_s
+        if not self.turn.shared:  # every share is 1, and only says that slots do not matter
+            frame_s /= self.request.instance.n
         return Decision(self.room.cut, k, found.batch, found.slots.up * frame_s, found.slots.down * frame_s)
 
     def _ks(self) -> list[int]:
@@ -104,12 +115,9 @@ class _Search:
     def _at(self, k: int) -> float:
         """The round (s) with k micro-batches; the nearest k worked out before is a start."""
         if k not in self.found:
-            samples, per = self.request.instance.batch, self.turn.per
-            near = sorted(self.found, key=lambda other: abs(other - k))[:2]
-            starts = [self.found[other].batch for other in near]
-            starts += [equal_within(self.room, samples)] if len(starts) < 2 else []
-            starts += [cheapest(self.room, _own_s(per), samples)] if not near else []
-            self.found[k] = improve(self.turn, self.room, k, starts, self.bound_s * AT_THE_BOUND)
+            begin = starts(self.room, _own_s(self.turn.per), k, self.request.instance.batch)
+            begin += [self.found[near].batch for near in sorted(self.found, key=lambda other: abs(other - k))[:2]]
+            self.found[k] = improve(self.turn, self.room, k, begin, self.bound_s * AT_THE_BOUND)
         return self.found[k].round_s
 
 
@@ -120,17 +128,14 @@ def _in_turns(request: Request, cuts: list[Room]) -> Answer:
     """
     instance, k = request.instance, request.micro_batches or 1
     slots = np.full(instance.n, instance.frame_s)
-    decisions = {
-        room.cut: Decision(room.cut, k, _alone(instance, room), slots, slots) for room in cuts
-    }
+    decisions = {}
+    for room in cuts:
+        per = _whole_frame(instance, room.cut)
+        batch = cheapest(room, _own_s(per) + per.ue_forward + per.ue_backward, instance.batch)
+        decisions[room.cut] = Decision(room.cut, k, batch, slots, slots)
     lengths = {cut: round_s(instance, request.scheme, decision) for cut, decision in decisions.items()}
     best = min(cuts, key=lambda room: lengths[room.cut])
     return Answer(decisions[best.cut], warnings=best.warnings)
-
-
-def _alone(instance: Instance, room: Room):  # type: ignore[no-untyped-def]
-    per = _whole_frame(instance, room.cut)
-    return cheapest(room, _own_s(per) + per.ue_forward + per.ue_backward, instance.batch)
 
 
 def _own_s(per: PerSample) -> Floats:

@@ -12,13 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from controller.instance import Floats, Ints
 from controller.timeline import gradients_leave, turn_s
 from controller.timing import PerSample
 
-EASES = (1.0, 0.75, 0.5, 0.3, 0.15, 0.05, 0.0)
+EASES = (1.0, 0.8, 0.6, 0.4, 0.25, 0.1, 0.0)
 NEWTON_STEPS = 25
+_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -97,30 +99,62 @@ def _early_s(turn: Turn, samples: Ints, done: Floats, ease: Floats) -> Floats:
     pace = turn.pace_s(samples)[..., None]
     together, total = samples.sum(axis=-2), done.sum(axis=-2)
     left = pace * (total[..., -1:] - total + together)
-    last = pace * np.where(together > 0, together, np.iinfo(np.int64).max).min(axis=-1, keepdims=True)
+    last = pace * np.where(together > 0, together, _NEVER).min(axis=-1, keepdims=True)
     slack = last + ease[..., None] * (left[..., :1] - last)
     return np.maximum(left - slack, 0.0)
 
 
 def _up_terms(per: PerSample, samples: Ints, done: Floats, early: Floats) -> tuple[Floats, Floats]:
     """A UE sends from its first forward on, or from the micro-batch's own: ``need / (S - pole)`` of the frame."""
-    up, forward, early = per.uplink[:, None], per.ue_forward[:, None], early[..., None, :]
-    first = samples[..., :1]
-    needs = np.broadcast_arrays(up * done, up * samples, early)[:2]
-    poles = np.broadcast_arrays(early + forward * first, early + forward * done)
-    return np.concatenate(needs, axis=-1), np.concatenate(poles, axis=-1)
+    up, forward = per.uplink[:, None], per.ue_forward[:, None]
+    early = np.broadcast_to(early[..., None, :], np.broadcast_shapes(early[..., None, :].shape, done.shape))
+    columns = _columns(samples, early == 0.0)
+    since = _take(done, columns), _take(early, columns) + forward * samples[..., :1]
+    own = _own_terms(samples, early + forward * done)
+    return up * np.concatenate([since[0], own[0]], axis=-1), np.concatenate([since[1], own[1]], axis=-1)
 
 
 def _down_terms(per: PerSample, samples: Ints, done: Floats, leave: Floats) -> tuple[Floats, Floats]:
     """A gradient may be followed on the air by all later ones and the last backward, or by all its backwards."""
     down, backward = per.downlink[:, None], per.ue_backward[:, None]
     left = np.where(samples > 0, done[..., -1:] - done + samples, 0.0)
-    last = np.where(samples > 0, samples, np.iinfo(np.int64).max).min(axis=-1, keepdims=True)
+    last = np.where(samples > 0, samples, _NEVER).min(axis=-1, keepdims=True)
     last = np.where(done[..., -1:] > 0, last, 0)
-    leave = leave[..., None, :]
-    needs = np.broadcast_arrays(down * left, down * samples, leave)[:2]
-    poles = np.broadcast_arrays(leave + backward * last, leave + backward * left)
-    return np.concatenate(needs, axis=-1), np.concatenate(poles, axis=-1)
+    leave = np.broadcast_to(leave[..., None, :], np.broadcast_shapes(leave[..., None, :].shape, done.shape))
+    columns = _columns(samples, leave > leave[..., :1])
+    since = _take(left, columns), _take(leave, columns) + backward * last
+    own = _own_terms(samples, leave + backward * left)
+    return down * np.concatenate([since[0], own[0]], axis=-1), np.concatenate([since[1], own[1]], axis=-1)
+
+
+def _columns(samples: Ints, after: npt.NDArray[np.bool_]) -> Ints:
+    """The micro-batches (..., n, 6) at which a deadline can be tightest.
+
+    Deadlines and samples are linear in the micro-batch but for two kinks: where deadlines
+    flatten (``after``), and where the UE's micro-batches become smaller by one. Between kinks a
+    ratio of linear functions is monotone, so the kinks and the ends are enough.
+    """
+    k = samples.shape[-1]
+    smaller = (samples == samples[..., :1]).sum(axis=-1, keepdims=True)
+    flat = np.where(after.any(axis=-1, keepdims=True), after.argmax(axis=-1)[..., None], k)
+    ends = np.zeros_like(flat)
+    picks = np.broadcast_arrays(ends, smaller - 1, smaller, flat - 1, flat, ends + k - 1)
+    return np.clip(np.stack(picks, axis=-1)[..., 0, :], 0, k - 1)
+
+
+def _own_terms(samples: Ints, pole: Floats) -> tuple[Floats, Floats]:
+    """Of the micro-batches of each of the two sizes, the one with the latest start."""
+    larger = samples == samples[..., :1]
+    sizes = np.broadcast_arrays(samples[..., :1], samples[..., :1] - 1, pole[..., :1])[:2]
+    poles = (np.where(mask, pole, 0.0).max(axis=-1, keepdims=True) for mask in (larger, ~larger & (samples > 0)))
+    return np.maximum(np.concatenate(sizes, axis=-1), 0), np.concatenate(list(poles), axis=-1)
+
+
+def _take(values: Floats, columns: Ints) -> Floats:
+    """``values`` (..., n, k) at these columns, both broadcast to the same leading axes."""
+    lead = np.broadcast_shapes(values.shape[:-1], columns.shape[:-1])
+    values = np.broadcast_to(values, (*lead, values.shape[-1]))
+    return np.take_along_axis(values, np.broadcast_to(columns, (*lead, columns.shape[-1])), axis=-1)
 
 
 def _level(need: Floats, pole: Floats, floor: Floats, shared: bool) -> tuple[Floats, Floats, Floats]:
