@@ -60,7 +60,7 @@ class _Shared:
             # A fractional knapsack: the UEs with the least air time per sample hold all they may
             room = np.maximum(np.minimum(cap, within_s / np.maximum(compute, 1e-300)) - low, 0.0)
             before = np.cumsum(room) - room
-            return low + np.clip(self.total - low.sum() - before, 0.0, room)
+            return np.asarray(low + np.clip(self.total - low.sum() - before, 0.0, room))
 
         least = self.floor_s
         most = max(least, float(cheapest(least) @ air))

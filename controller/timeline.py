@@ -108,7 +108,8 @@ def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
     ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
     bs = per.bs_forward + per.bs_backward
     computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
-    return np.maximum(computed, sent[..., -1].max(axis=-1)[..., None]) if duplex == "tdd" else computed
+    leave: Floats = np.maximum(computed, sent[..., -1].max(axis=-1)[..., None]) if duplex == "tdd" else computed
+    return leave
 
 
 def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
@@ -121,7 +122,8 @@ def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
     last = np.maximum(
         (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]
     )
-    return np.maximum(np.maximum(last.max(axis=-1), leave.max(axis=-1)), 0.0)
+    ends: Floats = np.maximum(np.maximum(last.max(axis=-1), leave.max(axis=-1)), 0.0)
+    return ends
 
 
 def _where_used(seconds: Floats, done: Floats) -> Floats:

@@ -22,8 +22,8 @@ TABLE = 2_000_000  # entries of the price table; beyond, samples are dealt in gr
 ROUNDS = 12
 STEPS = (1.0, 0.5, 0.25, 0.1)
 TOLERANCE = 2e-4
-CYCLES = 3
-MANY = 5_000  # UEs × micro-batches beyond which candidates are tried one at a time, to save memory
+CYCLES = 2
+MANY = 2_000  # UEs × micro-batches beyond which candidates are tried one at a time, to save memory
 SMALL = 60_000  # entries (neighbours × eases × UEs × micro-batches) that a step of local search may look at
 SMALL_BATCH = 200  # samples: in larger batches a single one hardly matters
 
@@ -98,7 +98,7 @@ def spread(room_left: Ints, samples: int) -> Ints:
     if samples <= 0:
         return np.zeros_like(room_left)
     edges = np.cumsum(room_left) * min(1.0, samples / max(1, int(room_left.sum())))
-    return np.diff(np.floor(edges + 1e-9), prepend=0.0).astype(np.int64)
+    return np.asarray(np.diff(np.floor(edges + 1e-9), prepend=0.0), dtype=np.int64)
 
 
 def equal_within(room: Room, samples: int) -> Ints:
@@ -142,7 +142,7 @@ def _first_of(turn: Turn, batches: list[Ints], k: int) -> Found:
 
 def _judged(turn: Turn, batch: Ints, k: int, ease: float) -> Found:
     """With the best ease near the one given."""
-    near = np.unique(np.clip(ease + np.array([-0.12, -0.06, -0.03, 0.03, 0.06, 0.12]), 0.0, 1.0))
+    near = np.unique(np.clip(ease + np.array([-0.16, -0.08, -0.04, 0.04, 0.08, 0.16]), 0.0, 1.0))
     if batch.size * k > MANY:
         return min((_tried(turn, batch, k, float(e)) for e in near[::2]), key=lambda f: f.round_s)
     best, i = best_slots(turn, split_batches(batch, k), near).best()
@@ -222,9 +222,9 @@ def _own_times(turn: Turn, held: Floats, k: int) -> list[Floats]:
 def _polished(turn: Turn, room: Room, k: int, found: Found) -> Found:
     """Local search: one, two or four samples from one UE to another, as long as that helps."""
     n, total = found.batch.size, int(found.batch.sum())
-    giver, taker = np.nonzero(~np.eye(n, dtype=bool))
-    if total > SMALL_BATCH or 3 * giver.size * len(EASES) * n * k > SMALL:
+    if total > SMALL_BATCH or 3 * n * (n - 1) * len(EASES) * n * k > SMALL:
         return found
+    giver, taker = np.nonzero(~np.eye(n, dtype=bool))
     one = np.eye(n, dtype=np.int64)
     moves = np.concatenate([step * (one[taker] - one[giver]) for step in (1, 2, 4)])
     for _ in range(total):

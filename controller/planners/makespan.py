@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from controller.bounds import cut_lower_bound_s
 from controller.instance import Decision, Floats, Instance
-from controller.planners.batches import Found, cheapest, improve, starts
+from controller.planners.batches import MANY, Found, cheapest, improve, starts
 from controller.planners.capacity import Room, rooms
 from controller.planners.seam import Answer, Request
 from controller.planners.slots import Turn
@@ -42,12 +43,12 @@ def makespan(request: Request) -> Answer:
     best_s = float("inf")
     for search in searches:
         if search.bound_s < best_s:
-            best_s = min(best_s, search.best_s())
+            best_s = min(best_s, search.best_s)
     limit_s = min(best_s * (1 + SLACK), most_s)
     found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
     if not found:
         return Answer(baseline)
-    k, length_s, search = min(found, key=lambda f: f[:2])
+    k, _, search = min(found, key=lambda f: f[:2])
     return Answer(search.decision(k), warnings=search.room.warnings)
 
 
@@ -64,6 +65,7 @@ class _Search:
         self.turn = Turn(_whole_frame(instance, cut), instance.shared_air, instance.duplex)
         self.bound_s = cut_lower_bound_s(instance, cut)
 
+    @cached_property
     def best_s(self) -> float:
         """The shortest round: of every k when there are few, else of the largest ones."""
         ks = self._ks()
@@ -82,12 +84,9 @@ class _Search:
 
     def smallest_within(self, limit_s: float) -> tuple[int, float] | None:
         """The smallest k whose round is within the limit, and that round (s)."""
-        if self.bound_s > limit_s:
+        if self.bound_s > limit_s or self.best_s > limit_s:
             return None
-        self.best_s()
         good = [k for k, f in self.found.items() if f.round_s <= limit_s]
-        if not good:
-            return None
         high = min(good)
         low = max((k for k in self.found if k < high), default=0) + 1
         while low < high:
@@ -115,8 +114,9 @@ class _Search:
     def _at(self, k: int) -> float:
         """The round (s) with k micro-batches; the nearest k worked out before is a start."""
         if k not in self.found:
-            begin = starts(self.room, _own_s(self.turn.per), k, self.request.instance.batch)
-            begin += [self.found[near].batch for near in sorted(self.found, key=lambda other: abs(other - k))[:2]]
+            begin = [self.found[near].batch for near in sorted(self.found, key=lambda other: abs(other - k))[:2]]
+            if not begin or self.request.instance.n * k <= MANY:
+                begin += starts(self.room, _own_s(self.turn.per), k, self.request.instance.batch)
             self.found[k] = improve(self.turn, self.room, k, begin, self.bound_s * AT_THE_BOUND)
         return self.found[k].round_s
 

@@ -18,7 +18,7 @@ from controller.instance import Floats, Ints
 from controller.timeline import gradients_leave, turn_s
 from controller.timing import PerSample
 
-EASES = (1.0, 0.8, 0.6, 0.4, 0.25, 0.1, 0.0)
+EASES = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
 NEWTON_STEPS = 25
 _NEVER = np.iinfo(np.int64).max
 
@@ -37,7 +37,8 @@ class Turn:
         if self.duplex == "tdd":
             return bs
         batch = samples.sum(axis=-1)
-        return np.maximum(bs, (batch * self.per.downlink).sum(axis=-1) / np.maximum(batch.sum(axis=-1), 1))
+        down = (batch * self.per.downlink).sum(axis=-1) / np.maximum(batch.sum(axis=-1), 1)
+        return np.asarray(np.maximum(bs, down))
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _early_s(turn: Turn, samples: Ints, done: Floats, ease: Floats) -> Floats:
     left = pace * (total[..., -1:] - total + together)
     last = pace * np.where(together > 0, together, _NEVER).min(axis=-1, keepdims=True)
     slack = last + ease[..., None] * (left[..., :1] - last)
-    return np.maximum(left - slack, 0.0)
+    return np.asarray(np.maximum(left - slack, 0.0))
 
 
 def _up_terms(per: PerSample, samples: Ints, done: Floats, early: Floats) -> tuple[Floats, Floats]:
@@ -139,7 +140,7 @@ def _columns(samples: Ints, after: npt.NDArray[np.bool_]) -> Ints:
     flat = np.where(after.any(axis=-1, keepdims=True), after.argmax(axis=-1)[..., None], k)
     ends = np.zeros_like(flat)
     picks = np.broadcast_arrays(ends, smaller - 1, smaller, flat - 1, flat, ends + k - 1)
-    return np.clip(np.stack(picks, axis=-1)[..., 0, :], 0, k - 1)
+    return np.asarray(np.clip(np.stack(picks, axis=-1)[..., 0, :], 0, k - 1))
 
 
 def _own_terms(samples: Ints, pole: Floats) -> tuple[Floats, Floats]:
