@@ -44,8 +44,8 @@ class Planned:
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
-        judged = {"predicted": asdict(self.predicted), "paper": self.paper, "warnings": list(self.warnings)}
-        return {**self.plan.to_json(), **judged}
+        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
+        return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper, **warnings}
 
 
 def plan_all(topology: Topology, dilation: float = 1.0) -> tuple[Planned, ...]:

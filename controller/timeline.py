@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from agents.scheme import Scheme, turns
 from controller.instance import Decision, Instance
-from controller.timing import TaskTimes, decision_per_sample, handover_times, split_batches, task_times
+from controller.timing import PerSample, TaskTimes, decision_per_sample, handover_times, split_batches, task_times
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 class Event(NamedTuple):
@@ -97,12 +98,53 @@ def _in_order(ready: Floats, duration: Floats, exists: npt.NDArray[np.bool_]) ->
     return done + np.maximum.accumulate(earliest, axis=-1)
 
 
+def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
+    """Earliest start (..., k) in seconds of each micro-batch's downlink, for turns of samples (..., n, k).
+
+    The recursion of ``turn_ends`` written as running maxima, for as many turns at a time as
+    there are leading axes; arrays of ``per`` are (..., n).
+    """
+    done = np.cumsum(samples, axis=-1, dtype=np.float64)
+    before = done - samples
+    forward, uplink = per.ue_forward[..., None], _where_used(per.uplink, done)
+    sent = uplink * done + np.maximum.accumulate(forward * done - uplink * before, axis=-1)
+    ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
+    bs = per.bs_forward + per.bs_backward
+    computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
+    leave: Floats = np.maximum(computed, sent[..., -1].max(axis=-1)[..., None]) if duplex == "tdd" else computed
+    return leave
+
+
+def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
+    """Lengths (s) of turns of samples (..., n, k) whose gradients leave the BS at ``leave`` (..., k)."""
+    done = np.cumsum(samples, axis=-1, dtype=np.float64)
+    before, batch = done - samples, done[..., -1:]
+    downlink, backward = _where_used(per.downlink, done), per.ue_backward[..., None]
+    waits = np.where(samples > 0, leave[..., None, :] - downlink * before, -np.inf)
+    got = downlink * done + np.maximum.accumulate(waits, axis=-1)
+    last = np.maximum(
+        (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]
+    )
+    ends: Floats = np.maximum(np.maximum(last.max(axis=-1), leave.max(axis=-1)), 0.0)
+    return ends
+
+
+def _where_used(seconds: Floats, done: Floats) -> Floats:
+    """Per-sample times (..., n, 1), 0 for a UE without samples: it may have no slot, and so an infinite time."""
+    return np.where(done[..., -1:] > 0, seconds[..., None], 0.0)
+
+
 def round_s(instance: Instance, scheme: Scheme, decision: Decision) -> float:
-    """``predict(…).round_s``, fast where all UEs share one turn: planners ask for it thousands of times."""
-    if len(turns(scheme, instance.ues)) > 1 or scheme.ue_weights != "kept":
-        return predict(instance, scheme, decision).round_s
-    times = task_times(decision_per_sample(instance, decision), split_batches(decision.batch, decision.micro_batches))
-    return turn_ends(times, instance.duplex).turn_s
+    """``predict(…).round_s`` without the events: what planners search with."""
+    per = decision_per_sample(instance, decision)
+    samples = split_batches(decision.batch, decision.micro_batches)
+    if scheme.turn == "one":
+        per, samples = per.each_alone(), samples[:, None, :]
+    lengths = turn_s(per, samples, gradients_leave(per, samples, instance.duplex))
+    handed_s = 0.0
+    if scheme.ue_weights == "handed" and instance.n > 1:
+        handed_s = float(np.sum(handover_times(instance, decision)))
+    return float(lengths.sum()) + handed_s
 
 
 def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:

@@ -19,7 +19,7 @@ import numpy as np
 from controller.instance import Decision, Instance
 from controller.paper import broken, bubble_rate, round_times
 from controller.planners import p3, p5
-from controller.planners.capacity import cuts_that_carry, left_out, limits
+from controller.planners.capacity import room, rooms
 from controller.planners.lemma import Extremum, air_limit_s, most_micro_batches
 from controller.planners.seam import Answer, Request
 from controller.planners.starts import fitting, starts
@@ -64,7 +64,7 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     if request.scheme.turn != "all":
         message = f"ao divides the air among UEs on it together; {request.scheme.name} takes them one by one"
         raise InputError(f"{request.path}.planner", message, "use planner: uniform")
-    cuts = cuts_that_carry(request)
+    cuts = tuple(r.cut for r in rooms(request))
     baseline = _uniform(request)
     baseline_s = _seconds(request, baseline) if baseline else float("inf")
     found = []
@@ -83,7 +83,7 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     good = max(best_s, min(baseline_s, best_s * (1 + SLACK)))
     decision = next(decision for seconds, decision in found if seconds <= good)
     relaxed = tuple(name for name in broken(request.instance, decision) if name in BOTH)
-    return Answer(decision, relaxed, left_out(request.instance, cuts[0]))
+    return Answer(decision, relaxed, room(request.instance, cuts[0]).warnings)
 
 
 def alternate(search: Search, start: Decision) -> Trace | None:
@@ -158,7 +158,7 @@ class Search:
     def batch_problem(self, at: Decision) -> p3.BatchProblem:
         """P3 at this decision. A UE without a slot cannot be given samples."""
         whole = round_times(self.instance, replace(at, batch=np.ones_like(at.batch)))
-        low, high = limits(self.instance, at.cut)
+        low, high = room(self.instance, at.cut).limits
         sends = np.isfinite(whole.up + whole.down)
         up, down = np.where(sends, whole.up, 0.0), np.where(sends, whole.down, 0.0)
         work = whole.work / self.instance.n * self.instance.batch

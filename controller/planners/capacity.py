@@ -1,6 +1,8 @@
-"""Who takes part and how many samples each may hold (C2, min_batch)."""
+"""Who can take part at which cut: C2 and ``min_batch`` (C²P²SL paper, P1)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,42 +11,56 @@ from controller.planners.seam import Request
 from testbed.errors import InputError
 
 
-def limits(instance: Instance, cut: int) -> tuple[Ints, Ints]:
-    """Fewest and most samples per UE at this cut; (0, 0) for one whose cap of C2 is below its min_batch."""
-    cap = instance.batch_cap(cut)
-    joins = cap >= instance.min_batch
-    return np.where(joins, instance.min_batch, 0), np.where(joins, cap, 0)
+@dataclass(frozen=True)
+class Room:
+    """Least and most samples of each UE at a cut; both 0 for a UE that cannot take part."""
+
+    cut: int
+    low: Ints
+    cap: Ints
+    warnings: tuple[str, ...]
+
+    @property
+    def limits(self) -> tuple[Ints, Ints]:
+        """Least and most samples of each UE."""
+        return self.low, self.cap
 
 
-def left_out(instance: Instance, cut: int) -> tuple[str, ...]:
-    """One warning for each UE that cannot take part at this cut."""
+def room(instance: Instance, cut: int) -> Room:
+    """What C2 and ``min_batch`` leave at this cut, with a warning for every UE that they exclude."""
     cap = instance.batch_cap(cut)
-    out = np.flatnonzero((cap < instance.min_batch) | (cap == 0))
-    return tuple(
+    out = cap < instance.min_batch
+    warnings = tuple(
         f"{instance.ues[i]} is left out: C2 lets it hold {cap[i]} samples at cut {cut}, "
         f"its min_batch is {instance.min_batch[i]}"
-        for i in out
+        for i in np.flatnonzero(out | (cap == 0))
     )
+    return Room(cut, np.where(out, 0, instance.min_batch), np.where(out, 0, cap), warnings)
 
 
-def cuts_that_carry(request: Request) -> tuple[int, ...]:
-    """The cuts at which the UEs can hold the batch. InputError names C2 and what is missing when there is none."""
+def rooms(request: Request) -> list[Room]:
+    """The cuts that can carry the batch and exclude the fewest UEs.
+
+    InputError names C2 when no cut can carry the batch, ``min_batch`` when the least batches exceed it.
+    """
     instance = request.instance
-    most = {cut: int(limits(instance, cut)[1].sum()) for cut in request.cuts}
-    carrying = tuple(cut for cut in request.cuts if most[cut] >= instance.batch)
+    found = [room(instance, cut) for cut in request.cuts]
+    carrying = [r for r in found if r.cap.sum() >= instance.batch]
     if not carrying:
-        cut = max(most, key=lambda cut: most[cut])
-        missing = instance.batch - most[cut]
-        gflop = missing * instance.workload.ue_total_flops(cut) / 1e9
-        message = f"C2: the UEs can carry {most[cut]} of {instance.batch} samples at cut {cut}"
-        out = "".join(f"; {warning}" for warning in left_out(instance, cut)[:3])
-        hint = f"{missing} samples are missing: add {gflop:.3g} GFLOP of capacity_gflop, or lower training.batch"
+        most = max(found, key=lambda r: int(r.cap.sum()))
+        missing = instance.batch - int(most.cap.sum())
+        message = f"C2: the UEs can carry {most.cap.sum()} of {instance.batch} samples at cut {most.cut}"
+        gflop = missing * instance.workload.ue_total_flops(most.cut) / 1e9
+        out = "".join(f"; {warning}" for warning in most.warnings[:3])
+        hint = f"{missing} samples are missing: add {gflop:.3g} GFLOP of capacity_gflop, or lower training.batch by {missing}"
         raise InputError("ues", message + out, hint)
-    least = min(int(limits(instance, cut)[0].sum()) for cut in carrying)
-    if least > instance.batch:
-        message = f"{instance.batch} samples are fewer than the {least} of all min_batch together"
+    fitting = [r for r in carrying if r.low.sum() <= instance.batch]
+    if not fitting:
+        least = min(int(r.low.sum()) for r in carrying)
+        message = f"the UEs' min_batch are {least} samples together, more than the batch of {instance.batch}"
         raise InputError("training.batch", message, f"use a batch of {least} or more")
-    return carrying
+    fewest = min(len(r.warnings) for r in fitting)
+    return [r for r in fitting if len(r.warnings) == fewest]
 
 
 def even_batches(low: Ints, high: Ints, total: int) -> Ints:

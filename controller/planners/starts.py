@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from controller.instance import Decision, Floats, Instance, Ints
-from controller.planners.capacity import even_batches, limits
+from controller.planners.capacity import even_batches, room
 from controller.planners.seam import Request
 from controller.planners.uniform import equal_slots
 from controller.timing import per_sample
@@ -24,10 +24,10 @@ def starts(request: Request, cuts: tuple[int, ...], c3: bool) -> Iterator[Decisi
     the last start of a cut meets C3 if any batches and slots do.
     """
     instance, equal = request.instance, equal_slots(request)
-    low, high = limits(instance, cuts[0])
+    low, high = room(instance, cuts[0]).limits
     yield Decision(cuts[0], 1, even_batches(low, high, instance.batch), equal, equal)
     for cut in cuts:
-        high = limits(instance, cut)[1]
+        high = room(instance, cut).limits[1]
         per = per_sample(instance, cut, instance.rate_up, instance.rate_down)
         if c3:
             busy = per.ue_forward if instance.shared_air else np.maximum(per.ue_forward, per.uplink)

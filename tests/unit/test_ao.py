@@ -16,7 +16,7 @@ from controller.instance import Decision, Instance
 from controller.paper import broken, constraints, round_times
 from controller.planners import PLANNERS, Request, p3, p5
 from controller.planners.ao import LEVELS, Options, Search, alternate, ao
-from controller.planners.capacity import even_batches, limits
+from controller.planners.capacity import even_batches, room
 from controller.planners.lemma import most_micro_batches
 from controller.planners.starts import starts
 from controller.planning import plan_all
@@ -106,7 +106,7 @@ def _c3_can_hold(instance: Instance, cut: int) -> bool:
     """By filling up the UEs with the best uplinks first; the slots in proportion make all uplinks equally long."""
     times = round_times(instance, _whole_frame(instance, cut, np.ones(instance.n, dtype=np.int64)))
     work = times.work / instance.n * instance.batch
-    low, high = limits(instance, 1)[0], limits(instance, cut)[1]
+    low, high = room(instance, 1).limits[0], room(instance, cut).limits[1]
     high = np.minimum(high, np.floor(work / times.forward)).astype(np.int64)
     if (low > high).any() or low.sum() > instance.batch or high.sum() < instance.batch:
         return False
@@ -188,7 +188,7 @@ def test_rounded_batches_lie_between_the_relaxation_and_one_sample_more(seed, bo
 
 def _p3(instance: Instance, bounded: bool) -> p3.BatchProblem:
     equal = np.full(instance.n, instance.frame_s / instance.n)
-    low, high = limits(instance, 1)
+    low, high = room(instance, 1).limits
     batch = even_batches(low, high, instance.batch)
     found = Search(Request(instance, PIPELINED), frozenset(), Options()).batch_problem(
         Decision(1, 2, batch, equal, equal)
