@@ -52,8 +52,8 @@ def rooms(request: Request) -> list[Room]:
         message = f"C2: the UEs can carry {most.cap.sum()} of {instance.batch} samples at cut {most.cut}"
         gflop = missing * instance.workload.ue_total_flops(most.cut) / 1e9
         out = "".join(f"; {warning}" for warning in most.warnings[:3])
-        hint = f"{missing} samples are missing: add {gflop:.3g} GFLOP of capacity_gflop, or lower training.batch by {missing}"
-        raise InputError("ues", message + out, hint)
+        add = f"add {gflop:.3g} GFLOP of capacity_gflop, or lower training.batch by {missing}"
+        raise InputError("ues", message + out, f"{missing} samples are missing: {add}")
     fitting = [r for r in carrying if r.low.sum() <= instance.batch]
     if not fitting:
         least = min(int(r.low.sum()) for r in carrying)

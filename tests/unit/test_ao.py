@@ -292,7 +292,8 @@ def test_too_little_capacity_is_named_with_numbers():
     tight = problem(capacity_flop=np.array([30e6, 9e6]))
     with pytest.raises(InputError, match=r"C2: the UEs can carry 13 of 20 samples at cut 1") as error:
         ao(Request(tight, PIPELINED))
-    assert error.value.hint == "7 samples are missing: add 0.021 GFLOP of capacity_gflop, or lower training.batch"
+    add = "add 0.021 GFLOP of capacity_gflop, or lower training.batch by 7"
+    assert error.value.hint == f"7 samples are missing: {add}"
 
 
 def test_a_scheme_that_takes_ues_one_by_one_is_refused_where_it_stands():
