@@ -1,12 +1,17 @@
-"""The least round that any schedule could reach: one linear programme per cut."""
+"""The least round that any schedule could reach: an LP per cut, solved by sorting and bisection.
+
+The programme is in the design ("Command line"): air time, BS compute and each UE's compute
+within R, Σ b_i = b, min_batch ≤ b_i ≤ C2's cap, for real-valued b_i.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linprog
 
 from controller.instance import Floats, Instance
 from controller.timing import per_sample
+
+STEPS = 60
 
 
 def lower_bound_s(problem: Instance) -> float:
@@ -17,39 +22,77 @@ def lower_bound_s(problem: Instance) -> float:
 def cut_lower_bound_s(problem: Instance, cut: int) -> float:
     """Least R for which real-valued batches exist with air time, BS compute and each UE's compute within R.
 
-    Σ b_i = b and min_batch ≤ b_i ≤ the cap of C2. On shared air the sums over UEs of uplink and
-    downlink time must fit (together under ``tdd``, each under ``fdd``); on dedicated links each
-    UE's own. Infinite when C2 leaves too little capacity.
+    Σ b_i = b and min_batch ≤ b_i ≤ the cap of C2, or b_i = 0 where that cap is below min_batch. On
+    shared air the sums over UEs of uplink and downlink time must fit (together under ``tdd``, each
+    under ``fdd``); on dedicated links each UE's own. Infinite when no such batches exist.
     """
     per = per_sample(problem, cut, problem.rate_up, problem.rate_down)
-    cap, n = problem.batch_cap(cut).astype(np.float64), problem.n
-    low = np.minimum(problem.min_batch, cap)
-    if cap.sum() < problem.batch:
+    cap = problem.batch_cap(cut).astype(np.float64)
+    cap = np.where(cap < problem.min_batch, 0.0, cap)
+    low = np.minimum(problem.min_batch, cap).astype(np.float64)
+    if cap.sum() < problem.batch or low.sum() > problem.batch:
         return float("inf")
     compute = per.ue_forward + per.ue_backward
-    together = problem.duplex == "tdd"
-    air = [per.uplink + per.downlink] if together else [per.uplink, per.downlink]
     floor_s = problem.batch * (per.bs_forward + per.bs_backward)
-    if problem.shared_air:
-        alone = compute
-        rows = np.array([np.append(a, -1.0) for a in air])
-        solution = linprog(
-            np.append(np.zeros(n), 1.0),
-            A_ub=np.vstack([rows, np.hstack([np.diag(alone), -np.ones((n, 1))])]),
-            b_ub=np.zeros(len(air) + n),
-            A_eq=np.append(np.ones(n), 0.0)[None, :],
-            b_eq=[problem.batch],
-            bounds=[*zip(low, cap, strict=True), (floor_s, None)],
-        )
-        return float(solution.fun) if solution.success else float("inf")
-    per_ue = np.max([*air, compute], axis=0)
-    return max(floor_s, _level(per_ue, low, cap, problem.batch))
+    together = problem.duplex == "tdd"
+    if not problem.shared_air:
+        air = [per.uplink + per.downlink] if together else [per.uplink, per.downlink]
+        return max(floor_s, _level(np.max([*air, compute], axis=0), low, cap, problem.batch))
+    least_s = max(floor_s, _level(compute, low, cap, problem.batch))
+    shared = _Shared(low, cap, compute, problem.batch, least_s)
+    if together:
+        return shared.least_s(per.uplink + per.downlink)[0]
+    return _fdd_s(shared, per.uplink, per.downlink)
+
+
+class _Shared:
+    """Batches between ``low`` and what C2 and compute within R leave, and the least air time they can have."""
+
+    def __init__(self, low: Floats, cap: Floats, compute: Floats, total: int, least_s: float) -> None:
+        self.low, self.cap, self.compute, self.total, self.floor_s = low, cap, compute, total, least_s
+
+    def least_s(self, air: Floats) -> tuple[float, Floats]:
+        """Least R (s) with Σ b_i air_i ≤ R, and batches that reach it."""
+        order = np.argsort(air, kind="stable")
+        low, cap, compute, air = self.low[order], self.cap[order], self.compute[order], air[order]
+
+        def cheapest(within_s: float) -> Floats:
+            # A fractional knapsack: the UEs with the least air time per sample hold all they may
+            room = np.maximum(np.minimum(cap, within_s / np.maximum(compute, 1e-300)) - low, 0.0)
+            before = np.cumsum(room) - room
+            return np.asarray(low + np.clip(self.total - low.sum() - before, 0.0, room))
+
+        least = self.floor_s
+        most = max(least, float(cheapest(least) @ air))
+        for _ in range(STEPS if most > least else 0):
+            middle = (least + most) / 2
+            least, most = (least, middle) if cheapest(middle) @ air <= middle else (middle, most)
+        batch = np.empty_like(low)
+        batch[order] = cheapest(most)
+        return most, batch
+
+
+def _fdd_s(shared: _Shared, up: Floats, down: Floats) -> float:
+    """Both directions within R: by duality the largest, over λ, bound for the mixture λ up + (1-λ) down.
+
+    That bound is quasi-concave in λ, and which direction has the more air time says where to go.
+    """
+    left, right, best_s = 0.0, 1.0, 0.0
+    for _ in range(STEPS):
+        weight = (left + right) / 2
+        bound_s, batch = shared.least_s(weight * up + (1 - weight) * down)
+        best_s = max(best_s, bound_s)
+        left, right = (weight, right) if batch @ up > batch @ down else (left, weight)
+    return max(best_s, shared.least_s(up)[0], shared.least_s(down)[0])
 
 
 def _level(seconds: Floats, low: Floats, cap: Floats, total: int) -> float:
     """Least R with Σ clip(R / seconds, low, cap) ≥ total, where every low already costs its time."""
+    seconds = np.maximum(seconds, 1e-300)
     least, most = float((low * seconds).max()), float((cap * seconds).max())
-    for _ in range(200):
+    if np.clip(least / seconds, low, cap).sum() >= total:
+        return least
+    for _ in range(STEPS):
         middle = (least + most) / 2
         if np.clip(middle / seconds, low, cap).sum() >= total:
             most = middle

@@ -63,6 +63,9 @@ def plan(
 
     chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
     planned = plan_all(chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation))
+    for p in planned:
+        for warning in p.warnings:
+            print(f"warning: {p.label}: {warning}", file=sys.stderr)
     if not as_json:
         _console().print(plan_table(planned))
     elif scheme:

@@ -11,9 +11,9 @@ from agents.plan import Plan, UePlan
 from agents.scheme import SCHEMES
 from controller.bounds import lower_bound_s
 from controller.instance import Decision, Instance, instance, link_rates
+from controller.paper import bubble_rate, constraints, round_times
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.timeline import Timeline, predict
-from controller.timing import decision_per_sample
 from controller.workload import workload
 from testbed.errors import InputError
 from testbed.topology import SchemeChoice, Topology
@@ -40,10 +40,12 @@ class Planned:
     timeline: Timeline
     predicted: Predicted
     paper: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
-        return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper}
+        warnings = {"warnings": list(self.warnings)} if self.warnings else {}
+        return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper, **warnings}
 
 
 def plan_all(topology: Topology, dilation: float = 1.0) -> tuple[Planned, ...]:
@@ -58,7 +60,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     if name not in PLANNERS:
         raise InputError(f"schemes.{index}.planner", f"unknown planner {name}", f"choose among {', '.join(PLANNERS)}")
     scheme = SCHEMES[choice.scheme]
-    answer = PLANNERS[name](Request(problem, scheme, choice.cut, choice.micro_batches))
+    answer = PLANNERS[name](Request(problem, scheme, choice.cut, choice.micro_batches, f"schemes.{index}"))
     decision = answer.decision
     timeline = predict(problem, scheme, decision)
     predicted = Predicted(
@@ -66,23 +68,14 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     )
     plan = _plan(topology, problem, decision, scheme.name, name, dilation)
     paper = {**in_the_papers_terms(problem, decision), "relaxed": list(answer.relaxed)}
-    return Planned(choice.key, plan, decision, timeline, predicted, paper)
+    return Planned(choice.key, plan, decision, timeline, predicted, paper, answer.warnings)
 
 
 def in_the_papers_terms(problem: Instance, decision: Decision) -> dict[str, Any]:
     """Bubble rate by eqs 16–18 and whether C2, C3 and C4 hold, with ``b_i / k`` as the paper has it."""
-    per, k = decision_per_sample(problem, decision), decision.micro_batches
-    share = decision.batch / k
-    forward, up, down, backward = (share * x for x in (per.ue_forward, per.uplink, per.downlink, per.ue_backward))
-    bs_s = float(share.sum()) * (per.bs_forward + per.bs_backward)
-    idle_s, work_s = float((forward + up).max() + (down + backward).max()), k * bs_s
     return {
-        "bubble_rate": idle_s / (idle_s + work_s),
-        "constraints": {
-            "C2": bool((decision.batch <= problem.batch_cap(decision.cut)).all()),
-            "C3": bool(max(forward.max(), up.max()) <= bs_s),
-            "C4": bool((k - 1) * (up.max() + down.max()) <= k * bs_s),
-        },
+        "bubble_rate": bubble_rate(round_times(problem, decision), decision.micro_batches),
+        "constraints": constraints(problem, decision),
     }
 
 

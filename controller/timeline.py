@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from agents.scheme import Scheme, turns
 from controller.instance import Decision, Instance
-from controller.timing import TaskTimes, decision_per_sample, handover_times, split_batches, task_times
+from controller.timing import PerSample, TaskTimes, decision_per_sample, handover_times, split_batches, task_times
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 class Event(NamedTuple):
@@ -72,26 +73,78 @@ def turn_ends(times: TaskTimes, duplex: str) -> TurnEnds:
     for it, and nobody waits.
     """
     has = times.samples > 0
-    n, k = has.shape
     forward = np.cumsum(times.ue_forward, axis=1)
-    uplink, downlink, backward = np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k))
-    bs_forward, bs_backward = np.zeros(k), np.zeros(k)
-    sent, bs_free = np.zeros(n), 0.0
-    for m in range(k):
-        sent = np.where(has[:, m], np.maximum(forward[:, m], sent) + times.uplink[:, m], sent)
-        uplink[:, m] = sent
-        ready = float(sent[has[:, m]].max(initial=0.0))
-        bs_forward[m] = max(ready, bs_free) + times.bs_forward[m] if has[:, m].any() else bs_free
-        bs_free = bs_backward[m] = bs_forward[m] + times.bs_backward[m]
-    air_free = np.full(n, sent.max(initial=0.0) if duplex == "tdd" else 0.0)
-    ue_free = forward[:, -1].copy()
-    for m in range(k):
-        air_free = np.where(has[:, m], np.maximum(bs_backward[m], air_free) + times.downlink[:, m], air_free)
-        downlink[:, m] = air_free
-        ue_free = np.where(has[:, m], np.maximum(air_free, ue_free) + times.ue_backward[:, m], ue_free)
-        backward[:, m] = ue_free
-    turn_s = max(float(backward.max(initial=0.0)), bs_free)
+    uplink = _in_order(forward, times.uplink, has)
+    served = np.asarray(has.any(axis=0), dtype=np.bool_)
+    ready = np.where(has, uplink, 0.0).max(axis=0, initial=0.0)
+    bs_backward = _in_order(ready, times.bs_forward + times.bs_backward, served)
+    bs_forward = bs_backward - times.bs_backward
+    last_uplink = uplink[:, -1].max(initial=0.0) if duplex == "tdd" else 0.0
+    downlink = _in_order(np.maximum(bs_backward, last_uplink)[None, :], times.downlink, has)
+    backward = _in_order(np.maximum(downlink, forward[:, -1:]), times.ue_backward, has)
+    turn_s = max(float(backward.max(initial=0.0)), float(bs_backward.max(initial=0.0)))
     return TurnEnds(forward, uplink, bs_forward, bs_backward, downlink, backward, turn_s)
+
+
+def _in_order(ready: Floats, duration: Floats, exists: npt.NDArray[np.bool_]) -> Floats:
+    """End of each task along the last axis: it starts when it is ready and the one before it has ended.
+
+    ``end_m = max(ready_m, end_{m-1}) + d_m``, unrolled: ``D_m + max_{j ≤ m} (ready_j − D_{j-1})`` with
+    D the sums of d. A task that does not exist takes no time and waits for nothing.
+    """
+    duration = np.where(exists, duration, 0.0)
+    done = np.cumsum(duration, axis=-1)
+    earliest = np.where(exists, ready - (done - duration), 0.0)
+    return done + np.maximum.accumulate(earliest, axis=-1)
+
+
+def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
+    """Earliest start (..., k) in seconds of each micro-batch's downlink, for turns of samples (..., n, k).
+
+    The recursion of ``turn_ends`` written as running maxima, for as many turns at a time as
+    there are leading axes; arrays of ``per`` are (..., n).
+    """
+    done = np.cumsum(samples, axis=-1, dtype=np.float64)
+    before = done - samples
+    forward, uplink = per.ue_forward[..., None], _where_used(per.uplink, done)
+    sent = uplink * done + np.maximum.accumulate(forward * done - uplink * before, axis=-1)
+    ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
+    bs = per.bs_forward + per.bs_backward
+    computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
+    leave: Floats = np.maximum(computed, sent[..., -1].max(axis=-1)[..., None]) if duplex == "tdd" else computed
+    return leave
+
+
+def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
+    """Lengths (s) of turns of samples (..., n, k) whose gradients leave the BS at ``leave`` (..., k)."""
+    done = np.cumsum(samples, axis=-1, dtype=np.float64)
+    before, batch = done - samples, done[..., -1:]
+    downlink, backward = _where_used(per.downlink, done), per.ue_backward[..., None]
+    waits = np.where(samples > 0, leave[..., None, :] - downlink * before, -np.inf)
+    got = downlink * done + np.maximum.accumulate(waits, axis=-1)
+    last = np.maximum(
+        (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]
+    )
+    ends: Floats = np.maximum(np.maximum(last.max(axis=-1), leave.max(axis=-1)), 0.0)
+    return ends
+
+
+def _where_used(seconds: Floats, done: Floats) -> Floats:
+    """Per-sample times (..., n, 1), 0 for a UE without samples: it may have no slot, and so an infinite time."""
+    return np.where(done[..., -1:] > 0, seconds[..., None], 0.0)
+
+
+def round_s(instance: Instance, scheme: Scheme, decision: Decision) -> float:
+    """``predict(…).round_s`` without the events: what planners search with."""
+    per = decision_per_sample(instance, decision)
+    samples = split_batches(decision.batch, decision.micro_batches)
+    if scheme.turn == "one":
+        per, samples = per.each_alone(), samples[:, None, :]
+    lengths = turn_s(per, samples, gradients_leave(per, samples, instance.duplex))
+    handed_s = 0.0
+    if scheme.ue_weights == "handed" and instance.n > 1:
+        handed_s = float(np.sum(handover_times(instance, decision)))
+    return float(lengths.sum()) + handed_s
 
 
 def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:

@@ -32,6 +32,11 @@ class PerSample:
         per_ue = {key: getattr(self, key)[rows] for key in ("ue_forward", "uplink", "downlink", "ue_backward")}
         return replace(self, **per_ue)
 
+    def each_alone(self) -> PerSample:
+        """The same as one turn per UE: arrays (n, 1)."""
+        per_ue = {key: getattr(self, key)[:, None] for key in ("ue_forward", "uplink", "downlink", "ue_backward")}
+        return replace(self, **per_ue)
+
 
 @dataclass(frozen=True)
 class TaskTimes:
@@ -98,7 +103,8 @@ def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
 
 
 def handover_times(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
-    """Seconds to move the UE half's weights up from, and down to, each UE (n,)."""
+    """Seconds to move the UE half's weights up from, and down to, each UE (n,); infinite without a slot."""
     rate_up, rate_down = link_rates(instance, decision)
     bits = instance.workload.ue_weight_bytes(decision.cut) * BITS
-    return bits / rate_up, bits / rate_down
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return bits / rate_up, bits / rate_down

@@ -52,3 +52,7 @@ class LinkError(TestbedError):
 
 class TrialError(TestbedError):
     """A trial broke off: an agent failed, fell silent or was lost."""
+
+
+class SolverError(TestbedError):
+    """A solver failed, or ended with a status that is not a certain answer."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from controller.planners.ao import ao
+from controller.planners.makespan import makespan
 from controller.planners.seam import Planner, Request
 from controller.planners.uniform import uniform
 
-PLANNERS: dict[str, Planner] = {"uniform": uniform}
+PLANNERS: dict[str, Planner] = {"uniform": uniform, "ao": ao, "makespan": makespan}
 DEFAULT_PLANNER = "uniform"
 
 __all__ = ["DEFAULT_PLANNER", "PLANNERS", "Planner", "Request"]

@@ -11,12 +11,16 @@ from controller.instance import Decision, Instance
 
 @dataclass(frozen=True)
 class Request:
-    """A planning problem: the instance, the scheme, and what the user has fixed (None: free)."""
+    """A planning problem: the instance, the scheme, and what the user has fixed (None: free).
+
+    ``path`` is where the request stands in the topology, for errors.
+    """
 
     instance: Instance
     scheme: Scheme
     cut: int | None = None
     micro_batches: int | None = None
+    path: str = "schemes"
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -26,10 +30,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A decision, and the constraints that had to be relaxed to find one."""
+    """A decision, the constraints that had to be relaxed to find one, and what the user should know of it."""
 
     decision: Decision
     relaxed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 Planner = Callable[[Request], Answer]

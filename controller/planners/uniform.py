@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from controller.instance import Decision, Instance
 from controller.planners.seam import Answer, Request
-from controller.timeline import predict
+from controller.timeline import round_s
 from testbed.errors import InputError
 
 Ints = npt.NDArray[np.int64]
@@ -29,12 +29,12 @@ def uniform(request: Request) -> Answer:
     if not feasible:
         raise InputError("ues", *_c2(instance, batch, request.cuts))
     rounds = {
-        (cut, k): predict(instance, request.scheme, _decision(request, cut, k, batch)).round_s
+        (cut, k): round_s(instance, request.scheme, _decision(request, cut, k, batch))
         for cut in feasible
         for k in _candidates(request, batch)
     }
     best_s = min(rounds.values())
-    k, cut = min((k, cut) for (cut, k), round_s in rounds.items() if round_s <= best_s * (1 + SLACK))
+    k, cut = min((k, cut) for (cut, k), seconds in rounds.items() if seconds <= best_s * (1 + SLACK))
     return Answer(_decision(request, cut, k, batch))
 
 

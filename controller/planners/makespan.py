@@ -1,0 +1,147 @@
+"""The shortest predicted round over cut, k, batches and separate up and down slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from controller.bounds import cut_lower_bound_s
+from controller.instance import Decision, Floats, Instance
+from controller.planners.batches import MANY, Found, cheapest, improve, starts
+from controller.planners.capacity import Room, rooms
+from controller.planners.seam import Answer, Request
+from controller.planners.slots import Turn
+from controller.planners.uniform import uniform
+from controller.timeline import round_s
+from controller.timing import PerSample, per_sample
+from testbed.errors import InputError
+
+SLACK = 0.005
+MOST_MICRO_BATCHES = 64
+ALL_MICRO_BATCHES = 16  # up to here every k is looked at, beyond the smallest good one is bisected
+AT_THE_BOUND = 1.0005
+
+
+def makespan(request: Request) -> Answer:
+    """The smallest k within 0.5 % of the shortest round found, never longer than ``uniform``'s.
+
+    Under schemes in which UEs take turns the round is a sum that is linear in the batches, and
+    exact. InputError when the batch cannot be carried.
+    """
+    instance = request.instance
+    cuts = rooms(request)
+    if request.scheme.turn == "one":
+        return _in_turns(request, cuts)
+    try:
+        baseline = uniform(request).decision
+        most_s = round_s(instance, request.scheme, baseline)
+    except InputError:  # equal batches fit nowhere
+        most_s = float("inf")
+    searches = sorted((_Search(request, room) for room in cuts), key=lambda s: s.bound_s)
+    best_s = float("inf")
+    for search in searches:
+        if search.bound_s < best_s:
+            best_s = min(best_s, search.best_s)
+    limit_s = min(best_s * (1 + SLACK), most_s)
+    found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
+    if not found:
+        return Answer(baseline)
+    k, _, search = min(found, key=lambda f: f[:2])
+    return Answer(search.decision(k), warnings=search.room.warnings)
+
+
+@dataclass
+class _Search:
+    """The rounds of one cut, by k, each worked out once."""
+
+    request: Request
+    room: Room
+    found: dict[int, Found] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        instance, cut = self.request.instance, self.room.cut
+        self.turn = Turn(_whole_frame(instance, cut), instance.shared_air, instance.duplex)
+        self.bound_s = cut_lower_bound_s(instance, cut)
+
+    @cached_property
+    def best_s(self) -> float:
+        """The shortest round: of every k when there are few, else of the largest ones."""
+        ks = self._ks()
+        if len(ks) <= ALL_MICRO_BATCHES:
+            return min(self._at(k) for k in ks)
+        ladder = sorted({ks[-1] >> halvings for halvings in range(ks[-1].bit_length())})
+        for k in reversed(ladder):
+            if self._at(k) <= self.bound_s * AT_THE_BOUND:
+                break
+        for _ in range(2):  # the round need not fall with k: small batches do not divide evenly
+            tried = sorted(self.found)
+            best = tried.index(min(tried, key=self._at))
+            for other in {max(0, best - 1), min(len(tried) - 1, best + 1)}:
+                self._at((tried[best] + tried[other]) // 2)
+        return min(f.round_s for f in self.found.values())
+
+    def smallest_within(self, limit_s: float) -> tuple[int, float] | None:
+        """The smallest k whose round is within the limit, and that round (s)."""
+        if self.bound_s > limit_s or self.best_s > limit_s:
+            return None
+        good = [k for k, f in self.found.items() if f.round_s <= limit_s]
+        high = min(good)
+        low = max((k for k in self.found if k < high), default=0) + 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._at(middle) <= limit_s:
+                high = middle
+            else:
+                low = middle + 1
+        return high, self._at(high)
+
+    def decision(self, k: int) -> Decision:
+        """The decision behind the round of this k."""
+        found, frame_s = self.found[k], self.request.instance.frame_s
+        if not self.turn.shared:  # every share is 1, and only says that slots do not matter
+            frame_s /= self.request.instance.n
+        return Decision(self.room.cut, k, found.batch, found.slots.up * frame_s, found.slots.down * frame_s)
+
+    def _ks(self) -> list[int]:
+        if self.request.micro_batches is not None:
+            return [self.request.micro_batches]
+        if not self.request.scheme.pipelined:
+            return [1]
+        return list(range(1, min(int(self.room.cap.max()), MOST_MICRO_BATCHES) + 1))
+
+    def _at(self, k: int) -> float:
+        """The round (s) with k micro-batches; the nearest k worked out before is a start."""
+        if k not in self.found:
+            begin = [self.found[near].batch for near in sorted(self.found, key=lambda other: abs(other - k))[:2]]
+            if not begin or self.request.instance.n * k <= MANY:
+                begin += starts(self.room, _own_s(self.turn.per), k, self.request.instance.batch)
+            self.found[k] = improve(self.turn, self.room, k, begin, self.bound_s * AT_THE_BOUND)
+        return self.found[k].round_s
+
+
+def _in_turns(request: Request, cuts: list[Room]) -> Answer:
+    """Turns one after another: the UEs that are quickest per sample hold all they may, with the whole frame each.
+
+    A UE that is excluded still hands weights on, so it keeps its slot.
+    """
+    instance, k = request.instance, request.micro_batches or 1
+    slots = np.full(instance.n, instance.frame_s)
+    decisions = {}
+    for room in cuts:
+        per = _whole_frame(instance, room.cut)
+        batch = cheapest(room, _own_s(per) + per.ue_forward + per.ue_backward, instance.batch)
+        decisions[room.cut] = Decision(room.cut, k, batch, slots, slots)
+    lengths = {cut: round_s(instance, request.scheme, decision) for cut, decision in decisions.items()}
+    best = min(cuts, key=lambda room: lengths[room.cut])
+    return Answer(decisions[best.cut], warnings=best.warnings)
+
+
+def _own_s(per: PerSample) -> Floats:
+    """Air time per sample (s)."""
+    return per.uplink + per.downlink
+
+
+def _whole_frame(instance: Instance, cut: int) -> PerSample:
+    return per_sample(instance, cut, instance.rate_up, instance.rate_down)
