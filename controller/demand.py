@@ -37,7 +37,7 @@ def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]
         own = shares(found)
         tasks += found
         for members in turns(SCHEMES[plan.scheme], list(plan.ues)):
-            together = max(together, own["bs"] + sum(own[ue] for ue in members))
+            together = max(together, own["bs"] + sum(own.get(ue, 0.0) for ue in members))
     return Need(max(shares(tasks).values()), together, tuple(tasks))
 
 

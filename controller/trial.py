@@ -10,7 +10,7 @@ from typing import Any
 
 from agents.catalog import UNITS
 from agents.data import LOADERS, partition_iid
-from agents.plan import Job
+from agents.plan import Job, Plan
 from agents.scheme import SCHEMES
 from controller.demand import need, pick_dilation
 from controller.fidelity import judge
@@ -26,7 +26,7 @@ from controller.watch import RoundEnded, SchemeBegins, Stage, Watcher
 from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
-from testbed.compute import PERIOD_US, UNLIMITED, quotas_us
+from testbed.compute import LEAST_QUOTA_US, PERIOD_US, UNLIMITED, quotas_us
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, InputError
@@ -60,7 +60,8 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     needed = need(problem, calibrate(engine, topology), planned)
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
-    return Prepared(topology, dilated, dilation, quotas_us(needed.tasks, dilation))
+    idle = dict.fromkeys((ue.name for ue in topology.ues), LEAST_QUOTA_US)  # also of a UE that trains nothing
+    return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)})
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:
@@ -153,7 +154,7 @@ class Trial:
             log.flush()
             self._watcher(RoundEnded(planned.label, rounds[-1]))
             if number == count or number % max(1, count // CURVE_POINTS) == 0:
-                per_ue = self._evaluate(session, plan.scheme, job.deadline_s)
+                per_ue = self._evaluate(session, plan, job.deadline_s)
                 emulated_s = sum(row.round_s for row in rounds)
                 curve.append((number, emulated_s, sum(per_ue.values()) / len(per_ue)))
         summary = _summary(planned, rounds)
@@ -169,13 +170,13 @@ class Trial:
             fidelity=judge(plan, summary, rows, ues),
         )
 
-    def _evaluate(self, session: Session, scheme: str, deadline_s: float) -> dict[str, float]:
-        """Test accuracy per UE half; where one half is handed on, that of the UE which holds it.
+    def _evaluate(self, session: Session, plan: Plan, deadline_s: float) -> dict[str, float]:
+        """Test accuracy per UE half that trains; where one half is handed on, that of the UE which holds it.
 
         Outside emulated time, so the BS may use a whole core for it.
         """
-        ues = [ue.name for ue in self._topology.ues]
-        holders = ues[:1] if SCHEMES[scheme].ue_weights == "handed" else ues
+        handed = SCHEMES[plan.scheme].ue_weights == "handed"
+        holders = list(plan.ues)[:1] if handed else [name for name, ue in plan.ues.items() if ue.batch]
         bs = self._deployment.agents[BS].name
         self._engine.limit_cpu(bs, PERIOD_US, UNLIMITED)
         try:

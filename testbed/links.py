@@ -12,6 +12,8 @@ from testbed.errors import LinkError
 from testbed.shaping.model import Egress, Flow, LinkPlan, to_json
 
 UP, DOWN = "up", "down"
+STANDBY_BPS = 64e3
+"""Rate of a UE to which a plan gives no slot: it trains nothing, but still reports to the BS."""
 
 
 def link_plan(deployment: Deployment, rates: Mapping[str, tuple[float, float]], backend: str = "htb") -> LinkPlan:
@@ -31,7 +33,10 @@ def link_plan(deployment: Deployment, rates: Mapping[str, tuple[float, float]], 
 def set_links(engine: Engine, deployment: Deployment, plan: Plan) -> list[dict[str, Any]]:
     """Shapes every link to its rate in the plan, dilated; what the kernel says it set, per flow."""
     dilation = plan.time_dilation
-    rates = {name: (ue.uplink_bps / dilation, ue.downlink_bps / dilation) for name, ue in plan.ues.items()}
+    rates = {
+        name: (max(ue.uplink_bps / dilation, STANDBY_BPS), max(ue.downlink_bps / dilation, STANDBY_BPS))
+        for name, ue in plan.ues.items()
+    }
     return _rows(_shaper(engine, deployment, "set", to_json(link_plan(deployment, rates)))["settings"])
 
 

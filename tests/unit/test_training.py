@@ -161,3 +161,15 @@ def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it(monkeypatch)
         events = {e["task"]: e for e in agents.ues["ue2"].meter.events}
     assert events["ue_forward"]["start_ns"] >= events["weights_down"]["end_ns"]
     assert events["ue_forward"]["end_ns"] - events["ue_forward"]["start_ns"] >= 16_000_000
+
+
+def test_a_ue_without_samples_trains_nothing_and_delays_nobody(monkeypatch):
+    asked = job("c2p2sl", 2, 4, batches=(8, 0, 5))
+    shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
+    with world(shards, monkeypatch) as agents:
+        agents.configure(asked)
+        before = agents.ues["ue2"].half.weights()
+        agents.round(1)
+        assert all(torch.equal(a, b) for a, b in zip(before, agents.ues["ue2"].half.weights(), strict=True))
+        assert not agents.ues["ue2"].meter.events
+        assert {e["ue"] for e in agents.bs.meter.events if e["task"] == "uplink"} == {"ue1", "ue3"}
