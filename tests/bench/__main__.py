@@ -10,10 +10,10 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import field, links
+from tests.bench import field, links, planning_makespan
 from tests.bench.number import Number
 
-BENCHES = {"links": links.numbers, "field": field.numbers}
+BENCHES = {"links": links.numbers, "field": field.numbers, "planning_makespan": planning_makespan.numbers}
 
 
 def main(names: list[str]) -> int:
