@@ -69,7 +69,7 @@ def up(engine: Engine, topology: Topology, samples: Mapping[str, bytes], owner: 
 def find(engine: Engine, trial: str) -> Deployment | None:
     """The deployment of this name when it is up and whole, else None."""
     states = engine.containers(**{LABEL: trial})
-    if not any(s.labels[ROLE] == SHAPER for s in states) or any(s.status != "running" for s in states):
+    if not any(s.labels.get(ROLE) == SHAPER for s in states) or any(s.status != "running" for s in states):
         return None
     return _deployment(engine, trial)
 

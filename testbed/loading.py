@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from testbed.errors import InputError
-from testbed.topology import Topology, problems
+from testbed.topology import Topology, UeGroup, problems
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -53,10 +53,19 @@ def parse(text: str, source: str) -> Topology:
         raise InputError(source, f"not YAML: {str(error).splitlines()[0]}", "check the file's encoding") from error
     if not isinstance(data, dict):
         raise InputError(source, "must be a mapping with at least name and ues", "start with: name: quickstart")
-    topology = nested(Topology, data, "")
+    topology = nested(Topology, _drawn(data), "")
     for where, message, hint in problems(topology):
         raise InputError(where, message, hint)
     return topology
+
+
+def _drawn(data: dict[str, Any]) -> dict[str, Any]:
+    """The data with ``ues: {count: …}`` replaced by the UEs that the seed draws."""
+    if not isinstance(data.get("ues"), dict):
+        return data
+    group, seed = nested(UeGroup, data["ues"], "ues"), data.get("seed", Topology.model_fields["seed"].default)
+    valid = isinstance(seed, int) and seed >= 0  # else Topology says so, whatever is drawn here
+    return {**data, "ues": group.draw(seed if valid else 0)}
 
 
 def nested(model: type[M], data: Any, prefix: str) -> M:

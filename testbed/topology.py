@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
 
 from agents.catalog import DATASETS, UNITS
 from agents.scheme import SCHEMES
@@ -190,17 +190,6 @@ class Topology(Section):
     schemes: Annotated[tuple[SchemeChoice, ...], BeforeValidator(_as_choices)] = Field(
         (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _draw_ues(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("ues"), dict):
-            from testbed.loading import nested
-
-            group = nested(UeGroup, data["ues"], "ues")
-            seed = data.get("seed", 7)
-            return {**data, "ues": group.draw(seed if isinstance(seed, int) and seed >= 0 else 7)}
-        return data
 
 
 def problems(topology: Topology) -> list[tuple[str, str, str]]:
