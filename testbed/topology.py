@@ -194,7 +194,14 @@ class Topology(Section):
 
 def problems(topology: Topology) -> list[tuple[str, str, str]]:
     """What is wrong across sections, as (path, message, hint); empty when all is well."""
-    return [*_ue_problems(topology), *_scheme_problems(topology), *_data_problems(topology)]
+    return [*_radio_problems(topology), *_ue_problems(topology), *_scheme_problems(topology), *_data_problems(topology)]
+
+
+def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:
+    if t.radio.slots != "gated":
+        return []
+    message = "gated slots need the netem qdisc, and links are shaped by htb, which knows rates only"
+    return [("radio.slots", message, "use slots: average, which gives each UE its mean rate")]
 
 
 def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
