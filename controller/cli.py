@@ -10,12 +10,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from testbed.errors import TestbedError
+
+if TYPE_CHECKING:
+    from testbed.topology import Topology
 
 app = typer.Typer(
     add_completion=False,
@@ -53,6 +56,8 @@ def plan(
     topology: TopologyFile,
     scheme: Annotated[str | None, typer.Option(help="Plan this scheme only.")] = None,
     planner: Annotated[str | None, typer.Option(help="Use this planner.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="All planners side by side.")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Draw the predicted pipeline to a .svg, .png or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan each scheme of a topology and predict its round."""
@@ -62,16 +67,31 @@ def plan(
     from testbed.loading import load
 
     chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
+    if compare:
+        _compare(chosen, as_json)
+        return
     planned = plan_all(chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation))
     for p in planned:
         for warning in p.warnings:
             print(f"warning: {p.label}: {warning}", file=sys.stderr)
+    if chart:
+        from controller.report.chart import write_chart
+
+        write_chart(planned, chart)
     if not as_json:
         _console().print(plan_table(planned))
     elif scheme:
         _print_json(planned[0].to_json())
     else:
         _print_json({p.label: p.to_json() for p in planned})
+
+
+def _compare(topology: Topology, as_json: bool) -> None:
+    from controller.comparison import compare
+    from controller.report.table import rows_table
+
+    records = compare(topology)
+    _show(records, as_json, rows_table(f"{topology.name}: planners", records))
 
 
 @images_app.command("build")

@@ -1,0 +1,54 @@
+"""What every drawing of a predicted round shares: its rows, its colours and its headline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from controller.planning import Planned
+from controller.timeline import Event, Timeline
+
+Band = Literal["UE", "up", "down", "BS"]
+
+BANDS: tuple[Band, ...] = ("UE", "up", "down", "BS")
+BAND_OF: dict[str, Band] = {
+    "ue_forward": "UE",
+    "ue_backward": "UE",
+    "uplink": "up",
+    "weights_up": "up",
+    "downlink": "down",
+    "weights_down": "down",
+    "bs_forward": "BS",
+    "bs_backward": "BS",
+}
+BACKWARD = frozenset({"ue_backward", "downlink", "bs_backward"})
+WEIGHTS = frozenset({"weights_up", "weights_down"})
+
+# Paul Tol's "muted" scheme, told apart by colour-blind eyes; micro-batch 9 looks like 1, but is far from it in time.
+PALETTE = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#44AA99", "#882255", "#AA4499")
+WEIGHTS_COLOUR = "#999999"
+DARK = frozenset({"#332288", "#117733", "#882255", "#AA4499", "#CC6677"})
+
+
+def colour(event: Event) -> str:
+    """The colour of the event's micro-batch; grey for weights."""
+    return WEIGHTS_COLOUR if event.task in WEIGHTS else PALETTE[event.micro_batch % len(PALETTE)]
+
+
+def rows(timeline: Timeline, ues: Sequence[str]) -> dict[tuple[Band, str], list[Event]]:
+    """The events of each row from top to bottom: computation, up and down per UE, then the BS."""
+    found: dict[tuple[Band, str], list[Event]] = {
+        (band, ue): [] for band in BANDS for ue in (ues if band != "BS" else ("bs",))
+    }
+    for event in timeline.events:
+        found[BAND_OF[event.task], event.ue].append(event)
+    return found
+
+
+def headline(planned: Planned) -> str:
+    """Scheme, planner, cut, k, round and bubble rate in one line."""
+    plan, predicted = planned.plan, planned.predicted
+    return (
+        f"{planned.label} by {plan.planner}: cut {plan.cut}, k {plan.micro_batches}, "
+        f"round {predicted.round_s:.4g} s, bubble rate {predicted.bubble_rate:.3f}"
+    )

@@ -1,0 +1,57 @@
+"""``testbed plan --chart`` and ``--compare``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from controller.cli import main
+from controller.planners import PLANNERS
+from testbed.errors import InputError
+
+QUICKSTART = "topologies/quickstart.yaml"
+
+
+def run(*arguments: str) -> int | str | None:
+    """The exit status of ``testbed ARGUMENTS``."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return stop.value.code
+
+
+def test_the_chart_is_svg_with_a_row_for_everybody_and_the_same_bytes_again(tmp_path):
+    files = [tmp_path / name for name in ("one.svg", "two.svg")]
+    for file in files:
+        assert run("plan", QUICKSTART, "--chart", str(file)) == 0
+    text = files[0].read_text()
+    ElementTree.fromstring(text)
+    assert all(f">{row}<" in text for row in ("ue1", "ue2", "ue3", "ue4", "BS"))
+    assert "c2p2sl by uniform: cut 2" in text
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(("name", "cause"), [("chart.txt", "does not end in"), ("no/such/dir.svg", "No such file")])
+def test_a_chart_that_cannot_be_written_is_bad_input(name, cause, tmp_path, capsys):
+    assert run("plan", QUICKSTART, "--chart", str(tmp_path / name)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("--chart: ")
+    assert cause in error
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_compare_shows_every_planner_and_the_reason_of_one_that_refuses(monkeypatch, capsys):
+    def refuse(request):
+        raise InputError("ues", "not today", "try tomorrow")
+
+    monkeypatch.setitem(PLANNERS, "moody", refuse)
+    assert run("plan", QUICKSTART, "--scheme", "c2p2sl", "--compare", "--json") == 0
+    records = {r["planner"]: r for r in json.loads(capsys.readouterr().out)}
+    assert list(records) == ["uniform", "ao", "makespan", "moody"]
+    assert records["moody"]["note"] == "ues: not today (hint: try tomorrow)"
+    assert records["moody"]["round_s"] is None
+    assert records["uniform"]["saved"] == 0
+    assert records["makespan"]["saved"] >= records["ao"]["saved"] - 1e-9
+    assert all(records[p]["gap"] >= 0 for p in ("uniform", "ao", "makespan"))
