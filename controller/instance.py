@@ -53,13 +53,23 @@ class Instance:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a planner decides: cut, micro-batches, and per UE samples and slots (s) in each direction."""
+    """What a planner decides: cut, micro-batches, and per UE samples and slots (s) in each direction.
+
+    ``cluster`` (n,) numbers the UEs that take turns together, where turns are clusters; ``ue_cut`` and
+    ``ue_micro_batches`` (n,) stand in for ``cut`` and ``micro_batches`` where each UE has its own. ``steps``
+    is the number of batches between two synchronisations, ``phi`` the share of EPSL.
+    """
 
     cut: int
     micro_batches: int
     batch: Ints
     slot_up_s: Floats
     slot_down_s: Floats
+    cluster: Ints | None = None
+    ue_cut: Ints | None = None
+    ue_micro_batches: Ints | None = None
+    steps: int = 1
+    phi: float = 0.0
 
 
 def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:

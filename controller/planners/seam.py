@@ -13,7 +13,9 @@ from controller.instance import Decision, Instance
 class Request:
     """A planning problem: the instance, the scheme, and what the user has fixed (None: free).
 
-    ``path`` is where the request stands in the topology, for errors.
+    ``steps`` is the number of batches between two synchronisations, ``phi`` the share of EPSL,
+    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from. ``path`` is where the
+    request stands in the topology, for errors.
     """
 
     instance: Instance
@@ -21,6 +23,10 @@ class Request:
     cut: int | None = None
     micro_batches: int | None = None
     path: str = "schemes"
+    steps: int = 1
+    phi: float = 0.0
+    cluster_size: int | None = None
+    seed: int = 0
 
     @property
     def cuts(self) -> tuple[int, ...]:
