@@ -14,7 +14,7 @@ from agents.halves import BsHalf, UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
-from agents.plan import Job, micro_batch_sizes
+from agents.plan import Job
 from agents.scheme import SCHEMES, turns
 from agents.wire.air import Air, AirError, Arrival
 
@@ -40,7 +40,7 @@ class Bs:
         self.ue_architecture, rest = split(whole, plan.cut)
         self.half = BsHalf(rest, job.lr, job.momentum, self.device)
         self.turns = turns(self.row, list(plan.ues))
-        self.sizes = {ue: micro_batch_sizes(p.batch, plan.micro_batches) for ue, p in plan.ues.items()}
+        self.sizes = {ue: plan.sizes(ue) for ue in plan.ues}
         self.train_loss = 0.0
         self._inbox: dict[tuple[int, int], dict[str, Arrival]] = {}
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)

@@ -7,13 +7,17 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
-def micro_batch_sizes(batch: int, micro_batches: int) -> tuple[int, ...]:
+def micro_batch_sizes(batch: int, micro_batches: int, first: int = 0) -> tuple[int, ...]:
     """Samples in each of the k micro-batches, split as ``numpy.array_split`` splits.
 
-    The first ``batch % k`` micro-batches hold one sample more; with fewer samples than k
-    the last ones are empty.
+    The first ``batch % k`` micro-batches hold one sample more. Fewer samples than k fill micro-batches
+    one by one from number ``first`` (from 0) on, or from ``k - batch`` if that is earlier; the others are
+    empty.
     """
     share, rest = divmod(batch, micro_batches)
+    if share == 0:
+        begin = min(first, micro_batches - batch)
+        return tuple(int(begin <= m < begin + batch) for m in range(micro_batches))
     return tuple(share + 1 if m < rest else share for m in range(micro_batches))
 
 
@@ -35,7 +39,10 @@ class UePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Scheme, cut, micro-batches, and per UE batch, slots and rates. UEs keep the topology's order."""
+    """Scheme, cut, micro-batches, and per UE batch, slots and rates. UEs keep the topology's order.
+
+    ``first_micro_batch``: where a UE with fewer samples than micro-batches begins.
+    """
 
     topology: str
     scheme: str
@@ -44,6 +51,11 @@ class Plan:
     micro_batches: int
     time_dilation: float
     ues: Mapping[str, UePlan]
+    first_micro_batch: int = 0
+
+    def sizes(self, ue: str) -> tuple[int, ...]:
+        """Samples in each micro-batch of a UE."""
+        return micro_batch_sizes(self.ues[ue].batch, self.micro_batches, self.first_micro_batch)
 
     @property
     def batch(self) -> int:
@@ -51,16 +63,14 @@ class Plan:
         return sum(ue.batch for ue in self.ues.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as plain data."""
-        return {
-            **{f.name: getattr(self, f.name) for f in fields(self)},
-            "ues": {n: asdict(u) for n, u in self.ues.items()},
-        }
+        """The plan as plain data, without what is as usual."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {**plain, "ues": {n: asdict(u) for n, u in self.ues.items()}}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Plan:
         """The plan that ``to_json`` wrote; further keys (predictions) are left aside."""
-        known = {f.name: data[f.name] for f in fields(Plan) if f.name != "ues"}
+        known = {f.name: data[f.name] for f in fields(Plan) if f.name != "ues" and f.name in data}
         return Plan(**known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()})
 
 

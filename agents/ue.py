@@ -15,7 +15,7 @@ from agents.halves import UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
-from agents.plan import AIR_PORT, Job, micro_batch_sizes
+from agents.plan import AIR_PORT, Job
 from agents.scheme import SCHEMES, turns
 from agents.wire.air import Air, AirError, Arrival
 
@@ -41,7 +41,7 @@ class Ue:
         self.half = UeHalf(self._fresh_half(), job.lr, job.momentum)
         names = list(plan.ues)
         self.turns = turns(self.row, names)
-        self.sizes = micro_batch_sizes(plan.ues[self.name].batch, plan.micro_batches)
+        self.sizes = plan.sizes(self.name)
         self._batches: Iterator[Positions] = batches(
             len(self._labels), plan.ues[self.name].batch, (job.seed, 2, names.index(self.name))
         )

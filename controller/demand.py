@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from agents.plan import Plan, micro_batch_sizes
+from agents.plan import Plan
 from agents.scheme import SCHEMES, turns
 from controller.instance import Instance
 from controller.planning import Planned, decision_of
@@ -52,7 +52,7 @@ def demands(problem: Instance, calibration: Calibration, plan: Plan) -> Iterator
     """Every distinct task of a plan: forward and backward, on each UE and on the BS."""
     per = decision_per_sample(problem, decision_of(plan))
     last, cut = len(problem.workload.units), plan.cut
-    sizes = {ue: micro_batch_sizes(p.batch, plan.micro_batches) for ue, p in plan.ues.items()}
+    sizes = {ue: plan.sizes(ue) for ue in plan.ues}
     for i, ue in enumerate(problem.ues):
         for size in sorted(set(sizes[ue]) - {0}):
             yield Demand(ue, calibration.forward_s(1, cut, size), size * float(per.ue_forward[i]))

@@ -57,7 +57,8 @@ class Decision:
 
     ``cluster`` (n,) numbers the UEs that take turns together, where turns are clusters; ``ue_cut`` and
     ``ue_micro_batches`` (n,) stand in for ``cut`` and ``micro_batches`` where each UE has its own. ``steps``
-    is the number of batches between two synchronisations, ``phi`` the share of EPSL.
+    is the number of batches between two synchronisations, ``phi`` the share of EPSL; a UE with
+    fewer samples than micro-batches begins at ``first_micro_batch``.
     """
 
     cut: int
@@ -70,6 +71,7 @@ class Decision:
     ue_micro_batches: Ints | None = None
     steps: int = 1
     phi: float = 0.0
+    first_micro_batch: int = 0
 
 
 def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:

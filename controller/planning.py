@@ -93,7 +93,7 @@ def _plan(
         )
         for i, name in enumerate(problem.ues)
     }
-    return Plan(topology.name, scheme, planner, decision.cut, decision.micro_batches, dilation, ues)
+    return Plan(topology.name, scheme, planner, decision.cut, decision.micro_batches, dilation, ues, decision.first_micro_batch)
 
 
 def decision_of(plan: Plan) -> Decision:
@@ -105,4 +105,5 @@ def decision_of(plan: Plan) -> Decision:
         np.array([ue.batch for ue in ues], dtype=np.int64),
         np.array([ue.slot_up_s for ue in ues]),
         np.array([ue.slot_down_s for ue in ues]),
+        first_micro_batch=plan.first_micro_batch,
     )

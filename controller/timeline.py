@@ -137,7 +137,7 @@ def _where_used(seconds: Floats, done: Floats) -> Floats:
 def round_s(instance: Instance, scheme: Scheme, decision: Decision) -> float:
     """``predict(…).round_s`` without the events: what planners search with."""
     per = decision_per_sample(instance, decision)
-    samples = split_batches(decision.batch, decision.micro_batches)
+    samples = split_batches(decision.batch, decision.micro_batches, decision.first_micro_batch)
     if scheme.turn == "one":
         per, samples = per.each_alone(), samples[:, None, :]
     lengths = turn_s(per, samples, gradients_leave(per, samples, instance.duplex))
@@ -150,7 +150,7 @@ def round_s(instance: Instance, scheme: Scheme, decision: Decision) -> float:
 def predict(instance: Instance, scheme: Scheme, decision: Decision) -> Timeline:
     """The round that this decision gives under this scheme."""
     per = decision_per_sample(instance, decision)
-    samples = split_batches(decision.batch, decision.micro_batches)
+    samples = split_batches(decision.batch, decision.micro_batches, decision.first_micro_batch)
     weights_up, weights_down = handover_times(instance, decision)
     index = {ue: i for i, ue in enumerate(instance.ues)}
     order = turns(scheme, instance.ues)

@@ -54,11 +54,12 @@ class TaskTimes:
     ue_backward: Floats
 
 
-def split_batches(batch: Ints, micro_batches: int) -> Ints:
-    """(n, k) samples per micro-batch, each UE's batch split as ``numpy.array_split`` splits it."""
-    share, rest = np.divmod(batch, micro_batches)
-    extra = np.arange(micro_batches)[None, :] < rest[:, None]
-    return np.asarray(share[:, None] + extra, dtype=np.int64)
+def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
+    """(..., k) samples per micro-batch of batches (...): ``agents.plan.micro_batch_sizes`` for arrays."""
+    share, rest = np.divmod(batch[..., None], micro_batches)
+    begin = np.where(share == 0, np.minimum(first, micro_batches - rest), 0)
+    column = np.arange(micro_batches)
+    return np.asarray(share + ((begin <= column) & (column < begin + rest)), dtype=np.int64)
 
 
 def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats) -> PerSample:

@@ -16,7 +16,6 @@ import numpy as np
 from controller.instance import Floats, Ints
 from controller.planners.capacity import Room, even_batches
 from controller.planners.slots import EASES, Slots, Turn, best_slots, eased_slots
-from controller.timing import split_batches
 
 TABLE = 2_000_000  # entries of the price table; beyond, samples are dealt in grains of several
 ROUNDS = 12
@@ -115,14 +114,14 @@ def _first(room_left: Ints, samples: int) -> Ints:
 
 
 def _tried(turn: Turn, batch: Ints, k: int, ease: float) -> Found:
-    return Found(batch, best_slots(turn, split_batches(batch, k), ease), ease)
+    return Found(batch, best_slots(turn, turn.split(batch, k), ease), ease)
 
 
 def _first_of(turn: Turn, batches: list[Ints], k: int) -> Found:
     """The best of these batches, each with its best ease; for many UEs the first ease fits all."""
     if batches[0].size * k > MANY:
         return min((_tried(turn, batch, k, ease) for batch in batches for ease in (1.0, 0.3)), key=lambda f: f.round_s)
-    slots, eases = eased_slots(turn, split_many(np.array(batches), k))
+    slots, eases = eased_slots(turn, turn.split(np.array(batches), k))
     best, i = slots.best()
     return Found(batches[i], best, float(eases[i]))
 
@@ -132,7 +131,7 @@ def _judged(turn: Turn, batch: Ints, k: int, ease: float) -> Found:
     near = np.unique(np.clip(ease + np.array([-0.16, -0.08, -0.04, 0.04, 0.08, 0.16]), 0.0, 1.0))
     if batch.size * k > MANY:
         return min((_tried(turn, batch, k, float(e)) for e in near[::2]), key=lambda f: f.round_s)
-    best, i = best_slots(turn, split_batches(batch, k), near).best()
+    best, i = best_slots(turn, turn.split(batch, k), near).best()
     return Found(batch, best, float(near[i]))
 
 
@@ -168,20 +167,20 @@ def _price(turn: Turn, slots: Slots, held: Floats, k: int) -> Floats:
     """Seconds of round that ``held`` (n, m) samples of each UE cost by the slots they need.
 
     Micro-batches are taken as equal, but never smaller than a sample: a UE with fewer samples
-    than k sends them in the first micro-batches, whose deadlines come early.
+    than k sends them one by one from micro-batch ``turn.first`` on.
     """
     per, early, leave = turn.per, slots.early_s, slots.leave_s
     up, down, forward, backward = (x[:, None] for x in (per.uplink, per.downlink, per.ue_forward, per.ue_backward))
-    size = np.maximum(held / k, np.minimum(held, 1.0))
+    size, few = np.maximum(held / k, np.minimum(held, 1.0)), held < k
     need_up, need_down = np.zeros_like(held), np.zeros_like(held)
-    for m in {0, k // 8, k // 4, k // 2, int(np.argmin(early)), k - 1}:
+    for m in {0, k // 8, k // 4, k // 2, int(np.argmin(early)), turn.first, k - 1}:
         due = float(slots.up_end_s) - float(early[m])
-        done = np.minimum(size * (m + 1), held)
+        done = np.where(few, np.clip(m + 1 - turn.first, 0, held), np.minimum(size * (m + 1), held))
         _raise(need_up, up * done, due - forward * size)
         _raise(need_up, up * size, due - forward * done)
-    for m in {0, k // 2, k - 1}:
+    for m in {0, turn.first, k // 2, k - 1}:
         due = float(slots.down_end_s) - float(leave[m])
-        left = np.maximum(held - size * m, 0.0)
+        left = np.where(few, held - np.clip(m - turn.first, 0, held), np.maximum(held - size * m, 0.0))
         _raise(need_down, down * left, due - backward * size)
         _raise(need_down, down * np.minimum(size, left), due - backward * left)
     return float(slots.up_price) * need_up + float(slots.down_price) * need_down
@@ -219,14 +218,9 @@ def _polished(turn: Turn, room: Room, k: int, found: Found) -> Found:
         near = near[((near >= room.low) & (near <= room.cap)).all(axis=1)]
         if not len(near):
             break
-        slots, eases = eased_slots(turn, split_many(near, k))
+        slots, eases = eased_slots(turn, turn.split(near, k))
         best, i = slots.best()
         if best.round_s >= found.round_s * (1 - 1e-9):
             break
         found = Found(near[i], best, float(eases[i]))
     return found
-
-
-def split_many(batches: Ints, k: int) -> Ints:
-    """``split_batches`` for batches (m, n)."""
-    return split_batches(batches.ravel(), k).reshape(*batches.shape, k)

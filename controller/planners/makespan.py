@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,8 @@ SLACK = 0.005
 MOST_MICRO_BATCHES = 64
 ALL_MICRO_BATCHES = 16  # up to here every k is looked at, beyond the smallest good one is bisected
 AT_THE_BOUND = 1.0005
+LATE = (0.5, 0.625, 0.75)
+"""Where UEs with fewer samples than micro-batches may begin, as a share of k."""
 
 
 def makespan(request: Request) -> Answer:
@@ -39,11 +41,12 @@ def makespan(request: Request) -> Answer:
         most_s = round_s(instance, request.scheme, baseline)
     except InputError:  # equal batches fit nowhere
         most_s = float("inf")
-    searches = sorted((_Search(request, room) for room in cuts), key=lambda s: s.bound_s)
+    searches: list[_Search] = []
     best_s = float("inf")
-    for search in searches:
-        if search.bound_s < best_s:
-            best_s = min(best_s, search.best_s)
+    for plain in sorted((_Search(request, room) for room in cuts), key=lambda s: s.bound_s):
+        if plain.bound_s < best_s:
+            searches.append(_early_or_late(plain))
+            best_s = min(best_s, searches[-1].best_s)
     limit_s = min(best_s * (1 + SLACK), most_s)
     found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
     if not found:
@@ -52,12 +55,25 @@ def makespan(request: Request) -> Answer:
     return Answer(search.decision(k), warnings=search.room.warnings)
 
 
+def _early_or_late(plain: _Search) -> _Search:
+    """The same cut with UEs of few samples beginning late, where that shortens a round that is not yet near its bound.
+
+    A sample in micro-batch 1 is waited for at once and needs a large slot, kept all round. In the
+    micro-batch that the BS computes as the uplinks end it needs a small one, and its gradient waits for nobody.
+    """
+    if plain.most_split_s <= plain.bound_s * (1 + SLACK) or plain.ks[-1] == 1:
+        return plain
+    best = min((_Search(plain.request, plain.room, late) for late in LATE), key=lambda search: search.most_split_s)
+    return best if best.most_split_s < plain.most_split_s / (1 + SLACK / 2) else plain
+
+
 @dataclass
 class _Search:
-    """The rounds of one cut, by k, each worked out once."""
+    """The rounds of one cut, by k, each worked out once; UEs of few samples begin at a share ``late`` of k."""
 
     request: Request
     room: Room
+    late: float = 0.0
     found: dict[int, Found] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,7 +84,9 @@ class _Search:
     @cached_property
     def best_s(self) -> float:
         """The shortest round: of every k when there are few, else of the largest ones."""
-        ks = self._ks()
+        ks = self.ks
+        if self.late:
+            return self.most_split_s
         if len(ks) <= ALL_MICRO_BATCHES:
             return min(self._at(k) for k in ks)
         ladder = sorted({ks[-1] >> halvings for halvings in range(ks[-1].bit_length())})
@@ -102,9 +120,20 @@ class _Search:
         found, frame_s = self.found[k], self.request.instance.frame_s
         if not self.turn.shared:  # every share is 1, and only says that slots do not matter
             frame_s /= self.request.instance.n
-        return Decision(self.room.cut, k, found.batch, found.slots.up * frame_s, found.slots.down * frame_s)
+        up, down = found.slots.up * frame_s, found.slots.down * frame_s
+        return Decision(self.room.cut, k, found.batch, up, down, first_micro_batch=self._turn(k).first)
 
-    def _ks(self) -> list[int]:
+    @property
+    def most_split_s(self) -> float:
+        """The round (s) with as many micro-batches as there may be."""
+        return self._at(self.ks[-1])
+
+    def _turn(self, k: int) -> Turn:
+        return replace(self.turn, first=round(self.late * k))
+
+    @cached_property
+    def ks(self) -> list[int]:
+        """The numbers of micro-batches to consider, rising."""
         if self.request.micro_batches is not None:
             return [self.request.micro_batches]
         if not self.request.scheme.pipelined:
@@ -114,10 +143,13 @@ class _Search:
     def _at(self, k: int) -> float:
         """The round (s) with k micro-batches; the nearest k worked out before is a start."""
         if k not in self.found:
+            air_s, samples = _own_s(self.turn.per), self.request.instance.batch
             begin = [self.found[near].batch for near in sorted(self.found, key=lambda other: abs(other - k))[:2]]
-            if not begin or self.request.instance.n * k <= MANY:
-                begin += starts(self.room, _own_s(self.turn.per), k, self.request.instance.batch)
-            self.found[k] = improve(self.turn, self.room, k, begin, self.bound_s * AT_THE_BOUND)
+            if self.late:
+                begin.append(cheapest(self.room, air_s, samples))
+            elif not begin or self.request.instance.n * k <= MANY:
+                begin += starts(self.room, air_s, k, samples)
+            self.found[k] = improve(self._turn(k), self.room, k, begin, self.bound_s * AT_THE_BOUND)
         return self.found[k].round_s
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from controller.instance import Floats, Ints
 from controller.timeline import gradients_leave, turn_s
-from controller.timing import PerSample
+from controller.timing import PerSample, split_batches
 
 EASES = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
 NEWTON_STEPS = 25
@@ -25,11 +25,19 @@ _NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Turn:
-    """One cut: seconds per sample with the whole frame to oneself, whether the air is shared, the duplex."""
+    """One cut: seconds per sample with the whole frame to oneself, whether the air is shared, the duplex.
+
+    ``first``: the micro-batch at which UEs with fewer samples than micro-batches begin.
+    """
 
     per: PerSample
     shared: bool
     duplex: str
+    first: int = 0
+
+    def split(self, batch: Ints, micro_batches: int) -> Ints:
+        """(..., n, k) samples per micro-batch of batches (..., n)."""
+        return split_batches(batch, micro_batches, self.first)
 
     def pace_s(self, samples: Ints) -> Floats:
         """Seconds per sample at which gradients should come: the BS's, or with ``fdd`` the downlink's if slower."""
@@ -110,7 +118,7 @@ def _up_terms(per: PerSample, samples: Ints, done: Floats, early: Floats) -> tup
     up, forward = per.uplink[:, None], per.ue_forward[:, None]
     early = np.broadcast_to(early[..., None, :], np.broadcast_shapes(early[..., None, :].shape, done.shape))
     columns = _columns(samples, early == 0.0)
-    since = _take(done, columns), _take(early, columns) + forward * samples[..., :1]
+    since = _take(done, columns), _take(early, columns) + forward * samples.max(axis=-1, keepdims=True)
     own = _own_terms(samples, early + forward * done)
     return up * np.concatenate([since[0], own[0]], axis=-1), np.concatenate([since[1], own[1]], axis=-1)
 
@@ -136,17 +144,18 @@ def _columns(samples: Ints, after: npt.NDArray[np.bool_]) -> Ints:
     ratio of linear functions is monotone, so the kinks and the ends are enough.
     """
     k = samples.shape[-1]
-    smaller = (samples == samples[..., :1]).sum(axis=-1, keepdims=True)
+    first = (samples > 0).argmax(axis=-1)[..., None]
+    smaller = first + (samples == samples.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True)
     flat = np.where(after.any(axis=-1, keepdims=True), after.argmax(axis=-1)[..., None], k)
-    ends = np.zeros_like(flat)
-    picks = np.broadcast_arrays(ends, smaller - 1, smaller, flat - 1, flat, ends + k - 1)
+    picks = np.broadcast_arrays(first, smaller - 1, smaller, flat - 1, flat, np.full_like(flat, k - 1))
     return np.asarray(np.clip(np.stack(picks, axis=-1)[..., 0, :], 0, k - 1))
 
 
 def _own_terms(samples: Ints, pole: Floats) -> tuple[Floats, Floats]:
     """Of the micro-batches of each of the two sizes, the one with the latest start."""
-    larger = samples == samples[..., :1]
-    sizes = np.broadcast_arrays(samples[..., :1], samples[..., :1] - 1, pole[..., :1])[:2]
+    size = samples.max(axis=-1, keepdims=True)
+    larger = samples == size
+    sizes = np.broadcast_arrays(size, size - 1, pole[..., :1])[:2]
     poles = (np.where(mask, pole, 0.0).max(axis=-1, keepdims=True) for mask in (larger, ~larger & (samples > 0)))
     return np.maximum(np.concatenate(sizes, axis=-1), 0), np.concatenate(list(poles), axis=-1)
 
