@@ -62,6 +62,7 @@ def plan(
 ) -> None:
     """Plan each scheme of a topology and predict its round."""
     from controller.planning import plan_all
+    from controller.report.gantt import gantt
     from controller.report.table import plan_table
     from controller.selection import select
     from testbed.loading import load
@@ -80,6 +81,7 @@ def plan(
         write_chart(planned, chart)
     if not as_json:
         _console().print(plan_table(planned))
+        _console().print(*(gantt(p) for p in planned), sep="\n")
     elif scheme:
         _print_json(planned[0].to_json())
     else:

@@ -60,7 +60,10 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     if name not in PLANNERS:
         raise InputError(f"schemes.{index}.planner", f"unknown planner {name}", f"choose among {', '.join(PLANNERS)}")
     scheme = SCHEMES[choice.scheme]
-    answer = PLANNERS[name](Request(problem, scheme, choice.cut, choice.micro_batches, f"schemes.{index}"))
+    request = Request(
+        problem, scheme, choice.cut, choice.micro_batches, f"schemes.{index}", lemma=choice.lemma, p3=choice.p3
+    )
+    answer = PLANNERS[name](request)
     decision = answer.decision
     timeline = predict(problem, scheme, decision)
     predicted = Predicted(
@@ -93,7 +96,8 @@ def _plan(
         )
         for i, name in enumerate(problem.ues)
     }
-    return Plan(topology.name, scheme, planner, decision.cut, decision.micro_batches, dilation, ues, decision.first_micro_batch)
+    k, first = decision.micro_batches, decision.first_micro_batch
+    return Plan(topology.name, scheme, planner, decision.cut, k, dilation, ues, first)
 
 
 def decision_of(plan: Plan) -> Decision:

@@ -156,13 +156,18 @@ class UeGroup(Section):
 
 
 class SchemeChoice(Section):
-    """A scheme to run: who plans it, under which label, and what of the plan is fixed."""
+    """A scheme to run: who plans it, under which label, and what of the plan is fixed.
+
+    ``lemma`` and ``p3`` are for planner ao: which extremum Lemma 1 takes, and how batches become integers.
+    """
 
     scheme: str
     planner: str | None = None
     label: Name | None = None
     cut: int | None = Field(default=None, ge=1)
     micro_batches: int | None = Field(default=None, ge=1)
+    lemma: Literal["corrected", "printed"] = "corrected"
+    p3: Literal["relaxed", "milp"] = "relaxed"
 
     @property
     def key(self) -> str:
@@ -252,6 +257,9 @@ def _scheme_problems(t: Topology) -> list[tuple[str, str, str]]:
         if choice.cut is not None and choice.cut > last:
             message = f"{choice.cut} is outside the model: {t.model.name} can be cut after unit 1 to {last}"
             found.append((f"schemes.{i}.cut", message, f"units are {', '.join(t.model.units)}"))
+        for key in ("lemma", "p3"):
+            if getattr(choice, key) != SchemeChoice.model_fields[key].default and choice.planner != "ao":
+                found.append((f"schemes.{i}.{key}", "is for planner: ao only", "add planner: ao, or leave it out"))
         if choice.micro_batches is not None and choice.micro_batches > 1 and not SCHEMES[choice.scheme].pipelined:
             found.append((f"schemes.{i}.micro_batches", f"{choice.scheme} does not pipeline", "use 1, or leave it out"))
     return found

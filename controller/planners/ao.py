@@ -69,7 +69,7 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     baseline_s = _seconds(request, baseline) if baseline else float("inf")
     found = []
     for held in LEVELS:
-        search = Search(request, held, options or Options())
+        search = Search(request, held, options or Options(request.lemma, request.p3 == "milp"))
         begin = [*starts(request, cuts, "C3" in held), *([baseline] if baseline else [])]
         traces = [trace for start in begin if (trace := alternate(search, start)) is not None]
         if not traces:

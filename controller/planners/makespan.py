@@ -9,9 +9,10 @@ import numpy as np
 
 from controller.bounds import cut_lower_bound_s
 from controller.instance import Decision, Floats, Instance
+from controller.planners.ao import ao
 from controller.planners.batches import MANY, Found, cheapest, improve, starts
 from controller.planners.capacity import Room, rooms
-from controller.planners.seam import Answer, Request
+from controller.planners.seam import Answer, Planner, Request
 from controller.planners.slots import Turn
 from controller.planners.uniform import uniform
 from controller.timeline import round_s
@@ -22,12 +23,15 @@ SLACK = 0.005
 MOST_MICRO_BATCHES = 64
 ALL_MICRO_BATCHES = 16  # up to here every k is looked at, beyond the smallest good one is bisected
 AT_THE_BOUND = 1.0005
+AO_IS_NOT_BELOW = 1.01
+"""Nearer to the bound than this, ``ao``, which has one slot for both directions, need not be asked."""
+AO_IS_QUICK = 64
 LATE = (0.5, 0.625, 0.75)
 """Where UEs with fewer samples than micro-batches may begin, as a share of k."""
 
 
 def makespan(request: Request) -> Answer:
-    """The smallest k within 0.5 % of the shortest round found, never longer than ``uniform``'s.
+    """The smallest k within 0.5 % of the shortest round found, never longer than ``uniform``'s or ``ao``'s.
 
     Under schemes in which UEs take turns the round is a sum that is linear in the batches, and
     exact. InputError when the batch cannot be carried.
@@ -36,11 +40,7 @@ def makespan(request: Request) -> Answer:
     cuts = rooms(request)
     if request.scheme.turn == "one":
         return _in_turns(request, cuts)
-    try:
-        baseline = uniform(request).decision
-        most_s = round_s(instance, request.scheme, baseline)
-    except InputError:  # equal batches fit nowhere
-        most_s = float("inf")
+    baseline, most_s = _baseline(request, uniform)
     searches: list[_Search] = []
     best_s = float("inf")
     for plain in sorted((_Search(request, room) for room in cuts), key=lambda s: s.bound_s):
@@ -48,11 +48,24 @@ def makespan(request: Request) -> Answer:
             searches.append(_early_or_late(plain))
             best_s = min(best_s, searches[-1].best_s)
     limit_s = min(best_s * (1 + SLACK), most_s)
+    if request.scheme.pipelined and limit_s > searches[0].bound_s * AO_IS_NOT_BELOW and instance.n <= AO_IS_QUICK:
+        rival, rival_s = _baseline(request, ao)
+        if rival_s < limit_s:
+            baseline, limit_s = rival, rival_s
     found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
-    if not found:
-        return Answer(baseline)
+    if not found and baseline is not None:
+        return Answer(baseline, warnings=cuts[0].warnings)
     k, _, search = min(found, key=lambda f: f[:2])
     return Answer(search.decision(k), warnings=search.room.warnings)
+
+
+def _baseline(request: Request, planner: Planner) -> tuple[Decision | None, float]:
+    """Another planner's decision and its round (s); None and infinity where it has no answer."""
+    try:
+        decision = planner(request).decision
+    except InputError:  # equal batches fit nowhere
+        return None, float("inf")
+    return decision, round_s(request.instance, request.scheme, decision)
 
 
 def _early_or_late(plain: _Search) -> _Search:
@@ -61,10 +74,10 @@ def _early_or_late(plain: _Search) -> _Search:
     A sample in micro-batch 1 is waited for at once and needs a large slot, kept all round. In the
     micro-batch that the BS computes as the uplinks end it needs a small one, and its gradient waits for nobody.
     """
-    if plain.most_split_s <= plain.bound_s * (1 + SLACK) or plain.ks[-1] == 1:
+    if plain.quick_s <= plain.bound_s * (1 + SLACK) or plain.ks[-1] == 1:
         return plain
-    best = min((_Search(plain.request, plain.room, late) for late in LATE), key=lambda search: search.most_split_s)
-    return best if best.most_split_s < plain.most_split_s / (1 + SLACK / 2) else plain
+    best = min((_Search(plain.request, plain.room, late) for late in LATE), key=lambda search: search.quick_s)
+    return best if best.quick_s < plain.quick_s / (1 + SLACK / 2) else plain
 
 
 @dataclass
@@ -86,7 +99,7 @@ class _Search:
         """The shortest round: of every k when there are few, else of the largest ones."""
         ks = self.ks
         if self.late:
-            return self.most_split_s
+            return self.quick_s
         if len(ks) <= ALL_MICRO_BATCHES:
             return min(self._at(k) for k in ks)
         ladder = sorted({ks[-1] >> halvings for halvings in range(ks[-1].bit_length())})
@@ -124,12 +137,12 @@ class _Search:
         return Decision(self.room.cut, k, found.batch, up, down, first_micro_batch=self._turn(k).first)
 
     @property
-    def most_split_s(self) -> float:
-        """The round (s) with as many micro-batches as there may be."""
-        return self._at(self.ks[-1])
+    def quick_s(self) -> float:
+        """The shortest round when there are few k to look at, else that of the largest."""
+        return min(self._at(k) for k in (self.ks if len(self.ks) <= ALL_MICRO_BATCHES else self.ks[-1:]))
 
     def _turn(self, k: int) -> Turn:
-        return replace(self.turn, first=round(self.late * k))
+        return replace(self.turn, first=round(self.late * (k - 1)))
 
     @cached_property
     def ks(self) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from agents.scheme import Scheme
 from controller.instance import Decision, Instance
@@ -14,8 +15,8 @@ class Request:
     """A planning problem: the instance, the scheme, and what the user has fixed (None: free).
 
     ``steps`` is the number of batches between two synchronisations, ``phi`` the share of EPSL,
-    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from. ``path`` is where the
-    request stands in the topology, for errors.
+    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from; ``lemma`` and
+    ``p3`` are how ``ao`` reads Algorithm 1. ``path`` is where the request stands in the topology, for errors.
     """
 
     instance: Instance
@@ -27,6 +28,8 @@ class Request:
     phi: float = 0.0
     cluster_size: int | None = None
     seed: int = 0
+    lemma: Literal["corrected", "printed"] = "corrected"
+    p3: Literal["relaxed", "milp"] = "relaxed"
 
     @property
     def cuts(self) -> tuple[int, ...]:

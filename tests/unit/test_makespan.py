@@ -20,6 +20,7 @@ from controller.planning import in_the_papers_terms
 from controller.timeline import predict, round_s
 from controller.timing import per_sample, split_batches
 from testbed.errors import InputError
+from tests.bench.planning_makespan import table1
 from tests.unit.problems import problem, workload
 
 makespan = PLANNERS["makespan"]
@@ -110,6 +111,13 @@ def test_within_half_a_percent_of_exhaustive_search(instance):
     cuts = [limits.cut for limits in rooms(request)]  # not those that exclude more UEs than others
     best_s = min(exhaustive_s(instance, cut, k) for cut in cuts for k in range(1, instance.batch + 1))
     assert round_s(instance, SCHEMES["c2p2sl"], decision) <= best_s * 1.0051
+
+
+@pytest.mark.parametrize("bandwidth_mhz", [100, 150, 200])
+def test_within_a_percent_of_the_bound_at_table_1_where_the_air_is_the_limit(bandwidth_mhz):
+    instance = table1(16, 0, bandwidth_mhz)
+    decision = makespan(Request(instance, SCHEMES["c2p2sl"])).decision
+    assert round_s(instance, SCHEMES["c2p2sl"], decision) <= lower_bound_s(instance) * 1.01
 
 
 @pytest.mark.parametrize("duplex", ["tdd", "fdd"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agents.scheme import SCHEMES
 from controller.instance import Decision
 from controller.timeline import predict, turn_ends
-from controller.timing import TaskTimes
+from controller.timing import TaskTimes, split_batches
 from tests.unit.problems import problem
 
 HALF = np.array([0.005, 0.005])
@@ -119,7 +119,7 @@ def turns(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     batch = rng.integers(0, 9, n)
     batch[0] = max(1, batch[0])
-    samples = np.array([[len(part) for part in np.array_split(np.arange(b), k)] for b in batch])
+    samples = split_batches(batch, k, draw(st.integers(0, k - 1)))
     scale = 10.0 ** rng.uniform(-2, 1, 6)
     per_ue = [np.where(samples > 0, rng.uniform(0.1, 1, (n, k)) * s, 0.0) for s in scale[:4]]
     per_bs = [np.where(samples.sum(0) > 0, rng.uniform(0.1, 1, k) * s, 0.0) for s in scale[4:]]

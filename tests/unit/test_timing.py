@@ -51,6 +51,17 @@ def test_batches_split_as_array_split_does(batch, k):
     assert split_batches(np.array([batch]), k)[0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    ("batch", "k", "first", "expected"),
+    [(1, 4, 2, [0, 0, 1, 0]), (2, 4, 1, [0, 1, 1, 0]), (3, 4, 2, [0, 1, 1, 1]), (4, 4, 2, [1] * 4), (0, 3, 1, [0] * 3)],
+)
+def test_a_ue_of_few_samples_begins_at_the_first_micro_batch_of_the_plan_or_as_late_as_it_can(
+    batch, k, first, expected
+):
+    assert list(micro_batch_sizes(batch, k, first)) == expected
+    assert split_batches(np.array([batch]), k, first)[0].tolist() == expected
+
+
 def test_micro_batches_add_up_to_the_whole():
     per = decision_per_sample(problem(), decision())
     whole = task_times(per, split_batches(np.array([10, 7]), 1))
