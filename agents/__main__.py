@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from agents.bs import Bs
 from agents.data import Samples
 from agents.meter import Metrics
 from agents.pace import sharpen_timers
-from agents.plan import AIR_PORT, CONTROL_PORT, METRICS_PORT, Job
+from agents.plan import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT, Job
 from agents.ue import Ue
 from agents.wire.air import Air
 from agents.wire.frames import Header
 from agents.wire.mgmt import Answer, ControlServer, Tensors
 
 DATA = Path("/data/samples.npz")
+OWN = Path("/data/own.npz")
 
 
 def pick_device(wanted: str) -> str:
@@ -46,8 +48,9 @@ def main() -> None:
     samples = Samples.load(DATA)
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
-        air = Air.station(socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT)
-        agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]))
+        air = Air.station(socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
+        own = Samples.load(OWN) if OWN.exists() else None
+        agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]), own)
     else:
         agent = Ue(env["TESTBED_NAME"], samples, metrics)
     ControlServer(mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
@@ -61,25 +64,25 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
         case "configure":
             agent.configure(Job.from_json(request["job"]))
             return {}, []
-        case "round":
-            agent.round(request["round"], request["start_ns"])
-            return _round_answer(agent), []
+        case "phase":
+            agent.phase(request["round"], request["phase"], request["start_ns"])
+            return _phase_answer(agent), []
         case "end_round":
             agent.meter.end_round(request["round_s"])
             return {}, []
         case "weights" if isinstance(agent, Ue):
             return {}, agent.weights()
         case "evaluate" if isinstance(agent, Bs):
-            halves = request["halves"]
-            each = len(tensors) // halves
-            return {"accuracies": agent.evaluate([tensors[i * each : (i + 1) * each] for i in range(halves)])}, []
+            given = iter(tensors)
+            halves = {ue: list(islice(given, count)) for ue, count in request["counts"].items()}
+            return {"accuracies": agent.evaluate(halves)}, []
         case verb:
             raise ValueError(f"unknown request {verb!r}")
 
 
-def _round_answer(agent: Ue | Bs) -> dict[str, Any]:
-    answer: dict[str, Any] = {"events": agent.meter.events, "busy_s": agent.meter.busy_s}
-    return {**answer, "train_loss": agent.train_loss} if isinstance(agent, Bs) else answer
+def _phase_answer(agent: Ue | Bs) -> dict[str, Any]:
+    meter = agent.meter
+    return {"events": meter.events, "loss_sum": meter.loss_sum, "loss_samples": meter.loss_samples}
 
 
 if __name__ == "__main__":

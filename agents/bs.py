@@ -1,34 +1,42 @@
-"""The BS loop: gathers micro-batches, runs one forward one backward, scatters gradients."""
+"""The BS loop: gathers micro-batches, runs one forward one backward, scatters gradients, averages weights."""
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 
 from agents.catalog import DATASETS
-from agents.data import Samples
-from agents.halves import BsHalf, UeHalf, Weights, to_inputs
+from agents.data import Samples, batches
+from agents.evaluation import Evaluator
+from agents.halves import BsHalf, average, to_inputs
 from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
+from agents.passes import READINGS, Pass, Rows
 from agents.plan import Job
-from agents.scheme import SCHEMES, turns
+from agents.scheme import SCHEMES, Phase
+from agents.serving import SERVING, Served
 from agents.wire.air import Air, AirError, Arrival
+from agents.wire.frames import Header
 
-_EVALUATION_BATCH = 250
+T = TypeVar("T")
 
 
 class Bs:
-    """The base station: the rest of the model, the loss, and the test set."""
+    """The base station: the rest of the model (one, or a replica per UE), the loss, and the test set.
 
-    def __init__(self, test: Samples, metrics: Metrics, air: Air, device: str) -> None:
+    ``own``: training samples of its own, for schemes that leave all data with it.
+    """
+
+    def __init__(self, test: Samples, metrics: Metrics, air: Air, device: str, own: Samples | None = None) -> None:
         self.meter = Meter("bs", metrics)
         self.air, self.device = air, device
-        self._test_images = to_inputs(torch.from_numpy(test.images))
-        self._test_labels = torch.from_numpy(test.labels).long()
+        self._evaluator = Evaluator(test, device)
+        self._own_images = to_inputs(torch.from_numpy(own.images)) if own else torch.empty(0)
+        self._own_labels = torch.from_numpy(own.labels) if own else torch.empty(0)
         self._pacer = Pacer()
 
     def configure(self, job: Job) -> None:
@@ -36,101 +44,181 @@ class Bs:
         self.job, plan = job, job.plan
         self.air.forget_uplinks()
         self.row = SCHEMES[plan.scheme]
-        whole = build(job.model, DATASETS[job.dataset], job.norm, job.seed)
-        self.ue_architecture, rest = split(whole, plan.cut)
-        self.half = BsHalf(rest, job.lr, job.momentum, self.device)
-        self.turns = turns(self.row, list(plan.ues))
+        self.phases = plan.phases(job.duplex)
         self.sizes = {ue: plan.sizes(ue) for ue in plan.ues}
-        self.train_loss = 0.0
+        self.halves = self._fresh_halves()
+        self._own_batches = batches(len(self._own_labels), plan.bs_batch, (job.seed, 3)) if plan.bs_batch else iter(())
         self._inbox: dict[tuple[int, int], dict[str, Arrival]] = {}
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
         info = (job.trial, job.label, plan.planner, str(plan.cut), str(plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
-        self._warm_up()
+        self._evaluator.warm_up(job, self.half, sorted(set(self._batch_sizes())))
         self._await_hellos()
 
-    def round(self, number: int, start_ns: int) -> None:
-        """One round: every turn's micro-batches, one optimiser step per turn, hand-overs."""
-        self.meter.begin_round()
-        self._inbox, self.train_loss = {}, 0.0
+    @property
+    def half(self) -> BsHalf:
+        """The one BS half, or the first replica."""
+        return next(iter(self.halves.values()))
+
+    def half_of(self, ue: str) -> BsHalf:
+        """The half that trains with this UE."""
+        return self.halves.get(ue, self.half)
+
+    def phase(self, number: int, index: int, start_ns: int) -> None:
+        """One phase of a round: its members' batches, then their weights."""
+        phase, self._inbox = self.phases[index], {}
+        self._weights: dict[str, Arrival] = {}
+        self.meter.begin_phase(first=index == 0)
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
-        for turn, members in enumerate(self.turns):
-            self._train(number, turn, members)
-            if self.row.ue_weights == "handed" and len(self.sizes) > 1:
-                self._hand_over(number, turn)
-        self.meter.metrics.train_loss.labels(self.job.trial, self.job.label).set(self.train_loss)
+        where: Header = {"round": number, "phase": index, "turn": phase.turn}
+        for served in SERVING[self.row.bs_model](self, phase, number):
+            self._serve(where, phase, served)
+        if phase.syncs:
+            self._share(where, phase)
+        if index == len(self.phases) - 1 and self.meter.loss_samples:
+            loss = self.meter.loss_sum / self.meter.loss_samples
+            self.meter.metrics.train_loss.labels(self.job.trial, self.job.label).set(loss)
 
-    def evaluate(self, halves: Sequence[Weights]) -> list[float]:
-        """Test accuracy of each UE half joined to this BS's half; outside emulated time."""
-        accuracies = []
-        for weights in halves:
-            ue_half = UeHalf(copy.deepcopy(self.ue_architecture), 0.0, 0.0)
-            ue_half.load(weights)
-            accuracies.append(self._accuracy(ue_half.model))
-        mean = sum(accuracies) / len(accuracies)
-        self.meter.metrics.accuracy.labels(self.job.trial, self.job.label).set(mean)
-        return accuracies
+    def evaluate(self, halves: Mapping[str, Sequence[torch.Tensor]]) -> dict[str, float]:
+        """Test accuracy of each UE half (by the UE's name) joined to its BS half; outside emulated time.
 
-    def _train(self, number: int, turn: int, members: Sequence[str]) -> None:
-        samples = sum(self.job.plan.ues[ue].batch for ue in members)
-        uplinks = sum(1 for ue in members for size in self.sizes[ue] if size)
-        hold_for = uplinks if self.job.duplex == "tdd" else 0
-        steps = [m for m in range(self.job.plan.micro_batches) if any(self.sizes[ue][m] for ue in members)]
-        for m in steps:
-            arrivals = self._gather(turn, m, [ue for ue in members if self.sizes[ue][m]])
-            gradients = self._compute(arrivals, m, turn, samples, last=m == steps[-1])
-            header = {"kind": "downlink", "round": number, "turn": turn, "micro_batch": m, "hold_for": hold_for}
-            for arrival, gradient in zip(arrivals, gradients, strict=True):
-                self.air.send(arrival.peer, header, [gradient])
+        Under the name ``average`` the mean of all halves given, where they have one cut and never synchronise.
+        """
+        found = self._evaluator.accuracies(self.job, halves, self.half_of, self.row.ue_weights == "kept")
+        named = [accuracy for name, accuracy in found.items() if name != "average"]
+        self.meter.metrics.accuracy.labels(self.job.trial, self.job.label).set(sum(named) / len(named))
+        return found
 
-    def _compute(self, arrivals: Sequence[Arrival], m: int, turn: int, samples: int, last: bool) -> list[torch.Tensor]:
-        """Forward and backward pass of one micro-batch of all its UEs; gradients at the cut, one per UE."""
-        sizes = [self.sizes[a.peer][m] for a in arrivals]
-
-        def forward() -> tuple[torch.Tensor, torch.Tensor]:
-            parts = [arrival.tensors() for arrival in arrivals]
-            return self.half.forward([p[0] for p in parts], [p[1] for p in parts], samples)
-
-        def backward() -> list[torch.Tensor]:
-            gradients = self.half.backward(joined, loss, sizes)
-            if last:
-                self.half.step()
-            return gradients
-
-        ready_ns = max(arrival.arrived_ns for arrival in arrivals)
-        duration_s = self._duration(self.job.bs_forward_s_per_sample, sum(sizes))
-        (joined, loss), span = self._pacer.run(forward, ready_ns, duration_s)
-        self.meter.computed("bs_forward", span, m, turn)
-        duration_s = self._duration(self.job.bs_backward_s_per_sample, sum(sizes))
-        gradients, span = self._pacer.run(backward, ready_ns, duration_s)
-        self.meter.computed("bs_backward", span, m, turn)
-        self.train_loss += loss.item() * samples / self.job.plan.batch
-        return gradients
-
-    def _gather(self, turn: int, m: int, members: Sequence[str]) -> list[Arrival]:
+    def gather(self, step: int, m: int, members: Sequence[str]) -> list[Arrival]:
         """The m-th micro-batches of these UEs, in UE order, once all have arrived."""
-        box = self._inbox.setdefault((turn, m), {})
+        box = self._inbox.setdefault((step, m), {})
         while any(ue not in box for ue in members):
-            self._receive("uplink")
+            self.receive_uplink()
         return [box[ue] for ue in members]
 
-    def _receive(self, kind: str) -> Arrival:
-        arrival = self.air.receive(self.job.deadline_s)
-        header = arrival.header
-        if header["kind"] != kind:
-            raise AirError(f"the bs waited for {kind} and got {header['kind']} from {arrival.peer}")
-        task = "uplink" if kind == "uplink" else "weights_up"
-        self.meter.received(task, arrival.peer, header, arrival.bytes, arrival.arrived_ns)
-        if kind == "uplink":
-            self._inbox.setdefault((header["turn"], header["micro_batch"]), {})[arrival.peer] = arrival
+    def receive_uplink(self) -> Arrival:
+        """The next micro-batch, whosever it is; weights that come in between are kept."""
+        while (arrival := self._receive()).header["kind"] != "uplink":
+            pass
+        where = (arrival.header["step"], arrival.header["micro_batch"])
+        self._inbox.setdefault(where, {})[arrival.peer] = arrival
         return arrival
 
-    def _hand_over(self, number: int, turn: int) -> None:
-        """Passes the weights of the UE whose turn ends on to the UE whose turn is next."""
-        arrival = self._receive("weights")
-        heir = self.turns[(turn + 1) % len(self.turns)][0]
-        self.air.send(heir, {"kind": "weights", "round": number, "turn": turn, "micro_batch": 0}, arrival.tensors())
+    def own_batch(self) -> list[torch.Tensor]:
+        """The next batch of the BS's own data: images and labels."""
+        index = torch.from_numpy(next(self._own_batches))
+        return [self._own_images[index], self._own_labels[index]]
+
+    def _serve(self, where: Header, phase: Phase, served: Served) -> None:
+        """Forward and backward pass of one group of micro-batches, and the gradients on their way."""
+        rows = self._rows(phase, served)
+        total, merged = sum(len(part) for part in rows.labels), 0
+        if rows.paired:
+            merged = rows.paired * (len(rows.labels) - 1) if READINGS[self.job.plan.aggregate].merges else 0
+        extra = rows.paired if merged else 0
+        ready_ns = max((a.arrived_ns for a in served.arrivals), default=0)
+        ending: Pass = self._compute(
+            "bs_forward", served, total + extra, ready_ns, where, lambda: served.half.forward(rows, self._aggregate)
+        )
+
+        def backward() -> tuple[list[torch.Tensor], torch.Tensor | None]:
+            gradients = ending.backward()
+            if served.last:
+                served.half.step()
+            return gradients
+
+        gradients, shared = self._compute("bs_backward", served, total - merged, ready_ns, where, backward)
+        self.meter.lost(ending.loss * served.samples, total)
+        self._scatter(where, phase, served, gradients, shared)
+
+    def _rows(self, phase: Phase, served: Served) -> Rows:
+        parts = [arrival.tensors() for arrival in served.arrivals] or [self.own_batch()]
+        paired = self.job.plan.shared_rows([a.peer for a in served.arrivals]) if self.row.aggregates else 0
+        weights = [self.job.shares[arrival.peer] for arrival in served.arrivals]
+        return Rows([p[0] for p in parts], [p[1] for p in parts], served.samples, paired, weights)
+
+    def _scatter(
+        self, where: Header, phase: Phase, served: Served, own: Sequence[torch.Tensor], shared: torch.Tensor | None
+    ) -> None:
+        """Sends each UE its gradient; a shared one first, to all, and nothing else meanwhile."""
+        at_ns = 0
+        header = {**where, "step": served.step, "micro_batch": served.micro_batch}
+        if self.job.duplex == "tdd":
+            header["hold_for"] = sum(size > 0 for ue in phase.members for size in self.sizes[ue])
+        if shared is not None:
+            for arrival in served.arrivals:
+                self.air.send(arrival.peer, {**header, "kind": "broadcast"}, [shared], broadcast=True)
+            bits = shared.numel() * shared.element_size() * 8
+            at_ns = time.monotonic_ns() + round(bits / self.job.plan.broadcast_bps * self.job.plan.time_dilation * 1e9)
+        for arrival, gradient in zip(served.arrivals, own, strict=False):
+            if len(gradient):
+                self.air.send(arrival.peer, {**header, "kind": "downlink"}, [gradient], not_before_ns=at_ns)
+
+    def _share(self, where: Header, phase: Phase) -> None:
+        """Averages the members' halves, and the replicas, unit by unit; sends the UEs' part to the heirs."""
+        while any(ue not in self._weights for ue in phase.members):
+            self._receive()
+        shares = [self.job.shares[ue] for ue in phase.members]
+        wholes = []
+        for ue in phase.members:
+            front = self._weights[ue].tensors()
+            wholes.append([*front, *self.half_of(ue).weights()] if self.row.bs_model == "replicas" else front)
+        mean = average(wholes, shares)
+        if self.row.bs_model == "replicas":
+            for half in self.halves.values():
+                half.load(mean[len(mean) - len(half.weights()) :])
+        for ue in phase.heirs:
+            count = len(self._evaluator.front(self.job, ue))
+            self.air.send(ue, {**where, "kind": "weights", "step": 0, "micro_batch": 0}, mean[:count])
+
+    def _receive(self) -> Arrival:
+        arrival = self.air.receive(self.job.deadline_s)
+        header = arrival.header
+        if header["kind"] not in ("uplink", "weights"):
+            raise AirError(f"the bs waited for uplinks and got {header['kind']} from {arrival.peer}")
+        task = "uplink" if header["kind"] == "uplink" else "weights_up"
+        self.meter.received(task, arrival.peer, header, arrival.bytes, arrival.arrived_ns)
+        if task == "weights_up":
+            self._weights[arrival.peer] = arrival
+        return arrival
+
+    def _compute(self, task: str, served: Served, rows: int, ready_ns: int, where: Header, work: Callable[[], T]) -> T:
+        per_sample = {
+            "bs_forward": self.job.bs_forward_s_per_sample,
+            "bs_backward": self.job.bs_backward_s_per_sample,
+        }[task]
+        who = served.arrivals[0].peer if served.arrivals else "bs"
+        duration_s = per_sample[who] * rows * self.job.plan.time_dilation if self.job.paced else None
+        result, span = self._pacer.run(work, ready_ns, duration_s)
+        self.meter.computed(task, span, served.micro_batch, where["turn"])
+        return result
+
+    @property
+    def _aggregate(self) -> str:
+        return self.job.plan.aggregate
+
+    def _fresh_halves(self) -> dict[str, BsHalf]:
+        job, plan = self.job, self.job.plan
+        whole = build(job.model, DATASETS[job.dataset], job.norm, job.seed)
+        self._evaluator.take_model(whole)
+        names = list(plan.clusters) if self.row.bs_model == "replicas" else ["bs"]
+        cuts = {name: plan.cut_of(name) if name in plan.ues else plan.cut for name in names}
+        return {
+            name: BsHalf(split(self._evaluator.copy_of_model(), cut)[1], job.lr, job.momentum, self.device)
+            for name, cut in cuts.items()
+        }
+
+    def _batch_sizes(self) -> Iterator[int]:
+        """Samples of the groups that this BS computes at once."""
+        if self.job.plan.bs_batch:
+            yield self.job.plan.bs_batch
+        for phase in self.phases:
+            if self.row.bs_model == "joint":
+                columns = zip(*(self.sizes[ue] for ue in phase.members), strict=True)
+                yield from (sum(column) for column in columns if sum(column))
+            else:
+                yield from (size for ue in phase.members for size in self.sizes[ue] if size)
 
     def _await_hellos(self) -> None:
         missing, deadline = (set(self.job.plan.ues), time.monotonic() + self.job.deadline_s)
@@ -141,30 +229,3 @@ class Bs:
                 raise AirError(f"{', '.join(sorted(missing))} cannot reach the bs over the air") from None
             if (arrival.header["kind"], arrival.header.get("label")) == ("hello", self.job.label):
                 missing.discard(arrival.peer)
-
-    def _duration(self, s_per_sample: float, samples: int) -> float | None:
-        return s_per_sample * samples * self.job.plan.time_dilation if self.job.paced else None
-
-    def _accuracy(self, ue_half: torch.nn.Sequential) -> float:
-        self.half.model.eval()
-        ue_half.eval()
-        with torch.inference_mode():
-            correct = 0
-            for images, labels in zip(
-                torch.split(self._test_images, _EVALUATION_BATCH),
-                torch.split(self._test_labels, _EVALUATION_BATCH),
-                strict=True,
-            ):
-                scores = self.half.model(ue_half(images).to(self.device)).cpu()
-                correct += int((scores.argmax(1) == labels).sum())
-        self.half.model.train()
-        return correct / len(self._test_labels)
-
-    def _warm_up(self) -> None:
-        half = BsHalf(copy.deepcopy(self.half.model), self.job.lr, 0.0, self.device)
-        totals = {sum(sizes[m] for sizes in self.sizes.values()) for m in range(self.job.plan.micro_batches)}
-        for total in sorted(totals - {0}):
-            with torch.no_grad():
-                activations = self.ue_architecture(self._test_images[:1]).repeat_interleave(total, 0)
-            joined, loss = half.forward([activations], [self._test_labels[:1].expand(total)], total)
-            half.backward(joined, loss, [total])

@@ -7,10 +7,12 @@ that hold them against autograd on the whole model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.nn import functional
+
+from agents.passes import Pass, Rows, run
 
 Weights = list[torch.Tensor]
 
@@ -62,23 +64,29 @@ class UeHalf(Half):
 class BsHalf(Half):
     """Units cut+1…L and the loss, on the BS."""
 
-    def forward(
-        self, activations: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], samples: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Joins the activations of the UEs in the order given; returns them joined, and the loss.
+    def forward(self, rows: Rows, aggregate: str = "virtual") -> Pass:
+        """The loss of these rows and their backward pass, which adds this half's gradients."""
+        here = replace(
+            rows,
+            activations=[part.to(self.device) for part in rows.activations],
+            labels=[part.to(self.device) for part in rows.labels],
+        )
+        return run(self.model, here, aggregate)
 
-        The loss is the *sum* of cross-entropies divided by ``samples``, the samples that this
-        optimiser step will see, so that the gradients of unequal micro-batches add up exactly.
-        """
-        joined = torch.cat([part.detach().to(self.device) for part in activations]).requires_grad_()
-        targets = torch.cat([part.to(self.device) for part in labels]).long()
-        return joined, functional.cross_entropy(self.model(joined), targets, reduction="sum") / samples
 
-    def backward(self, joined: torch.Tensor, loss: torch.Tensor, sizes: Sequence[int]) -> list[torch.Tensor]:
-        """Adds this half's gradients; returns the gradient at the cut, one part per UE."""
-        torch.autograd.backward(loss)
-        assert joined.grad is not None
-        return [part.cpu() for part in torch.split(joined.grad, list(sizes))]
+def average(weights: Sequence[Weights], shares: Sequence[float]) -> Weights:
+    """Federated averaging: the mean of models, each weighted by its share of all samples, in the order given.
+
+    Counters (integers) are taken from the first.
+    """
+    total = sum(shares)
+
+    def mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
+        if not values[0].is_floating_point():
+            return values[0]
+        return torch.stack([value * (share / total) for value, share in zip(values, shares, strict=True)]).sum(0)
+
+    return [mean(values) for values in zip(*weights, strict=True)]
 
 
 def to_inputs(images: torch.Tensor) -> torch.Tensor:

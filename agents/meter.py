@@ -14,6 +14,14 @@ from agents.pace import Span
 
 Event = dict[str, Any]
 
+DIRECTIONS = {
+    "uplink": "up",
+    "weights_up": "up",
+    "downlink": "down",
+    "weights_down": "down",
+    "broadcast": "broadcast",
+}
+
 
 class Metrics:
     """The Prometheus side: one registry per agent, all names prefixed ``testbed_``."""
@@ -70,15 +78,24 @@ class Meter:
     events: list[Event] = field(default_factory=list)
     busy_s: float = 0.0
     transfers: dict[tuple[str, str], Transfers] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    loss_samples: int = 0
 
     def begin_scheme(self, trial: str, scheme: str, dilation: float) -> None:
         """From now on everything is counted under these labels."""
         self.trial, self.scheme, self.dilation = trial, scheme, dilation
-        self.begin_round()
+        self.begin_phase(first=True)
 
-    def begin_round(self) -> None:
-        """Forgets the previous round (Prometheus counters go on)."""
-        self.events, self.busy_s, self.transfers = [], 0.0, {}
+    def begin_phase(self, first: bool) -> None:
+        """Forgets the events of the previous phase, and with the first the previous round; counters go on."""
+        self.events = []
+        if first:
+            self.busy_s, self.transfers, self.loss_sum, self.loss_samples = 0.0, {}, 0.0, 0
+
+    def lost(self, loss_sum: float, samples: int) -> None:
+        """Adds the training loss of some samples."""
+        self.loss_sum += loss_sum
+        self.loss_samples += samples
 
     def computed(self, task: str, span: Span, micro_batch: int, turn: int) -> None:
         """A task occupied this agent's processor."""
@@ -94,7 +111,7 @@ class Meter:
         It began when it was handed to the radio or when the previous transfer over the same
         link ended, whichever is later.
         """
-        direction = "up" if task.endswith("up") or task == "uplink" else "down"
+        direction = DIRECTIONS[task]
         link = self.transfers.setdefault((ue, direction), Transfers())
         start_ns = max(header["sent_ns"], link.last_end_ns)
         link.bytes += size

@@ -58,6 +58,11 @@ class Pacer:
         """The processor is free from ``at_ns`` on."""
         self._free_ns = self._last_end_ns = at_ns
 
+    @property
+    def free_ns(self) -> int:
+        """When the processor is done with what it was given."""
+        return self._free_ns
+
     def run(self, work: Callable[[], T], ready_ns: int, duration_s: float | None) -> tuple[T, Span]:
         """Does ``work``, returns its result and the span it took.
 

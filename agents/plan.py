@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from agents.scheme import SCHEMES, Phase, phases, shared_rows
 
 
 def micro_batch_sizes(batch: int, micro_batches: int, first: int = 0) -> tuple[int, ...]:
@@ -23,10 +25,11 @@ def micro_batch_sizes(batch: int, micro_batches: int, first: int = 0) -> tuple[i
 
 @dataclass(frozen=True)
 class UePlan:
-    """What one UE is given: samples per round, slots per frame, and link rates.
+    """What one UE is given: samples per batch, slots per frame, and link rates.
 
     ``uplink_bps`` and ``downlink_bps`` are the payload rates the links are shaped to before
-    time dilation: the radio's rate times the share of the frame.
+    time dilation: the radio's rate times the share of the frame. ``cut`` and ``micro_batches`` are
+    the plan's unless the UE has its own.
     """
 
     batch: int
@@ -35,13 +38,18 @@ class UePlan:
     uplink_bps: float
     downlink_bps: float
     cluster: int = 0
+    cut: int | None = None
+    micro_batches: int | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """Scheme, cut, micro-batches, and per UE batch, slots and rates. UEs keep the topology's order.
 
-    ``first_micro_batch``: where a UE with fewer samples than micro-batches begins.
+    ``first_micro_batch``: where a UE with fewer samples than micro-batches begins. ``steps``: batches between
+    two synchronisations. ``bs_batch``: samples that the BS takes from data of its own. ``phi``: the share of
+    rows whose last-layer gradients are aggregated, in the way of ``aggregate``, and broadcast at
+    ``broadcast_bps``.
     """
 
     topology: str
@@ -52,26 +60,64 @@ class Plan:
     time_dilation: float
     ues: Mapping[str, UePlan]
     first_micro_batch: int = 0
+    steps: int = 1
+    bs_batch: int = 0
+    phi: float = 0.0
+    aggregate: str = "virtual"
+    broadcast_bps: float = 0.0
 
     def sizes(self, ue: str) -> tuple[int, ...]:
         """Samples in each micro-batch of a UE."""
-        return micro_batch_sizes(self.ues[ue].batch, self.micro_batches, self.first_micro_batch)
+        mine = self.ues[ue]
+        return micro_batch_sizes(mine.batch, mine.micro_batches or self.micro_batches, self.first_micro_batch)
+
+    def cut_of(self, ue: str) -> int:
+        """Where a UE's model is cut."""
+        own = self.ues[ue].cut
+        return self.cut if own is None else own
+
+    @property
+    def clusters(self) -> dict[str, int]:
+        """The cluster of each UE that takes part."""
+        return {name: ue.cluster for name, ue in self.ues.items() if ue.batch}
+
+    def phases(self, duplex: str) -> tuple[Phase, ...]:
+        """What happens in a round."""
+        return phases(SCHEMES[self.scheme], self.clusters, self.steps, duplex)
+
+    def shared_rows(self, members: Sequence[str]) -> int:
+        """Rows of each member's batch whose gradients are aggregated."""
+        return shared_rows(self.phi, [self.ues[ue].batch for ue in members])
 
     @property
     def batch(self) -> int:
-        """Samples in one round, over all UEs."""
-        return sum(ue.batch for ue in self.ues.values())
+        """Samples in one batch, over all UEs and the BS's own."""
+        return sum(ue.batch for ue in self.ues.values()) + self.bs_batch
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data, without what is as usual."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {**plain, "ues": {n: asdict(u) for n, u in self.ues.items()}}
+        return {**plain, "ues": {n: _without_none(asdict(u)) for n, u in self.ues.items()}}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Plan:
         """The plan that ``to_json`` wrote; further keys (predictions) are left aside."""
         known = {f.name: data[f.name] for f in fields(Plan) if f.name != "ues" and f.name in data}
         return Plan(**known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()})
+
+
+def _without_none(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Noise on what leaves a UE (PiPar, V-F): samples clipped to an L2 norm, then noise for ε (and δ)."""
+
+    mechanism: str
+    epsilon: float
+    clip: float
+    delta: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +127,7 @@ class Job:
     The ``…_s_per_sample`` are emulated seconds of the modelled processors (eqs 7, 9, 10, 12,
     linear in samples); agents multiply by the time dilation themselves. With ``paced`` false
     the kernel's CPU quota alone sets the speed. ``deadline_s`` bounds, in wall seconds, every
-    wait for a peer.
+    wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D).
     """
 
     trial: str
@@ -97,21 +143,26 @@ class Job:
     duplex: str
     ue_forward_s_per_sample: Mapping[str, float]
     ue_backward_s_per_sample: Mapping[str, float]
-    bs_forward_s_per_sample: float
-    bs_backward_s_per_sample: float
+    bs_forward_s_per_sample: Mapping[str, float]
+    bs_backward_s_per_sample: Mapping[str, float]
     deadline_s: float
     bs_address: str
+    shares: Mapping[str, float]
+    privacy: Privacy | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The job as plain data, for the wire."""
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "plan": self.plan.to_json()}
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**plain, "plan": self.plan.to_json(), "privacy": self.privacy and asdict(self.privacy)}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
         """The job that ``to_json`` wrote."""
-        return Job(**{**data, "plan": Plan.from_json(data["plan"])})
+        privacy = Privacy(**data["privacy"]) if data.get("privacy") else None
+        return Job(**{**data, "plan": Plan.from_json(data["plan"]), "privacy": privacy})
 
 
 AIR_PORT = 5700
+BROADCAST_PORT = 5702
 CONTROL_PORT = 5701
 METRICS_PORT = 9100

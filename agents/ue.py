@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +13,19 @@ import torch
 
 from agents.catalog import DATASETS
 from agents.data import Samples, batches
-from agents.halves import UeHalf, Weights, to_inputs
+from agents.halves import BsHalf, UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
-from agents.plan import AIR_PORT, Job
-from agents.scheme import SCHEMES, turns
+from agents.passes import READINGS, Pass, Rows
+from agents.plan import AIR_PORT, BROADCAST_PORT, Job
+from agents.privacy import privatise, privatise_weights
+from agents.scheme import SCHEMES, Phase
 from agents.wire.air import Air, AirError, Arrival
+from agents.wire.frames import Header
 
 Positions = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
 class Ue:
@@ -39,16 +45,19 @@ class Ue:
         self.job, plan = job, job.plan
         self.row = SCHEMES[plan.scheme]
         self.half = UeHalf(self._fresh_half(), job.lr, job.momentum)
-        names = list(plan.ues)
-        self.turns = turns(self.row, names)
+        self._before = self.half.weights()
+        self._end = BsHalf(torch.nn.Sequential(), 0.0, 0.0)
+        self.phases = plan.phases(job.duplex)
         self.sizes = plan.sizes(self.name)
+        number = list(plan.ues).index(self.name)
         self._batches: Iterator[Positions] = batches(
-            len(self._labels), plan.ues[self.name].batch, (job.seed, 2, names.index(self.name))
+            len(self._labels), plan.ues[self.name].batch, (job.seed, 2, number)
         )
+        self._noise = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
         self._warm_up()
         self._connect(job.bs_address)
-        self.air.send("bs", {"kind": "hello", "label": job.label, "round": 0, "turn": 0})
+        self.air.send("bs", {"kind": "hello", "label": job.label, "round": 0, "phase": 0})
 
     @property
     def air(self) -> Air:
@@ -56,62 +65,106 @@ class Ue:
         assert self._air is not None
         return self._air
 
-    def round(self, number: int, start_ns: int) -> None:
-        """Everything this UE does in one round, which starts at ``start_ns`` of the monotonic clock."""
-        self.meter.begin_round()
+    def phase(self, number: int, index: int, start_ns: int) -> None:
+        """Everything this UE does in one phase of a round, which starts at ``start_ns`` of the monotonic clock."""
+        phase = self.phases[index]
+        self.meter.begin_phase(first=index == 0)
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
-        handed = self.row.ue_weights == "handed" and len(self.job.plan.ues) > 1
-        for turn, members in enumerate(self.turns):
-            if self.name not in members:
-                continue
-            ready_ns = self._take_over() if handed and turn > 0 else start_ns
-            self._train(number, turn, ready_ns)
-            if handed:
-                header = {"kind": "weights", "round": number, "turn": turn, "micro_batch": 0}
-                self.air.send("bs", header, self.half.weights())
-        if handed and self.name in self.turns[0]:
+        where: Header = {"round": number, "phase": index, "turn": phase.turn}
+        if self.name in phase.members:
+            ready_ns = start_ns
+            for step in range(phase.steps):
+                train = self._train_alone if self.row.bs_model == "none" else self._train_split
+                ready_ns = train({**where, "step": step}, phase, ready_ns)
+            if phase.syncs:
+                self.air.send("bs", {**where, "kind": "weights", "step": 0, "micro_batch": 0}, self._leaving_weights())
+        if phase.syncs and self.name in phase.heirs:
             self._take_over()
 
     def weights(self) -> Weights:
         """This UE's half, for evaluation."""
         return self.half.weights()
 
-    def _train(self, number: int, turn: int, ready_ns: int) -> None:
+    def _train_split(self, where: Header, phase: Phase, ready_ns: int) -> int:
+        """One batch with the BS: all micro-batches forward and up, then down and backward; when that was done."""
+        outputs = [self._forward({**where, "micro_batch": m}, part, ready_ns) for m, part in self._parts()]
+        shared = self.job.plan.shared_rows(phase.members)
+        for (m, output), left in zip(outputs, range(len(outputs) - 1, -1, -1), strict=True):
+            ready_ns = self._backward(where["turn"], m, output, shared, last=left == 0)
+        return ready_ns
+
+    def _train_alone(self, where: Header, phase: Phase, ready_ns: int) -> int:
+        """One batch with the whole model on the UE; when it was done (monotonic ns)."""
+        for m, part in self._parts():
+            index, turn = torch.from_numpy(part), where["turn"]
+            output = self._compute(
+                "ue_forward", turn, m, len(part), ready_ns, partial(self.half.forward, self._images[index])
+            )
+            ending = self._end.forward(Rows([output], [self._labels[index]], len(part)))
+            self.meter.lost(ending.loss * len(part), len(part))
+            self._compute("ue_backward", turn, m, len(part), ready_ns, partial(self._learn_alone, output, ending))
+        return self._pacer.free_ns
+
+    def _learn_alone(self, output: torch.Tensor, ending: Pass) -> None:
+        self.half.backward(output, ending.backward()[0][0])
+        self.half.step()
+
+    def _parts(self) -> list[tuple[int, Positions]]:
+        """The micro-batches of the next batch that hold samples, by number."""
         positions = next(self._batches)
         parts = np.split(positions, np.cumsum(self.sizes)[:-1])
-        outputs = [self._forward(number, turn, m, part, ready_ns) for m, part in enumerate(parts) if len(part)]
-        for m, output in enumerate(outputs):
-            self._backward(turn, m, output, last=m == len(outputs) - 1)
+        return [(m, part) for m, part in enumerate(parts) if len(part)]
 
-    def _forward(self, number: int, turn: int, m: int, part: Positions, ready_ns: int) -> torch.Tensor:
-        index = torch.from_numpy(part)
-        duration_s = self._duration(self.job.ue_forward_s_per_sample[self.name], len(part))
-        output, span = self._pacer.run(lambda: self.half.forward(self._images[index]), ready_ns, duration_s)
-        self.meter.computed("ue_forward", span, m, turn)
-        header = {"kind": "uplink", "round": number, "turn": turn, "micro_batch": m}
-        self.air.send("bs", header, [output, self._labels[index]])
-        return output
+    def _forward(self, where: Header, part: Positions, ready_ns: int) -> tuple[int, torch.Tensor]:
+        index, m = torch.from_numpy(part), where["micro_batch"]
 
-    def _backward(self, turn: int, m: int, output: torch.Tensor, last: bool) -> None:
-        arrival = self._expect("downlink")
-        self.meter.received("downlink", self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
+        def work() -> torch.Tensor:
+            output = self.half.forward(self._images[index])
+            return privatise(output, self.job.privacy, self._noise) if self.job.privacy else output
+
+        output = self._compute("ue_forward", where["turn"], m, len(part), ready_ns, work)
+        self.air.send("bs", {**where, "kind": "uplink"}, [output, self._labels[index]])
+        return m, output
+
+    def _backward(self, turn: int, m: int, output: torch.Tensor, shared: int, last: bool) -> int:
+        kinds = ["broadcast"] * (shared > 0) + ["downlink"] * (shared < len(output))
+        arrivals = [self._expect(kind) for kind in kinds]
+        for kind, arrival in zip(kinds, arrivals, strict=True):
+            self.meter.received(kind, self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
 
         def work() -> None:
-            self.half.backward(output, arrival.tensors()[0])
+            gradients = [arrival.tensors()[0] for arrival in arrivals]
+            if shared and READINGS[self.job.plan.aggregate].weighted:
+                gradients[0] = gradients[0] * self.job.shares[self.name]
+            self.half.backward(output, torch.cat(gradients))
             if last:
                 self.half.step()
 
-        duration_s = self._duration(self.job.ue_backward_s_per_sample[self.name], len(output))
-        _, span = self._pacer.run(work, arrival.arrived_ns, duration_s)
-        self.meter.computed("ue_backward", span, m, turn)
+        ready_ns = max(arrival.arrived_ns for arrival in arrivals)
+        self._compute("ue_backward", turn, m, len(output), ready_ns, work)
+        return self._pacer.free_ns
 
-    def _take_over(self) -> int:
-        """Takes over the weights that are handed to this UE; when they were here (monotonic ns)."""
+    def _compute(self, task: str, turn: int, m: int, samples: int, ready_ns: int, work: Callable[[], T]) -> T:
+        """Runs a task on the modelled processor and counts it."""
+        each_s = {"ue_forward": self.job.ue_forward_s_per_sample, "ue_backward": self.job.ue_backward_s_per_sample}
+        duration_s = each_s[task][self.name] * samples * self.job.plan.time_dilation if self.job.paced else None
+        result, span = self._pacer.run(work, ready_ns, duration_s)
+        self.meter.computed(task, span, m, turn)
+        return result
+
+    def _leaving_weights(self) -> Weights:
+        weights = self.half.weights()
+        if self.job.privacy is None:
+            return weights
+        return privatise_weights(weights, self._before, self.job.privacy, self._noise)
+
+    def _take_over(self) -> None:
+        """Takes over the weights that go to this UE."""
         arrival = self._expect("weights")
         self.meter.received("weights_down", self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
         self.half.load(arrival.tensors())
-        return arrival.arrived_ns
+        self._before = self.half.weights()
 
     def _expect(self, kind: str) -> Arrival:
         arrival = self.air.receive(self.job.deadline_s)
@@ -119,15 +172,14 @@ class Ue:
             raise AirError(f"{self.name} waited for {kind} and got {arrival.header['kind']}")
         return arrival
 
-    def _duration(self, s_per_sample: float, samples: int) -> float | None:
-        return s_per_sample * samples * self.job.plan.time_dilation if self.job.paced else None
-
     def _fresh_half(self) -> torch.nn.Sequential:
         job = self.job
-        return split(build(job.model, DATASETS[job.dataset], job.norm, job.seed), job.plan.cut)[0]
+        return split(build(job.model, DATASETS[job.dataset], job.norm, job.seed), job.plan.cut_of(self.name))[0]
 
     def _warm_up(self) -> None:
         half = UeHalf(copy.deepcopy(self.half.model), self.job.lr, 0.0)
+        if not list(half.model.parameters()):
+            return
         for size in sorted(set(self.sizes) - {0}):
             output = half.forward(self._images[:size])
             half.backward(output, torch.zeros_like(output))
@@ -138,5 +190,5 @@ class Ue:
             return
         if self._air is not None:
             self._air.close()
-        self._air = Air.device(self.name, address, AIR_PORT)
+        self._air = Air.device(self.name, address, AIR_PORT, BROADCAST_PORT)
         self._air_address = address

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agents.plan import Plan
-from agents.scheme import SCHEMES, turns
+from agents.scheme import SCHEMES, groups
 from controller.instance import Instance
 from controller.planning import Planned, decision_of
-from controller.timing import decision_per_sample
+from controller.timing import per_sample, stations
 from testbed.compute import Calibration, Demand, dilation_that_fits, shares
 from testbed.topology import Topology
 
@@ -36,8 +36,8 @@ def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]
         found = list(demands(problem, calibration, plan))
         own = shares(found)
         tasks += found
-        for members in turns(SCHEMES[plan.scheme], list(plan.ues)):
-            together = max(together, own["bs"] + sum(own.get(ue, 0.0) for ue in members))
+        for members in groups(SCHEMES[plan.scheme], plan.clusters):
+            together = max(together, own.get("bs", 0.0) + sum(own.get(ue, 0.0) for ue in members))
     return Need(max(shares(tasks).values()), together, tuple(tasks))
 
 
@@ -50,24 +50,31 @@ def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
 
 def demands(problem: Instance, calibration: Calibration, plan: Plan) -> Iterator[Demand]:
     """Every distinct task of a plan: forward and backward, on each UE and on the BS."""
-    per = decision_per_sample(problem, decision_of(plan))
-    last, cut = len(problem.workload.units), plan.cut
-    sizes = {ue: plan.sizes(ue) for ue in plan.ues}
+    last = len(problem.workload.units)
+    each = stations(problem, decision_of(plan))
     for i, ue in enumerate(problem.ues):
-        for size in sorted(set(sizes[ue]) - {0}):
-            yield Demand(ue, calibration.forward_s(1, cut, size), size * float(per.ue_forward[i]))
-            yield Demand(ue, calibration.backward_s(1, cut, size), size * float(per.ue_backward[i]))
-    for size in sorted(_bs_sizes(plan, list(sizes.values()))):
+        cut = plan.cut_of(ue)
+        for size in sorted(set(plan.sizes(ue)) - {0}):
+            yield Demand(ue, calibration.forward_s(1, cut, size), size * float(each[i].ue_forward[0]))
+            yield Demand(ue, calibration.backward_s(1, cut, size), size * float(each[i].ue_backward[0]))
+    for cut, size in sorted(_bs_tasks(plan)):
+        per = per_sample(problem, cut, problem.rate_up, problem.rate_down)
         yield Demand("bs", calibration.forward_s(cut + 1, last, size), size * per.bs_forward)
         yield Demand("bs", calibration.backward_s(cut + 1, last, size), size * per.bs_backward)
 
 
-def _bs_sizes(plan: Plan, sizes: Sequence[tuple[int, ...]]) -> set[int]:
-    """Samples in the BS's micro-batches: of all UEs of a turn together."""
-    by_ue = dict(zip(plan.ues, sizes, strict=True))
-    totals = {
-        sum(by_ue[ue][m] for ue in members)
-        for members in turns(SCHEMES[plan.scheme], list(plan.ues))
-        for m in range(plan.micro_batches)
-    }
-    return totals - {0}
+def _bs_tasks(plan: Plan) -> set[tuple[int, int]]:
+    """Cut and samples of what the BS computes at once."""
+    scheme = SCHEMES[plan.scheme]
+    if scheme.bs_model == "none":
+        return set()
+    if scheme.bs_model == "own":
+        return {(0, plan.bs_batch)}
+    found = set()
+    for members in groups(scheme, plan.clusters):
+        if scheme.bs_model == "joint":
+            columns = zip(*(plan.sizes(ue) for ue in members), strict=True)
+            found |= {(plan.cut, sum(column)) for column in columns}
+        else:
+            found |= {(plan.cut_of(ue), size) for ue in members for size in plan.sizes(ue)}
+    return {(cut, size) for cut, size in found if size}

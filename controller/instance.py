@@ -72,6 +72,22 @@ class Decision:
     steps: int = 1
     phi: float = 0.0
     first_micro_batch: int = 0
+    aggregate: str = "virtual"
+
+    def cuts(self, n: int) -> Ints:
+        """The cut of each UE (n,)."""
+        return np.full(n, self.cut, dtype=np.int64) if self.ue_cut is None else self.ue_cut
+
+    def counts(self, n: int) -> Ints:
+        """The number of micro-batches of each UE (n,)."""
+        if self.ue_micro_batches is None:
+            return np.full(n, self.micro_batches, dtype=np.int64)
+        return self.ue_micro_batches
+
+    def clusters(self, ues: tuple[str, ...]) -> dict[str, int]:
+        """The cluster of each UE that has samples."""
+        cluster = np.zeros(len(ues), dtype=np.int64) if self.cluster is None else self.cluster
+        return {ue: int(cluster[i]) for i, ue in enumerate(ues) if self.batch[i]}
 
 
 def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:

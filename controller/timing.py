@@ -42,7 +42,8 @@ class PerSample:
 class TaskTimes:
     """Durations (s) of the tasks of one turn: (UEs, micro-batches), for the BS (micro-batches,).
 
-    ``samples`` (UEs, micro-batches) says which tasks exist: an empty micro-batch has none.
+    ``samples`` (UEs, micro-batches) says which tasks exist: an empty micro-batch has none. The gradients of
+    ``shared`` rows of each UE are broadcast in ``broadcast_s``, so that only the others have a downlink.
     """
 
     samples: Ints
@@ -52,6 +53,8 @@ class TaskTimes:
     bs_backward: Floats
     downlink: Floats
     ue_backward: Floats
+    shared: int = 0
+    broadcast_s: float = 0.0
 
 
 def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
@@ -103,9 +106,17 @@ def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
     return per_sample(instance, decision.cut, *link_rates(instance, decision))
 
 
+def stations(instance: Instance, decision: Decision) -> list[PerSample]:
+    """``per_sample`` of each UE alone (arrays of one), at its own cut."""
+    up, down = link_rates(instance, decision)
+    found = {int(cut): per_sample(instance, int(cut), up, down) for cut in set(decision.cuts(instance.n).tolist())}
+    return [found[int(cut)].of([i]) for i, cut in enumerate(decision.cuts(instance.n))]
+
+
 def handover_times(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
     """Seconds to move the UE half's weights up from, and down to, each UE (n,); infinite without a slot."""
     rate_up, rate_down = link_rates(instance, decision)
-    bits = instance.workload.ue_weight_bytes(decision.cut) * BITS
+    cuts = decision.cuts(instance.n)
+    bits = np.array([instance.workload.ue_weight_bytes(int(cut)) * BITS for cut in cuts])
     with np.errstate(divide="ignore", invalid="ignore"):
         return bits / rate_up, bits / rate_down

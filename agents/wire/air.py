@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import zmq
 
-from agents.pace import sharpen_timers
+from agents.pace import sharpen_timers, sleep_until
 from agents.wire.frames import Buffer, Header, decode, decode_header, encode, size
 
 _HEARTBEAT_MS = 2000
@@ -55,10 +55,12 @@ class _Departure:
     peer: str
     header: Header
     tensors: tuple[torch.Tensor, ...]
+    broadcast: bool
+    not_before_ns: int
 
 
 class DuplexGate:
-    """Half duplex (``tdd``): a downlink of a turn waits until all uplinks of that turn are in.
+    """Half duplex (``tdd``): a downlink of a phase waits until all uplinks of that phase are in.
 
     With ``fdd`` it never waits. Messages that carry no ``hold_for`` never wait either.
     """
@@ -69,19 +71,22 @@ class DuplexGate:
     def arrived(self, header: Header) -> None:
         """Counts an uplink."""
         if header["kind"] == "uplink":
-            self._uplinks[header["round"], header["turn"]] += 1
+            self._uplinks[header["round"], header["phase"]] += 1
 
     def open_for(self, header: Header) -> bool:
         """Whether this downlink may start."""
-        return self._uplinks[header["round"], header["turn"]] >= int(header.get("hold_for", 0))
+        return self._uplinks[header["round"], header["phase"]] >= int(header.get("hold_for", 0))
 
 
 class Air:
-    """One end of the air. ``Air.station`` listens (BS), ``Air.device`` connects (UE)."""
+    """One end of the air. ``Air.station`` listens (BS), ``Air.device`` connects (UE).
 
-    def __init__(self, socket: zmq.Socket[bytes], routed: bool) -> None:
+    What goes to all UEs at the same rate has a socket, and so a port, of its own, by which the shaper knows it.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], broadcast: zmq.Socket[bytes], routed: bool) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._socket, self._routed = socket, routed
+        self._socket, self._broadcast, self._routed = socket, broadcast, routed
         self._inbox: queue.SimpleQueue[Arrival | BaseException] = queue.SimpleQueue()
         self._outbox: deque[_Departure] = deque()
         self._gate = DuplexGate()
@@ -93,25 +98,41 @@ class Air:
         self._thread.start()
 
     @staticmethod
-    def station(address: str, port: int) -> Air:
+    def station(address: str, port: int, broadcast_port: int) -> Air:
         """The base station's end, on its address in the air network."""
-        socket = _prepared(zmq.Context.instance().socket(zmq.ROUTER))
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        socket.bind(f"tcp://{address}:{port}")
-        return Air(socket, routed=True)
+
+        def listening(on: int) -> zmq.Socket[bytes]:
+            socket = _prepared(zmq.Context.instance().socket(zmq.ROUTER))
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+            socket.bind(f"tcp://{address}:{on}")
+            return socket
+
+        return Air(listening(port), listening(broadcast_port), routed=True)
 
     @staticmethod
-    def device(name: str, address: str, port: int) -> Air:
+    def device(name: str, address: str, port: int, broadcast_port: int) -> Air:
         """A UE's end, connected to the base station."""
-        socket = _prepared(zmq.Context.instance().socket(zmq.DEALER))
-        socket.setsockopt(zmq.IDENTITY, name.encode())
-        socket.connect(f"tcp://{address}:{port}")
-        return Air(socket, routed=False)
 
-    def send(self, peer: str, header: Header, tensors: Sequence[torch.Tensor] = ()) -> None:
-        """Queues a message; it leaves after those before it, and when the duplex gate is open."""
-        self._outbox.append(_Departure(peer, header, tuple(tensors)))
+        def connected(to: int) -> zmq.Socket[bytes]:
+            socket = _prepared(zmq.Context.instance().socket(zmq.DEALER))
+            socket.setsockopt(zmq.IDENTITY, name.encode())
+            socket.connect(f"tcp://{address}:{to}")
+            return socket
+
+        return Air(connected(port), connected(broadcast_port), routed=False)
+
+    def send(
+        self,
+        peer: str,
+        header: Header,
+        tensors: Sequence[torch.Tensor] = (),
+        *,
+        broadcast: bool = False,
+        not_before_ns: int = 0,
+    ) -> None:
+        """Queues a message; it leaves after those before it, when the duplex gate is open, and not before its time."""
+        self._outbox.append(_Departure(peer, header, tuple(tensors), broadcast, not_before_ns))
         self._wake(b"")
 
     def receive(self, timeout_s: float) -> Arrival:
@@ -148,25 +169,34 @@ class Air:
         sharpen_timers()
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._broadcast, zmq.POLLIN)
         poller.register(self._wakee, zmq.POLLIN)
         try:
-            while not self._step(dict(poller.poll())):
+            while not self._step(dict(poller.poll(self._patience_ms()))):
                 pass
         except BaseException as error:  # handed to the agent's thread, which reports it
             self._inbox.put(error)
         finally:
             self._socket.close(linger=0)
+            self._broadcast.close(linger=0)
             self._wakee.close(linger=0)
 
     def _step(self, ready: dict[Any, int]) -> bool:
-        if self._socket in ready:
-            self._take(self._socket.recv_multipart(copy=False))
+        for socket in (self._socket, self._broadcast):
+            if socket in ready:
+                self._take(socket.recv_multipart(copy=False))
         word = self._wakee.recv() if self._wakee in ready else b""
         if word == _CLOSE:
             return True
-        while self._outbox and self._gate.open_for(self._outbox[0].header):
+        while self._outbox and self._gate.open_for(self._outbox[0].header) and self._patience_ms() is None:
+            sleep_until(self._outbox[0].not_before_ns)
             self._put(self._outbox.popleft())
         return False
+
+    def _patience_ms(self) -> int | None:
+        """Whole milliseconds until the next message may leave; None when there is none to wait for."""
+        left_ns = self._outbox[0].not_before_ns - time.monotonic_ns() if self._outbox else 0
+        return left_ns // 1_000_000 if left_ns >= 1_000_000 else None
 
     def _take(self, parts: list[zmq.Frame]) -> None:
         arrived_ns = time.monotonic_ns()
@@ -180,7 +210,7 @@ class Air:
         frames = encode({**departure.header, "sent_ns": time.monotonic_ns()}, departure.tensors)
         route: list[Buffer] = [departure.peer.encode()] if self._routed else []
         try:
-            self._socket.send_multipart([*route, *frames], copy=False)
+            (self._broadcast if departure.broadcast else self._socket).send_multipart([*route, *frames], copy=False)
         except zmq.ZMQError as error:
             raise AirError(f"{departure.peer} cannot be reached over the air: {error}") from error
 

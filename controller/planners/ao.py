@@ -61,8 +61,8 @@ def ao(request: Request, options: Options | None = None) -> Answer:
 
     InputError for a scheme that takes UEs one by one, and where C2 cannot hold.
     """
-    if request.scheme.turn != "all":
-        message = f"ao divides the air among UEs on it together; {request.scheme.name} takes them one by one"
+    if request.scheme.turn != "all" or not request.slotted:
+        message = f"ao divides the air among UEs that train one BS model together, not for {request.scheme.name}"
         raise InputError(f"{request.path}.planner", message, "use planner: uniform")
     cuts = tuple(r.cut for r in rooms(request))
     baseline = _uniform(request)

@@ -37,6 +37,9 @@ def makespan(request: Request) -> Answer:
     exact. InputError when the batch cannot be carried.
     """
     instance = request.instance
+    if not request.slotted:
+        message = f"makespan is for one BS model and UEs in one turn or one by one, not for {request.scheme.name}"
+        raise InputError(f"{request.path}.planner", message, "use planner: uniform")
     cuts = rooms(request)
     if request.scheme.turn == "one":
         return _in_turns(request, cuts)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.scheme import Scheme
+from agents.scheme import Scheme, cuts
 from controller.instance import Decision, Instance
 
 
@@ -34,7 +34,12 @@ class Request:
     @property
     def cuts(self) -> tuple[int, ...]:
         """The cuts to consider."""
-        return (self.cut,) if self.cut is not None else tuple(self.instance.workload.cuts)
+        return (self.cut,) if self.cut is not None else tuple(cuts(self.scheme, len(self.instance.workload.units)))
+
+    @property
+    def slotted(self) -> bool:
+        """Whether all UEs train one BS model in one turn, or take turns, and every row has its own gradient."""
+        return self.scheme.bs_model == "joint" and self.scheme.turn in ("one", "all") and not self.phi
 
 
 @dataclass(frozen=True)

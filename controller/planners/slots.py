@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from controller.instance import Floats, Ints
-from controller.timeline import gradients_leave, turn_s
+from controller.recursion import gradients_leave, turn_s
 from controller.timing import PerSample, split_batches
 
 EASES = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)

@@ -14,15 +14,20 @@ Ints = npt.NDArray[np.int64]
 
 SLACK = 0.05
 MOST_MICRO_BATCHES = 64
+LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Numbers of micro-batches to try where a prediction takes long."""
 
 
 def uniform(request: Request) -> Answer:
     """The best cut and k for equal batches and slots, judged by the predicted round.
 
-    Micro-batches are not free, so the smallest k within 5 % of the best round is taken.
-    InputError names C2 when equal batches fit at no cut.
+    Micro-batches are not free, so the smallest k within 5 % of the best round is taken. Clusters are
+    UEs in the topology's order. InputError names C2 when equal batches fit at no cut.
     """
     instance = request.instance
+    if request.scheme.turn == "none":
+        nothing = np.zeros(instance.n)
+        return Answer(Decision(0, 1, nothing.astype(np.int64), nothing, nothing, steps=request.steps))
     batch = equal_batches(instance)
     _check_min_batch(instance, batch)
     feasible = [cut for cut in request.cuts if bool((batch <= instance.batch_cap(cut)).all())]
@@ -44,10 +49,18 @@ def equal_batches(instance: Instance) -> Ints:
     return np.array([share + (i < rest) for i in range(instance.n)], dtype=np.int64)
 
 
+def clusters(request: Request) -> Ints:
+    """The cluster of each UE: as many as ``cluster_size`` UEs in a row."""
+    return np.arange(request.instance.n) // (request.cluster_size or request.instance.n)
+
+
 def equal_slots(request: Request) -> npt.NDArray[np.float64]:
     """The frame divided evenly among the UEs that are on the air in the same turn."""
-    sharers = request.instance.n if request.scheme.turn == "all" else 1
-    return np.full(request.instance.n, request.instance.frame_s / sharers)
+    n, frame_s = request.instance.n, request.instance.frame_s
+    if request.scheme.turn == "one":
+        return np.full(n, frame_s)
+    together = clusters(request) if request.scheme.turn == "cluster" else np.zeros(n, dtype=np.int64)
+    return np.asarray(frame_s / np.bincount(together)[together])
 
 
 def _candidates(request: Request, batch: Ints) -> list[int]:
@@ -55,12 +68,14 @@ def _candidates(request: Request, batch: Ints) -> list[int]:
         return [request.micro_batches]
     if not request.scheme.pipelined:
         return [1]
-    return list(range(1, min(int(batch.max()), MOST_MICRO_BATCHES) + 1))
+    most = min(int(batch.max()), MOST_MICRO_BATCHES)
+    return [k for k in (range(1, most + 1) if request.slotted else LADDER) if k <= most]
 
 
 def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
     slots = equal_slots(request)
-    return Decision(cut, k, batch, slots, slots)
+    cluster = clusters(request) if request.scheme.turn == "cluster" else None
+    return Decision(cut, k, batch, slots, slots, cluster, steps=request.steps, phi=request.phi)
 
 
 def _check_min_batch(instance: Instance, batch: Ints) -> None:

@@ -15,9 +15,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from controller.phases import Event
 from controller.planning import Planned
 from controller.report.pipeline import BACKWARD, DARK, PALETTE, WEIGHTS, WEIGHTS_COLOUR, Band, colour, headline, rows
-from controller.timeline import Event
 from testbed.errors import InputError
 
 # The same plan gives the same bytes: ids are hashed with a fixed salt, and no file says when it was made.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.console import Group
 from rich.text import Text
 
+from controller.phases import Event
 from controller.planning import Planned
 from controller.report.pipeline import BACKWARD, WEIGHTS, Band, colour, headline, rows
-from controller.timeline import Event
 
 COLUMNS = 72
 MOST_UES = 8

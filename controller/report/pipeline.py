@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from controller.phases import Event
 from controller.planning import Planned
-from controller.timeline import Event, Timeline
+from controller.timeline import Timeline
 
 Band = Literal["UE", "up", "down", "BS"]
 
@@ -18,10 +19,11 @@ BAND_OF: dict[str, Band] = {
     "weights_up": "up",
     "downlink": "down",
     "weights_down": "down",
+    "broadcast": "down",
     "bs_forward": "BS",
     "bs_backward": "BS",
 }
-BACKWARD = frozenset({"ue_backward", "downlink", "bs_backward"})
+BACKWARD = frozenset({"ue_backward", "downlink", "broadcast", "bs_backward"})
 WEIGHTS = frozenset({"weights_up", "weights_down"})
 
 # Paul Tol's "muted" scheme, told apart by colour-blind eyes; micro-batch 9 looks like 1, but is far from it in time.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agents.scheme import SCHEMES
 from controller.instance import Decision
-from controller.timeline import predict, turn_ends
+from controller.recursion import turn_ends
+from controller.timeline import predict
 from controller.timing import TaskTimes, split_batches
 from tests.unit.problems import problem
 

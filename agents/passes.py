@@ -1,0 +1,174 @@
+"""A forward pass of the BS half and the loss, with what is left to do backward.
+
+Most schemes run backward what ran forward. EPSL aggregates the last-layer gradients of m paired rows,
+row r of every UE; its text leaves open at which forward point the aggregate goes back, so there are
+three readings. All return one gradient for the paired rows, to be broadcast, and one per UE for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Tensors = list[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the UEs of a turn sent: activations and labels per UE, and each UE's weight λ.
+
+    The first ``paired`` rows of each UE are aggregated. The loss is the *sum* of cross-entropies divided by
+    ``samples``, the samples that this optimiser step will see, so that unequal micro-batches add up exactly.
+    """
+
+    activations: Sequence[torch.Tensor]
+    labels: Sequence[torch.Tensor]
+    samples: int
+    paired: int = 0
+    weights: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The loss, and the backward pass: gradients at the cut per UE, and the shared one of the paired rows."""
+
+    loss: float
+    backward: Callable[[], tuple[Tensors, torch.Tensor | None]]
+
+
+def plain(model: nn.Module, rows: Rows) -> Pass:
+    """Every row forward and backward; nothing is shared."""
+    joined = _leaf(rows.activations)
+    loss = _loss(model(joined), torch.cat(list(rows.labels)), rows.samples)
+
+    def backward() -> tuple[Tensors, None]:
+        torch.autograd.backward(loss)
+        return _parts(joined, rows.activations), None
+
+    return Pass(loss.item(), backward)
+
+
+def virtual(model: nn.Module, rows: Rows) -> Pass:
+    """Paired rows go back as one virtual sample, the λ-weighted mean of their smashed data.
+
+    Its last-layer gradient is the sum of theirs, so m + Σ (b_i − m) rows go backward. A UE's own share of
+    the shared gradient is λ_i times it, by the chain rule.
+    """
+    m = rows.paired
+    mixed = sum(w * part[:m] for w, part in zip(rows.weights, rows.activations, strict=True))
+    mean = _leaf([torch.as_tensor(mixed)])
+    gradients, paired_loss = _last_layer(model, rows)
+    scores = model(mean)
+    rest, rest_loss = _rest(model, rows)
+
+    def backward() -> tuple[Tensors, torch.Tensor]:
+        roots, seeds = [scores], [torch.stack(gradients).sum(0)]
+        if rest_loss is not None:
+            roots, seeds = [*roots, rest_loss], [*seeds, torch.ones_like(rest_loss)]
+        torch.autograd.backward(roots, seeds)
+        return _rest_parts(rest, rows), _gradient(mean)
+
+    return Pass(paired_loss + (rest_loss.item() if rest_loss is not None else 0.0), backward)
+
+
+def own_point(model: nn.Module, rows: Rows) -> Pass:
+    """The λ-weighted mean of the last-layer gradients goes back at each row's own forward point.
+
+    All rows go backward; the shared gradient is the λ-weighted mean of what arrives at the cut.
+    """
+    m = rows.paired
+    gradients, paired_loss = _last_layer(model, rows)
+    mean = sum(w * g for w, g in zip(rows.weights, gradients, strict=True))
+    paired = _leaf([part[:m] for part in rows.activations])
+    scores = model(paired)
+    rest, rest_loss = _rest(model, rows)
+
+    def backward() -> tuple[Tensors, torch.Tensor]:
+        roots, seeds = [scores], [torch.cat([torch.as_tensor(mean)] * len(gradients))]
+        if rest_loss is not None:
+            roots, seeds = [*roots, rest_loss], [*seeds, torch.ones_like(rest_loss)]
+        torch.autograd.backward(roots, seeds)
+        return _rest_parts(rest, rows), _mean(torch.split(_gradient(paired), m), rows.weights)
+
+    return Pass(paired_loss + (rest_loss.item() if rest_loss is not None else 0.0), backward)
+
+
+def at_the_cut(model: nn.Module, rows: Rows) -> Pass:
+    """Every row goes back as in PSL; only the cut-layer gradients of paired rows are averaged (λ-weighted)."""
+    m, whole = rows.paired, plain(model, rows)
+
+    def backward() -> tuple[Tensors, torch.Tensor]:
+        parts, _ = whole.backward()
+        return [part[m:] for part in parts], _mean([part[:m] for part in parts], rows.weights)
+
+    return Pass(whole.loss, backward)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to aggregate: the pass, whether paired rows go backward as one, and whether a UE takes its λ_i of it."""
+
+    run: Callable[[nn.Module, Rows], Pass]
+    merges: bool
+    weighted: bool
+
+
+READINGS = {
+    "virtual": Reading(virtual, merges=True, weighted=True),
+    "own": Reading(own_point, merges=False, weighted=False),
+    "cut": Reading(at_the_cut, merges=False, weighted=False),
+}
+
+
+def run(model: nn.Module, rows: Rows, aggregate: str) -> Pass:
+    """The pass of these rows; without paired ones it is exactly that of PSL."""
+    return READINGS[aggregate].run(model, rows) if rows.paired else plain(model, rows)
+
+
+def _leaf(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([part.detach() for part in parts]).requires_grad_()
+
+
+def _loss(scores: torch.Tensor, labels: torch.Tensor, samples: int) -> torch.Tensor:
+    return functional.cross_entropy(scores, labels.long(), reduction="sum") / samples
+
+
+def _gradient(leaf: torch.Tensor) -> torch.Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def _parts(leaf: torch.Tensor, like: Sequence[torch.Tensor]) -> Tensors:
+    return list(torch.split(_gradient(leaf), [len(part) for part in like]))
+
+
+def _mean(parts: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    return torch.as_tensor(sum(w * part for w, part in zip(weights, parts, strict=True)))
+
+
+def _last_layer(model: nn.Module, rows: Rows) -> tuple[Tensors, float]:
+    """The loss's gradients at the scores of the paired rows, per UE, and that part of the loss."""
+    m = rows.paired
+    with torch.no_grad():
+        scores = model(torch.cat([part[:m] for part in rows.activations]))
+    scores.requires_grad_()
+    loss = _loss(scores, torch.cat([part[:m] for part in rows.labels]), rows.samples)
+    return list(torch.split(torch.autograd.grad(loss, scores)[0], m)), loss.item()
+
+
+def _rest(model: nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The rows that are not paired, joined, and their loss; None when there are none."""
+    m = rows.paired
+    joined = _leaf([part[m:] for part in rows.activations])
+    if not len(joined):
+        return joined, None
+    return joined, _loss(model(joined), torch.cat([part[m:] for part in rows.labels]), rows.samples)
+
+
+def _rest_parts(joined: torch.Tensor, rows: Rows) -> Tensors:
+    left = [part[rows.paired :] for part in rows.activations]
+    return _parts(joined, left) if len(joined) else left
