@@ -49,8 +49,7 @@ def main() -> None:
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
         air = Air.station(socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
-        own = Samples.load(OWN) if OWN.exists() else None
-        agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]), own)
+        agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]), lambda: Samples.load(OWN))
     else:
         agent = Ue(env["TESTBED_NAME"], samples, metrics)
     ControlServer(mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))

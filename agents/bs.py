@@ -28,15 +28,16 @@ T = TypeVar("T")
 class Bs:
     """The base station: the rest of the model (one, or a replica per UE), the loss, and the test set.
 
-    ``own``: training samples of its own, for schemes that leave all data with it.
+    ``own`` loads training samples of its own, for schemes that leave all data with it.
     """
 
-    def __init__(self, test: Samples, metrics: Metrics, air: Air, device: str, own: Samples | None = None) -> None:
+    def __init__(
+        self, test: Samples, metrics: Metrics, air: Air, device: str, own: Callable[[], Samples] | None = None
+    ) -> None:
         self.meter = Meter("bs", metrics)
         self.air, self.device = air, device
         self._evaluator = Evaluator(test, device)
-        self._own_images = to_inputs(torch.from_numpy(own.images)) if own else torch.empty(0)
-        self._own_labels = torch.from_numpy(own.labels) if own else torch.empty(0)
+        self._load_own = own
         self._pacer = Pacer()
 
     def configure(self, job: Job) -> None:
@@ -47,7 +48,7 @@ class Bs:
         self.phases = plan.phases(job.duplex)
         self.sizes = {ue: plan.sizes(ue) for ue in plan.ues}
         self.halves = self._fresh_halves()
-        self._own_batches = batches(len(self._own_labels), plan.bs_batch, (job.seed, 3)) if plan.bs_batch else iter(())
+        self._take_own()
         self._inbox: dict[tuple[int, int], dict[str, Arrival]] = {}
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
         info = (job.trial, job.label, plan.planner, str(plan.cut), str(plan.micro_batches))
@@ -109,6 +110,12 @@ class Bs:
         """The next batch of the BS's own data: images and labels."""
         index = torch.from_numpy(next(self._own_batches))
         return [self._own_images[index], self._own_labels[index]]
+
+    def _take_own(self) -> None:
+        if self.job.plan.bs_batch and self._load_own:
+            own = self._load_own()
+            self._own_images, self._own_labels = to_inputs(torch.from_numpy(own.images)), torch.from_numpy(own.labels)
+            self._own_batches = batches(len(own), self.job.plan.bs_batch, (self.job.seed, 3))
 
     def _serve(self, where: Header, phase: Phase, served: Served) -> None:
         """Forward and backward pass of one group of micro-batches, and the gradients on their way."""

@@ -6,9 +6,12 @@ within R, Σ b_i = b, min_batch ≤ b_i ≤ C2's cap, for real-valued b_i.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from controller.instance import Floats, Instance
+from agents.scheme import Scheme
+from controller.instance import Decision, Floats, Instance
 from controller.timing import per_sample
 
 STEPS = 60
@@ -17,6 +20,26 @@ STEPS = 60
 def lower_bound_s(problem: Instance) -> float:
     """Least R (s) over the cuts; infinite when no cut can carry the batch."""
     return min((cut_lower_bound_s(problem, cut) for cut in problem.workload.cuts), default=float("inf"))
+
+
+def decision_bound_s(problem: Instance, scheme: Scheme, decision: Decision) -> float:
+    """A round (s) that no decision of this kind under this scheme can beat: ``lower_bound_s`` for each of its batches.
+
+    Weights on the air are left out, and so is what EPSL saves: with φ the downlinks and the backward passes of
+    the BS are taken as free. Where the model is not cut, or each UE has its own cut, only compute counts.
+    """
+    work = problem.workload
+    if scheme.bs_model == "own":
+        return decision.steps * problem.batch * work.bs_forward_flops(0) * (1 + work.backward_ratio) / problem.bs_flops
+    if scheme.bs_model == "none" or decision.ue_cut is not None:
+        cut = len(work.units) if scheme.bs_model == "none" else 1
+        compute = work.ue_total_flops(cut) / problem.ue_flops
+        cap = problem.batch_cap(cut).astype(np.float64)
+        return decision.steps * _level(compute, np.zeros(problem.n), cap, int(decision.batch.sum()))
+    if decision.phi:
+        free = np.full(problem.n, np.inf)
+        problem = replace(problem, rate_down=free, bs_flops=problem.bs_flops * (1 + work.backward_ratio))
+    return decision.steps * lower_bound_s(problem)
 
 
 def cut_lower_bound_s(problem: Instance, cut: int) -> float:

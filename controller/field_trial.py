@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from controller.results import Results
-from controller.trial import Trial, bring_up, prepare, save_logs
+from controller.rounds import Trial
+from controller.trial import bring_up, prepare, save_logs
 from controller.watch import Stage, Watcher
 from testbed import deploy
 from testbed.engine import Engine

@@ -41,8 +41,13 @@ class Happened:
         return self.end_s - self.start_s
 
 
-def happened(round_number: int, events: Iterable[Mapping[str, Any]], start_ns: int, dilation: float) -> list[Happened]:
-    """Events as agents report them (monotonic ns) on the round's own emulated clock, in order of start."""
+def happened(
+    round_number: int, events: Iterable[Mapping[str, Any]], start_ns: int, dilation: float, begin_s: float = 0.0
+) -> list[Happened]:
+    """Events of a phase as agents report them (monotonic ns) on the round's own emulated clock, in order of start.
+
+    The phase began ``begin_s`` after the round.
+    """
     rows = [
         Happened(
             round=round_number,
@@ -50,8 +55,8 @@ def happened(round_number: int, events: Iterable[Mapping[str, Any]], start_ns: i
             ue=e["ue"],
             micro_batch=e["micro_batch"],
             turn=e["turn"],
-            start_s=(e["start_ns"] - start_ns) / 1e9 / dilation,
-            end_s=(e["end_ns"] - start_ns) / 1e9 / dilation,
+            start_s=begin_s + (e["start_ns"] - start_ns) / 1e9 / dilation,
+            end_s=begin_s + (e["end_ns"] - start_ns) / 1e9 / dilation,
             bytes=e.get("bytes", 0),
             overrun_s=e.get("overrun_ns", 0) / 1e9 / dilation,
             cpu_s=e.get("cpu_ns", 0) / 1e9,

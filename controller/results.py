@@ -42,12 +42,26 @@ class Summary(Part):
     bubble_rate_error: float
 
 
+class Target(Part):
+    """The accuracy that was asked for, whether it was reached, and when."""
+
+    accuracy: float
+    reached: bool
+    round: int
+    emulated_s: float
+
+
 class Accuracy(Part):
-    """Test accuracy: at the end, per UE where halves differ, and along the way as (round, emulated s, accuracy)."""
+    """Test accuracy: at the end, per UE where halves differ, and along the way as (round, emulated s, accuracy).
+
+    ``averaged`` is that of the mean of the UE halves, for schemes in which they never synchronise.
+    """
 
     final: float
     per_ue: dict[str, float]
     curve: list[tuple[int, float, float]]
+    averaged: float | None = None
+    target: Target | None = None
 
 
 class UeResult(Part):

@@ -21,8 +21,8 @@ LEAD_NS = 30_000_000
 
 
 @dataclass(frozen=True)
-class RoundReport:
-    """What the agents answered about a round: its start (monotonic ns), raw events, the loss."""
+class PhaseReport:
+    """What the agents answered about a phase: its start (monotonic ns), raw events, the loss of the round so far."""
 
     start_ns: int
     events: list[dict[str, Any]]
@@ -50,24 +50,26 @@ class Session:
         """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
         self._request({"verb": "configure", "job": job.to_json()}, job.deadline_s + 10.0)
 
-    def round(self, number: int, deadline_s: float) -> RoundReport:
-        """Runs one round; all agents start it at the same instant."""
+    def phase(self, number: int, index: int, deadline_s: float) -> PhaseReport:
+        """Runs one phase of a round; all agents start it at the same instant."""
         start_ns = time.monotonic_ns() + LEAD_NS
-        answers = self._request({"verb": "round", "round": number, "start_ns": start_ns}, deadline_s + 10.0)
-        events = [event for header, _ in answers.values() for event in header["events"]]
-        return RoundReport(start_ns, events, answers[BS][0]["train_loss"])
+        request = {"verb": "phase", "round": number, "phase": index, "start_ns": start_ns}
+        headers = [header for header, _ in self._request(request, deadline_s + 10.0).values()]
+        events = [event for header in headers for event in header["events"]]
+        samples = sum(header["loss_samples"] for header in headers)
+        return PhaseReport(start_ns, events, sum(header["loss_sum"] for header in headers) / max(1, samples))
 
     def end_round(self, round_s: float) -> None:
         """Tells every agent how long the round was, for its meters."""
         self._request({"verb": "end_round", "round_s": round_s}, 10.0)
 
     def evaluate(self, ues: Sequence[str], deadline_s: float) -> dict[str, float]:
-        """Test accuracy of each of these UEs' halves with the BS's half."""
-        halves = self._request({"verb": "weights"}, deadline_s, ues)
+        """Test accuracy of each of these UEs' halves with the BS's half, and what else the BS finds (by name)."""
+        halves = self._request({"verb": "weights"}, deadline_s, ues) if ues else {}
         tensors = [tensor for ue in ues for tensor in halves[ue][1]]
-        request = {"verb": "evaluate", "halves": len(ues)}
-        answer = self._request(request, deadline_s + 60.0, [BS], tensors)[BS][0]
-        return dict(zip(ues, answer["accuracies"], strict=True))
+        request = {"verb": "evaluate", "counts": {ue: len(halves[ue][1]) for ue in ues}}
+        found: dict[str, float] = self._request(request, deadline_s + 60.0, [BS], tensors)[BS][0]["accuracies"]
+        return found
 
     def _request(
         self,

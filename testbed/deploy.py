@@ -49,10 +49,10 @@ class Deployment:
         return {name: state.addresses[resource(self.trial, network)] for name, state in self.agents.items()}
 
 
-def up(engine: Engine, topology: Topology, samples: Mapping[str, bytes], owner: str) -> Deployment:
+def up(engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], owner: str) -> Deployment:
     """Networks, BS, UEs and shaper of a topology, started; removed again if anything fails.
 
-    ``samples``: for each agent the ``npz`` that is mounted into it alone. ``owner`` says which
+    ``samples``: for each agent the files that are mounted into it alone. ``owner`` says which
     verb created them (``up`` or ``run``).
     """
     for image in (AGENT_IMAGE, SHAPER_IMAGE):
@@ -99,7 +99,9 @@ def down(engine: Engine, trial: str) -> int:
     return engine.remove(**{LABEL: trial})
 
 
-def _create(engine: Engine, topology: Topology, samples: Mapping[str, bytes], labels: Mapping[str, str]) -> None:
+def _create(
+    engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], labels: Mapping[str, str]
+) -> None:
     name = topology.name
     engine.create_network(resource(name, AIR), labels, internal=True)
     engine.create_network(resource(name, MGMT), labels, internal=False)
@@ -113,7 +115,8 @@ def _create(engine: Engine, topology: Topology, samples: Mapping[str, bytes], la
         for volume, folder in spec.volumes.items():
             engine.create_volume(volume, labels)
             engine.create(spec)
-            engine.put_file(spec.name, folder, "samples.npz", samples[spec.labels[AGENT]])
+            for name, content in samples[spec.labels[AGENT]].items():
+                engine.put_file(spec.name, folder, name, content)
         if not spec.volumes:
             engine.create(spec)
         engine.start(spec.name)

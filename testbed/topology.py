@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
 
 from agents.catalog import DATASETS, UNITS
-from agents.scheme import SCHEMES
+from agents.scheme import SCHEMES, Scheme, cuts
 
 
 class Section(BaseModel):
@@ -56,12 +56,18 @@ class Data(Section):
 
 
 class Training(Section):
-    """Samples per round over all UEs, rounds, and SGD."""
+    """Samples per batch over all UEs, rounds, SGD, and when to evaluate.
+
+    ``evaluate_every`` counts rounds (by default a quarter of them, or 1 with a ``target_accuracy``, at which a
+    scheme stops).
+    """
 
     batch: int = Field(default=128, ge=1)
     rounds: int = Field(default=10, ge=1)
     lr: PositiveFloat = 0.05
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    evaluate_every: int | None = Field(default=None, ge=1)
+    target_accuracy: float | None = Field(default=None, gt=0, le=1)
 
 
 class Radio(Section):
@@ -155,10 +161,23 @@ class UeGroup(Section):
         )
 
 
+class Privacy(Section):
+    """Differential privacy of what leaves a UE: clipped to an L2 norm, then noise for ε (and δ, if Gaussian)."""
+
+    mechanism: Literal["gaussian", "laplace"] = "gaussian"
+    epsilon: PositiveFloat
+    clip: PositiveFloat = 1.0
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+
+
 class SchemeChoice(Section):
     """A scheme to run: who plans it, under which label, and what of the plan is fixed.
 
-    ``lemma`` and ``p3`` are for planner ao: which extremum Lemma 1 takes, and how batches become integers.
+    ``phi`` and ``aggregate`` are for schemes that aggregate last-layer gradients: the share φ of rows, and the
+    reading of EPSL. ``cluster_size`` is for those that take turns by clusters. For those that synchronise,
+    ``local_epochs`` is how much a UE trains in between, and ``sync_every`` whether that counts batches or
+    passes over the data. ``in_flight`` makes every micro-batch a whole batch (PiPar). ``lemma`` and ``p3`` are
+    for planner ao: which extremum Lemma 1 takes, and how batches become integers.
     """
 
     scheme: str
@@ -168,6 +187,14 @@ class SchemeChoice(Section):
     micro_batches: int | None = Field(default=None, ge=1)
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
+    rounds: int | None = Field(default=None, ge=1)
+    phi: float = Field(default=0.5, ge=0, le=1)
+    aggregate: Literal["virtual", "own", "cut"] = "virtual"
+    cluster_size: int = Field(default=5, ge=1)
+    local_epochs: int = Field(default=1, ge=1)
+    sync_every: Literal["batch", "epoch"] | None = None
+    in_flight: bool = False
+    privacy: Privacy | None = None
 
     @property
     def key(self) -> str:
@@ -254,14 +281,40 @@ def _scheme_problems(t: Topology) -> list[tuple[str, str, str]]:
                 (f"schemes.{i}", f"{choice.key} is already schemes.{seen[choice.key]}", "give it a label of its own")
             )
         seen.setdefault(choice.key, i)
-        if choice.cut is not None and choice.cut > last:
+        allowed = cuts(SCHEMES[choice.scheme], len(t.model.units))
+        if choice.cut is not None and len(allowed) == 1:
+            found.append((f"schemes.{i}.cut", f"{choice.scheme} does not cut the model", "leave it out"))
+        elif choice.cut is not None and choice.cut > last:
             message = f"{choice.cut} is outside the model: {t.model.name} can be cut after unit 1 to {last}"
             found.append((f"schemes.{i}.cut", message, f"units are {', '.join(t.model.units)}"))
-        for key in ("lemma", "p3"):
-            if getattr(choice, key) != SchemeChoice.model_fields[key].default and choice.planner != "ao":
-                found.append((f"schemes.{i}.{key}", "is for planner: ao only", "add planner: ao, or leave it out"))
+        found += _misplaced(i, choice, SCHEMES[choice.scheme])
         if choice.micro_batches is not None and choice.micro_batches > 1 and not SCHEMES[choice.scheme].pipelined:
             found.append((f"schemes.{i}.micro_batches", f"{choice.scheme} does not pipeline", "use 1, or leave it out"))
+    return found
+
+
+def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[tuple[str, str, str]]:
+    """Keys that the scheme or the planner has no use for."""
+    shares = scheme.ue_weights == "shared"
+    uses = {
+        "phi": (scheme.aggregates, "does not aggregate gradients"),
+        "aggregate": (scheme.aggregates, "does not aggregate gradients"),
+        "cluster_size": (scheme.turn == "cluster", "has no clusters"),
+        "local_epochs": (shares, "never synchronises"),
+        "sync_every": (shares, "never synchronises"),
+        "in_flight": (scheme.micro_batches == "each", "has no batches in flight"),
+    }
+    found = [
+        (f"schemes.{i}.{key}", f"{choice.scheme} {why}", "leave it out")
+        for key, (used, why) in uses.items()
+        if not used and getattr(choice, key) != SchemeChoice.model_fields[key].default
+    ]
+    if choice.planner != "ao":
+        found += [
+            (f"schemes.{i}.{key}", "is for planner: ao only", "add planner: ao, or leave it out")
+            for key in ("lemma", "p3")
+            if getattr(choice, key) != SchemeChoice.model_fields[key].default
+        ]
     return found
 
 

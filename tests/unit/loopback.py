@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from agents.plan import Job, Plan, UePlan
 from agents.ue import Ue
 from agents.wire.air import Air
 
+NOTHING: Mapping[str, object] = {}
+
 
 def samples(count: int, seed: int) -> Samples:
     """Random digits."""
@@ -25,15 +29,29 @@ def samples(count: int, seed: int) -> Samples:
     return Samples(rng.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8), rng.integers(0, 10, count, dtype=np.uint8))
 
 
-def job(scheme: str, cut: int, k: int, batches: Sequence[int], **changes: object) -> Job:
-    """A job that computes as fast as it can."""
-    ues = {f"ue{i + 1}": UePlan(b, 0.01, 0.01, 1e6, 1e6) for i, b in enumerate(batches)}
-    zeros = dict.fromkeys(ues, 0.0)
+def job(
+    scheme: str,
+    cut: int,
+    k: int,
+    batches: Sequence[int],
+    plan: Mapping[str, object] = NOTHING,
+    ues: Sequence[Mapping[str, object]] = (),
+    **changes: object,
+) -> Job:
+    """A job that computes as fast as it can; changes of the plan, of each UE's part of it, and of the job."""
+    each = [*ues, *({},) * (len(batches) - len(ues))]
+    parts = {
+        f"ue{i + 1}": UePlan(b, 0.01, 0.01, 1e6, 1e6, **change)  # type: ignore[arg-type]
+        for i, (b, change) in enumerate(zip(batches, each, strict=True))
+    }
+    zeros = dict.fromkeys(["bs", *parts], 0.0)
+    made = Plan("t", scheme, "uniform", cut, k, 1.0, parts, broadcast_bps=1e9)
     values = {
-        "trial": "t", "label": scheme, "plan": Plan("t", scheme, "uniform", cut, k, 1.0, ues), "model": "vgg5",
+        "trial": "t", "label": scheme, "plan": replace(made, **plan), "model": "vgg5",
         "norm": "group", "dataset": "mnist5k", "lr": 0.05, "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd",
-        "ue_forward_s_per_sample": zeros, "ue_backward_s_per_sample": zeros, "bs_forward_s_per_sample": 0.0,
-        "bs_backward_s_per_sample": 0.0, "deadline_s": 20.0, "bs_address": "127.0.0.1", **changes,
+        "ue_forward_s_per_sample": zeros, "ue_backward_s_per_sample": zeros, "bs_forward_s_per_sample": zeros,
+        "bs_backward_s_per_sample": zeros, "deadline_s": 20.0, "bs_address": "127.0.0.1",
+        "shares": {ue: b / max(1, sum(batches)) for ue, b in zip(parts, batches, strict=True)}, **changes,
     }  # fmt: skip
     return Job(**values)  # type: ignore[arg-type]
 
@@ -50,15 +68,19 @@ class World:
 
     def __init__(self, bs: Bs, ues: dict[str, Ue]) -> None:
         self.bs, self.ues = bs, ues
+        self.events: list[dict[str, Any]] = []
 
     def configure(self, job: Job) -> None:
         """Gives everybody the job."""
         self._all(lambda agent: agent.configure(job))
 
     def round(self, number: int) -> int:
-        """Runs a round; its start (monotonic ns)."""
-        start_ns = time.monotonic_ns() + 5_000_000
-        self._all(lambda agent: agent.round(number, start_ns))
+        """Runs a round, phase by phase; the start of the last (monotonic ns). Its events are in ``events``."""
+        self.events = []
+        for index in range(len(self.bs.phases)):
+            start_ns = time.monotonic_ns() + 5_000_000
+            self._all(lambda agent, i=index, at=start_ns: agent.phase(number, i, at))  # type: ignore[misc]
+            self.events += [event for agent in (self.bs, *self.ues.values()) for event in agent.meter.events]
         return start_ns
 
     def _all(self, work: Callable[[Bs | Ue], None]) -> None:
@@ -82,10 +104,11 @@ class World:
 @contextmanager
 def world(shards: dict[str, Samples], monkeypatch: object) -> Iterator[World]:
     """Agents with these private samples, on loopback."""
-    port = free_port()
+    port, broadcast = free_port(), free_port()
     monkeypatch.setattr(agents.ue, "AIR_PORT", port)  # type: ignore[attr-defined]
-    air = Air.station("127.0.0.1", port)
-    bs = Bs(samples(50, 99), Metrics(), air, "cpu")
+    monkeypatch.setattr(agents.ue, "BROADCAST_PORT", broadcast)  # type: ignore[attr-defined]
+    air = Air.station("127.0.0.1", port, broadcast)
+    bs = Bs(samples(50, 99), Metrics(), air, "cpu", lambda: samples(60, 98))
     ues = {name: Ue(name, shard, Metrics()) for name, shard in shards.items()}
     try:
         yield World(bs, ues)

@@ -165,7 +165,7 @@ def test_a_ue_that_cannot_hold_its_min_batch_is_left_out_with_a_warning():
     assert answer.decision.slot_up_s[1] == answer.decision.slot_down_s[1] == 0.0
     with np.errstate(all="raise"):
         timeline = predict(instance, SCHEMES["c2p2sl"], answer.decision)
-        paper = in_the_papers_terms(instance, answer.decision)
+        paper = in_the_papers_terms(instance, answer.decision, SCHEMES["c2p2sl"])
     assert np.isfinite([timeline.round_s, timeline.bubble_rate, paper["bubble_rate"]]).all()
     assert timeline.round_s >= lower_bound_s(instance)
 

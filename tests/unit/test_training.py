@@ -14,6 +14,7 @@ from agents.catalog import DATASETS, UNITS
 from agents.data import Samples, batches
 from agents.halves import to_inputs
 from agents.models import build, split
+from agents.passes import Rows
 from agents.plan import Job
 from tests.unit.loopback import job, samples, world
 
@@ -120,8 +121,8 @@ def test_micro_batched_gradients_equal_full_batch_gradients(cut, k):
     for part in np.split(np.arange(13), np.cumsum(micro_batch_sizes(13, k))[:-1]):
         if len(part):
             out = ue.forward(x[part])
-            joined, loss = bs.forward([out], [y[part]], samples=13)
-            ue.backward(out, bs.backward(joined, loss, [len(part)])[0])
+            ending = bs.forward(Rows([out], [y[part]], samples=13))
+            ue.backward(out, ending.backward()[0][0])
     for half, whole in ((front, reference[:cut]), (back, reference[cut:])):
         for a, b in zip(half.parameters(), whole.parameters(), strict=True):
             assert torch.allclose(a.grad, b.grad, atol=1e-5)
@@ -147,8 +148,8 @@ def test_a_second_job_holds_its_downlinks_as_the_first_did(monkeypatch):
         for _ in range(2):
             agents.configure(asked)
             agents.round(1)
-            last_uplink = max(e["end_ns"] for e in agents.bs.meter.events if e["task"] == "uplink")
-            downlinks = [e for ue in agents.ues.values() for e in ue.meter.events if e["task"] == "downlink"]
+            last_uplink = max(e["end_ns"] for e in agents.events if e["task"] == "uplink")
+            downlinks = [e for e in agents.events if e["task"] == "downlink"]
             assert min(e["start_ns"] for e in downlinks) >= last_uplink
 
 
@@ -158,7 +159,7 @@ def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it(monkeypatch)
     with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}, monkeypatch) as agents:
         agents.configure(asked)
         agents.round(1)
-        events = {e["task"]: e for e in agents.ues["ue2"].meter.events}
+        events = {e["task"]: e for e in agents.events if e["ue"] == "ue2"}
     assert events["ue_forward"]["start_ns"] >= events["weights_down"]["end_ns"]
     assert events["ue_forward"]["end_ns"] - events["ue_forward"]["start_ns"] >= 16_000_000
 
@@ -171,5 +172,5 @@ def test_a_ue_without_samples_trains_nothing_and_delays_nobody(monkeypatch):
         before = agents.ues["ue2"].half.weights()
         agents.round(1)
         assert all(torch.equal(a, b) for a, b in zip(before, agents.ues["ue2"].half.weights(), strict=True))
-        assert not agents.ues["ue2"].meter.events
-        assert {e["ue"] for e in agents.bs.meter.events if e["task"] == "uplink"} == {"ue1", "ue3"}
+        assert not [e for e in agents.events if e["ue"] == "ue2"]
+        assert {e["ue"] for e in agents.events if e["task"] == "uplink"} == {"ue1", "ue3"}
