@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -129,7 +129,8 @@ class Ue:
 
     def _backward(self, turn: int, m: int, output: torch.Tensor, shared: int, last: bool) -> int:
         kinds = ["broadcast"] * (shared > 0) + ["downlink"] * (shared < len(output))
-        arrivals = [self._expect(kind) for kind in kinds]
+        found = {arrival.header["kind"]: arrival for arrival in [self._expect(kinds) for _ in kinds]}
+        arrivals = [found[kind] for kind in kinds]
         for kind, arrival in zip(kinds, arrivals, strict=True):
             self.meter.received(kind, self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
 
@@ -161,15 +162,15 @@ class Ue:
 
     def _take_over(self) -> None:
         """Takes over the weights that go to this UE."""
-        arrival = self._expect("weights")
+        arrival = self._expect(["weights"])
         self.meter.received("weights_down", self.name, arrival.header, arrival.bytes, arrival.arrived_ns)
         self.half.load(arrival.tensors())
         self._before = self.half.weights()
 
-    def _expect(self, kind: str) -> Arrival:
+    def _expect(self, kinds: Sequence[str]) -> Arrival:
         arrival = self.air.receive(self.job.deadline_s)
-        if arrival.header["kind"] != kind:
-            raise AirError(f"{self.name} waited for {kind} and got {arrival.header['kind']}")
+        if arrival.header["kind"] not in kinds:
+            raise AirError(f"{self.name} waited for {' or '.join(kinds)} and got {arrival.header['kind']}")
         return arrival
 
     def _fresh_half(self) -> torch.nn.Sequential:

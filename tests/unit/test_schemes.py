@@ -1,0 +1,144 @@
+"""Every row of the scheme table trains what its paper says: three rounds equal single-process autograd, both halves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from agents.catalog import UNITS
+from agents.plan import Privacy
+from agents.scheme import SCHEMES
+from tests.unit.loopback import job, samples, world
+from tests.unit.references import REFERENCES, ROUNDS, centralised
+
+BATCHES = (7, 4, 9)
+LAST = len(UNITS["vgg5"])
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """In single precision a rounding error can turn which of two values max pooling takes."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def distance(half: nn.Module, reference: nn.Module) -> float:
+    """Largest difference of any weight."""
+    pairs = zip(half.parameters(), reference.parameters(), strict=True)
+    return max((float((a - b).detach().abs().max()) for a, b in pairs), default=0.0)
+
+
+def shards(count: int = 3) -> dict:
+    """Private data of each UE."""
+    return {f"ue{i + 1}": samples(20, i) for i in range(count)}
+
+
+CASES = [(scheme, cut, 1, {}, ()) for cut in (1, 3) for scheme in ("sl", "sfl", "sfl-v2", "psl")]
+CASES += [("fl", LAST, 1, {"steps": steps}, ()) for steps in (1, 3)]
+CASES += [("sfl", 2, 1, {"steps": 3}, ())]
+CASES += [("c2p2sl", cut, k, {}, ()) for cut in (1, 3) for k in (3, 8)]
+CASES += [("c2p2sl", 2, 8, {"first_micro_batch": 3}, ())]
+CASES += [("epsl", cut, 1, {"phi": phi}, ()) for cut in (1, 3) for phi in (0.4, 1.0)]
+CASES += [("cpsl", cut, 1, {"steps": 2}, ({"cluster": 0}, {"cluster": 1}, {"cluster": 0})) for cut in (1, 3)]
+OWN = ({"cut": 1, "micro_batches": 2}, {"cut": 3, "micro_batches": 4}, {"cut": 2, "micro_batches": 1})
+CASES += [("pipar", 1, 1, {"steps": steps}, OWN) for steps in (1, 2)]
+
+
+@pytest.mark.parametrize("duplex", ["tdd", "fdd"])
+@pytest.mark.parametrize(("scheme", "cut", "k", "plan", "ues"), CASES)
+def test_three_rounds_equal_single_process_autograd(scheme, cut, k, plan, ues, duplex, monkeypatch):
+    asked = job(scheme, cut, k, BATCHES, plan, ues, duplex=duplex)
+    reference = REFERENCES[scheme](asked, shards())
+    with world(shards(), monkeypatch) as agents:
+        agents.configure(asked)
+        for number in range(1, ROUNDS + 1):
+            agents.round(number)
+        holders = agents.bs.phases[-1].heirs or tuple(agents.ues)  # the others have halves of an earlier turn
+        for ue in holders:
+            assert distance(agents.ues[ue].half.model, reference.fronts[ue]) < 1e-5
+        if SCHEMES[scheme].bs_model != "none":
+            for ue in agents.ues:
+                assert distance(agents.bs.half_of(ue).model, reference.backs[ue]) < 1e-5
+
+
+def test_centralised_equals_training_on_one_machine(monkeypatch):
+    asked = job("centralised", 0, 1, (0, 0, 0), {"bs_batch": 20})
+    with world(shards(), monkeypatch) as agents:
+        agents.configure(asked)
+        for number in range(1, ROUNDS + 1):
+            agents.round(number)
+        assert distance(agents.bs.half.model, centralised(asked, samples(60, 98))) < 1e-5
+        assert {e["task"] for e in agents.events} == {"bs_forward", "bs_backward"}
+        assert set(agents.bs.evaluate({})) == {"bs"}
+
+
+def ends(asked, monkeypatch) -> list[torch.Tensor]:
+    """All weights after two rounds."""
+    with world(shards(), monkeypatch) as agents:
+        agents.configure(asked)
+        for number in (1, 2):
+            agents.round(number)
+        halves = [*(agents.ues[ue].half for ue in agents.ues), agents.bs.half]
+        return [w for half in halves for w in half.weights()]
+
+
+def test_epsl_without_phi_is_bit_equal_to_psl(monkeypatch):
+    a, b = (ends(job(scheme, 2, 1, BATCHES), monkeypatch) for scheme in ("epsl", "psl"))
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("aggregate", ["virtual", "own", "cut"])
+@pytest.mark.parametrize("phi", [0.5, 1.0])
+def test_epsl_of_ues_with_the_same_data_is_psl(aggregate, phi, monkeypatch):
+    """Aggregating equal gradients changes nothing, whatever the reading."""
+    results = []
+    for scheme, plan in (("psl", {}), ("epsl", {"phi": phi, "aggregate": aggregate})):
+        asked = job(scheme, 2, 1, (4, 4, 4), plan)
+        same = {ue: samples(4, 0) for ue in asked.plan.ues}
+        with world(same, monkeypatch) as agents:
+            agents.configure(asked)
+            for ue in agents.ues.values():
+                ue._batches = iter([torch.arange(4).numpy()] * 2)
+            agents.round(1)
+            results.append(
+                [w for half in (*(u.half for u in agents.ues.values()), agents.bs.half) for w in half.weights()]
+            )
+    assert all(torch.allclose(x, y, atol=1e-9) for x, y in zip(*results, strict=True))
+
+
+def test_epsl_broadcasts_once_and_computes_fewer_rows_backward(monkeypatch):
+    per = {"ue_forward_s_per_sample": dict.fromkeys(("ue1", "ue2", "ue3"), 0.0)}
+    per["ue_backward_s_per_sample"] = per["ue_forward_s_per_sample"]
+    per["bs_forward_s_per_sample"] = per["bs_backward_s_per_sample"] = dict.fromkeys(("bs", "ue1", "ue2", "ue3"), 0.01)
+    asked = job("epsl", 3, 1, (6, 6, 6), {"phi": 0.5}, paced=True, **per)
+    with world(shards(), monkeypatch) as agents:
+        agents.configure(asked)
+        agents.round(1)
+        seconds = {e["task"]: (e["end_ns"] - e["start_ns"]) / 1e9 for e in agents.events if e["ue"] == "bs"}
+        assert seconds["bs_forward"] == pytest.approx((18 + 3) * 0.01, rel=0.05)
+        assert seconds["bs_backward"] == pytest.approx((3 + 3 * 3) * 0.01, rel=0.05)
+        assert sum(e["task"] == "broadcast" for e in agents.events) == 3
+        assert sum(e["task"] == "downlink" for e in agents.events) == 3
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_noise_leaves_the_ue_in_activations_and_weights(mechanism, monkeypatch):
+    quiet, loud = (
+        ends(job("sfl", 2, 1, BATCHES, privacy=privacy), monkeypatch)
+        for privacy in (None, Privacy(mechanism, epsilon=1.0, clip=1.0, delta=1e-5))
+    )
+    assert any(not torch.allclose(a, b) for a, b in zip(quiet, loud, strict=True))
+    again = ends(job("sfl", 2, 1, BATCHES, privacy=Privacy(mechanism, 1.0, 1.0, 1e-5)), monkeypatch)
+    assert all(torch.equal(a, b) for a, b in zip(loud, again, strict=True))
+
+
+def test_sequential_clusters_wait_for_the_weights(monkeypatch):
+    slow = {"paced": True, "ue_forward_s_per_sample": dict.fromkeys(("ue1", "ue2", "ue3"), 0.002)}
+    asked = job("cpsl", 2, 1, (8, 8, 8), {}, ({"cluster": 0}, {"cluster": 1}, {"cluster": 1}), **slow)
+    with world(shards(), monkeypatch) as agents:
+        agents.configure(asked)
+        agents.round(1)
+        first = max(e["end_ns"] for e in agents.events if e["turn"] == 0)
+        assert min(e["start_ns"] for e in agents.events if e["turn"] == 1) >= first
