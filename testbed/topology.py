@@ -29,7 +29,9 @@ class UnitProfile(Section):
 class Model(Section):
     """The network to train, and where its costs come from."""
 
-    name: Literal["vgg5"] = "vgg5"
+    name: Literal[
+        "vgg5", "lenet12", "resnet18", "resnet101", "vgg16", "mobilenet_v3_small", "mobilenet_v3_large"
+    ] = "vgg5"
     norm: Literal["group", "batch"] = "group"
     profile: Literal["measured"] | tuple[UnitProfile, ...] = "measured"
     backward_ratio: PositiveFloat = 2.0
