@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import torch
 
-from agents.catalog import DATASETS
 from agents.data import Samples
 from agents.halves import BsHalf, UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
@@ -36,7 +35,7 @@ class Bs:
         self.job, plan = job, job.plan
         self.air.forget_uplinks()
         self.row = SCHEMES[plan.scheme]
-        whole = build(job.model, DATASETS[job.dataset], job.norm, job.seed)
+        whole = build(job.model, job.dataset_info, job.norm, job.seed)
         self.ue_architecture, rest = split(whole, plan.cut)
         self.half = BsHalf(rest, job.lr, job.momentum, self.device)
         self.turns = turns(self.row, list(plan.ues))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from agents.catalog import DatasetInfo
+
 
 def micro_batch_sizes(batch: int, micro_batches: int) -> tuple[int, ...]:
     """Samples in each of the k micro-batches, split as ``numpy.array_split`` splits.
@@ -80,6 +82,7 @@ class Job:
     model: str
     norm: str
     dataset: str
+    dataset_info: DatasetInfo
     lr: float
     momentum: float
     seed: int
@@ -94,12 +97,14 @@ class Job:
 
     def to_json(self) -> dict[str, Any]:
         """The job as plain data, for the wire."""
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "plan": self.plan.to_json()}
+        nested = {"plan": self.plan.to_json(), "dataset_info": self.dataset_info.to_json()}
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, **nested}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
         """The job that ``to_json`` wrote."""
-        return Job(**{**data, "plan": Plan.from_json(data["plan"])})
+        nested = {"plan": Plan.from_json(data["plan"]), "dataset_info": DatasetInfo(**data["dataset_info"])}
+        return Job(**{**data, **nested})
 
 
 AIR_PORT = 5700

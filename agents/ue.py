@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agents.catalog import DATASETS
 from agents.data import Samples, batches
 from agents.halves import UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
@@ -124,7 +123,7 @@ class Ue:
 
     def _fresh_half(self) -> torch.nn.Sequential:
         job = self.job
-        return split(build(job.model, DATASETS[job.dataset], job.norm, job.seed), job.plan.cut)[0]
+        return split(build(job.model, job.dataset_info, job.norm, job.seed), job.plan.cut)[0]
 
     def _warm_up(self) -> None:
         half = UeHalf(copy.deepcopy(self.half.model), self.job.lr, 0.0)

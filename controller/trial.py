@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.catalog import UNITS
+from agents.catalog import DATASETS, UNITS
 from agents.data import LOADERS, partition_iid
 from agents.plan import Job, Plan
 from agents.scheme import SCHEMES
@@ -203,6 +203,7 @@ class Trial:
             model=t.model.name,
             norm=t.model.norm,
             dataset=t.data.name,
+            dataset_info=DATASETS[t.data.name],
             lr=t.training.lr,
             momentum=t.training.momentum,
             seed=t.seed,

@@ -12,6 +12,7 @@ import numpy as np
 
 import agents.ue
 from agents.bs import Bs
+from agents.catalog import DATASETS
 from agents.data import Samples
 from agents.meter import Metrics
 from agents.plan import Job, Plan, UePlan
@@ -31,7 +32,8 @@ def job(scheme: str, cut: int, k: int, batches: Sequence[int], **changes: object
     zeros = dict.fromkeys(ues, 0.0)
     values = {
         "trial": "t", "label": scheme, "plan": Plan("t", scheme, "uniform", cut, k, 1.0, ues), "model": "vgg5",
-        "norm": "group", "dataset": "mnist5k", "lr": 0.05, "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd",
+        "norm": "group", "dataset": "mnist5k", "dataset_info": DATASETS["mnist5k"], "lr": 0.05,
+        "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd",
         "ue_forward_s_per_sample": zeros, "ue_backward_s_per_sample": zeros, "bs_forward_s_per_sample": 0.0,
         "bs_backward_s_per_sample": 0.0, "deadline_s": 20.0, "bs_address": "127.0.0.1", **changes,
     }  # fmt: skip
