@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-
-import torch
+from typing import Any
 
 _OPERATORS = ("nms", "qnms")
-_declared: list[torch.library.Library] = []
+_declared: list[Any] = []
 """A library's declarations last as long as the object."""
 
 
@@ -19,6 +18,8 @@ def torchvision() -> ModuleType:
     except RuntimeError as error:
         if "torchvision::" not in str(error) or _declared:
             raise
+    import torch  # not above: who only reads about datasets needs none
+
     # Its compiled part did not load, and its Python part refers to two operators of it: declare them.
     library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in _OPERATORS:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.catalog import DATASETS, UNITS
-from agents.data import LOADERS, partition_iid
+from agents.catalog import UNITS
+from agents.data import Samples
+from agents.partition import Shards, describe
 from agents.plan import Job, Plan
 from agents.scheme import SCHEMES
 from controller.demand import need, pick_dilation
@@ -24,7 +25,7 @@ from controller.session import Session
 from controller.timing import decision_per_sample
 from controller.watch import RoundEnded, SchemeBegins, Stage, Watcher
 from controller.workload import workload
-from testbed import deploy, links
+from testbed import data, deploy, links
 from testbed.calibration import calibrate
 from testbed.compute import LEAST_QUOTA_US, PERIOD_US, UNLIMITED, quotas_us
 from testbed.deploy import BS, MGMT, Deployment
@@ -77,7 +78,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
     if there is not None or deploy.exists(engine, topology.name):
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher(Stage("starting containers"))
-    deployment = deploy.up(engine, topology, shards(topology), owner)
+    deployment = deploy.up(engine, topology, shards(prepared), owner)
     try:
         make_ready(engine, prepared, deployment, watcher)
     except BaseException:
@@ -97,11 +98,25 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
     links.set_links(engine, deployment, prepared.planned[0].plan)
 
 
-def shards(topology: Topology) -> dict[str, bytes]:
+def shards(prepared: Prepared) -> dict[str, bytes]:
     """What each agent gets mounted: a UE its private shard, the BS the test set."""
-    train, test = LOADERS[topology.data.name]()
-    parts = partition_iid(train, [ue.name for ue in topology.ues], topology.seed)
-    return {BS: test.to_bytes(), **{ue: part.to_bytes() for ue, part in parts.items()}}
+    train, test = data.load(prepared.topology.data)
+    parts = dealt(prepared, train)
+    return {BS: test.to_bytes(), **{ue: train.take(part).to_bytes() for ue, part in parts.items()}}
+
+
+def dealt(prepared: Prepared, train: Samples) -> Shards:
+    """Each UE's positions among the training samples."""
+    plan, topology = prepared.planned[0].plan, prepared.topology
+    batches = [max(1, plan.ues[ue.name].batch) for ue in topology.ues]  # one that trains nothing gets a shard too
+    return data.deal(topology.data, train.labels, [ue.name for ue in topology.ues], topology.seed, batches)
+
+
+def save_partition(prepared: Prepared, out: Path) -> None:
+    """Writes who has which samples to ``partition.json`` of the run directory."""
+    train, _ = data.load(prepared.topology.data)
+    described = describe(train.labels, dealt(prepared, train))
+    (out / "partition.json").write_text(json.dumps(described, indent=1) + "\n")
 
 
 class Trial:
@@ -116,6 +131,7 @@ class Trial:
     def run(self) -> Results:
         """All schemes, one after another; what has been measured is written as soon as it is."""
         schemes: dict[str, SchemeResult] = {}
+        save_partition(self._prepared, self._out)
         with Session(self._engine, self._deployment) as session, (self._out / "events.jsonl").open("w") as log:
             agents = session.await_ready()
             host = {**host_facts(self._engine), "bs_device": agents[BS]["device"]}
@@ -203,7 +219,7 @@ class Trial:
             model=t.model.name,
             norm=t.model.norm,
             dataset=t.data.name,
-            dataset_info=DATASETS[t.data.name],
+            dataset_info=data.info(t.data),
             lr=t.training.lr,
             momentum=t.training.momentum,
             seed=t.seed,
