@@ -11,6 +11,7 @@ from torch import nn
 from agents import norm
 from agents.halves import BsHalf, UeHalf
 from agents.plan import micro_batch_sizes
+from tests.unit.loopback import job, samples, world
 
 BATCH = 13
 
@@ -110,3 +111,20 @@ def test_a_micro_batch_with_one_value_per_channel_trains():
     norm.settle(layer)
     assert torch.allclose(layer.running_mean, torch.full((3,), 0.2))  # a tenth of the way to 2
     assert torch.allclose(layer.running_var, torch.full((3,), 1.1))  # and to (1 + 1) / (2 − 1)
+
+
+def test_agents_that_warm_up_and_train_in_micro_batches_keep_the_statistics_of_whole_batches(monkeypatch):
+    shards = {ue: samples(20, i) for i, ue in enumerate(("ue1", "ue2"))}
+    ends = []
+    for scheme, k in (("psl", 1), ("c2p2sl", 4)):
+        # Learning rate 0: then what reaches the first norm layer does not depend on how gradients were computed.
+        asked = job(scheme, 1, k, batches=(9, 6), norm="batch", lr=0.0)
+        with world(shards, monkeypatch) as agents:
+            agents.configure(asked)
+            for number in (1, 2):
+                agents.round(number)
+            agents.bs.evaluate([agents.ues["ue1"].weights()])
+            ends.append([statistics(agents.ues[ue].half) for ue in shards])
+            tracked = {int(m.num_batches_tracked) for m in agents.bs.half.model.modules() if hasattr(m, "running_mean")}
+            assert tracked == {2}
+    assert all(largest(split, whole) < 1e-6 for split, whole in zip(*reversed(ends), strict=True))
