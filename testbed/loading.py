@@ -135,7 +135,7 @@ def _message(error: Any) -> str:
     match kind:
         case "extra_forbidden":
             return "unknown key"
-        case "missing":
+        case "missing" | "union_tag_not_found":
             return "is missing"
         case "greater_than":
             return f"must be greater than {context['gt']:g}, not {shown}"
@@ -145,8 +145,6 @@ def _message(error: Any) -> str:
             return f"must be less than {context['lt']:g}, not {shown}"
         case "less_than_equal":
             return f"must be at most {context['le']:g}, not {shown}"
-        case "union_tag_not_found":
-            return "is missing"
         case "union_tag_invalid":
             return f"must be {context['expected_tags']}, not {_shown(context['tag'])}"
         case "bool_type" | "bool_parsing":
