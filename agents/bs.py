@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import torch
 
-from agents.catalog import DATASETS
 from agents.data import Samples, batches
 from agents.evaluation import Evaluator
 from agents.halves import BsHalf, average, to_inputs
@@ -207,7 +206,7 @@ class Bs:
 
     def _fresh_halves(self) -> dict[str, BsHalf]:
         job, plan = self.job, self.job.plan
-        whole = build(job.model, DATASETS[job.dataset], job.norm, job.seed)
+        whole = build(job.model, job.dataset_info, job.norm, job.seed)
         self._evaluator.take_model(whole)
         names = list(plan.clusters) if self.row.bs_model == "replicas" else ["bs"]
         cuts = {name: plan.cut_of(name) if name in plan.ues else plan.cut for name in names}

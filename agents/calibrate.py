@@ -1,4 +1,6 @@
-"""How fast one core of this host runs each unit of a model: ``python3 -m agents.calibrate MODEL NORM DATASET``.
+"""How fast one core of this host runs each unit of a model: ``python3 -m agents.calibrate MODEL NORM SHAPE``.
+
+SHAPE is a ``DatasetInfo`` as JSON.
 
 Prints JSON: per unit and number of samples, CPU seconds of a forward and a backward pass, while
 several processes per core do the same, as in a trial: cores that share caches, or are two threads
@@ -17,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 from torch import nn
 
-from agents.catalog import DATASETS
+from agents.catalog import DatasetInfo
 from agents.models import build
 
 Row = dict[str, str | float]
@@ -57,9 +59,8 @@ def time_unit(unit: nn.Module, shape: torch.Size, first: bool) -> tuple[float, f
     return forward_s, max(0.0, both_s - forward_s)
 
 
-def measure(model: str, norm: str, dataset: str) -> list[Row]:
+def measure(model: str, norm: str, info: DatasetInfo) -> list[Row]:
     """One row per unit and number of samples."""
-    info = DATASETS[dataset]
     rows: list[Row] = []
     for samples in SAMPLES:
         values = torch.randn(samples, info.channels, info.height, info.width)
@@ -71,11 +72,11 @@ def measure(model: str, norm: str, dataset: str) -> list[Row]:
     return rows
 
 
-def measure_everywhere(model: str, norm: str, dataset: str) -> list[Row]:
+def measure_everywhere(model: str, norm: str, info: DatasetInfo) -> list[Row]:
     """``measure`` on all cores at once; of each row the mean of all processes."""
     count = PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        runs = list(pool.map(measure, [model] * count, [norm] * count, [dataset] * count))
+        runs = list(pool.map(measure, [model] * count, [norm] * count, [info] * count))
     return [_mean(rows) for rows in zip(*runs, strict=True)]
 
 
@@ -85,4 +86,4 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 if __name__ == "__main__":
-    json.dump(measure_everywhere(*sys.argv[1:4]), sys.stdout)
+    json.dump(measure_everywhere(sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3]))), sys.stdout)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from agents import norm
 from agents.passes import Pass, Rows, run
 
 Weights = list[torch.Tensor]
@@ -28,12 +29,14 @@ class Half:
         self.zero()
 
     def zero(self) -> None:
-        """Forgets accumulated gradients."""
+        """Forgets accumulated gradients and batch statistics."""
+        norm.forget(self.model)
         if self._optimiser:
             self._optimiser.zero_grad()
 
     def step(self) -> None:
-        """One SGD step on the accumulated gradients, which are then forgotten."""
+        """One SGD step on the accumulated gradients, which are then forgotten; the batch's statistics settle."""
+        norm.settle(self.model)
         if self._optimiser:
             self._optimiser.step()
         self.zero()

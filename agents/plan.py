@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from agents.catalog import DatasetInfo
 from agents.scheme import SCHEMES, Phase, phases, shared_rows
 
 
@@ -136,6 +137,7 @@ class Job:
     model: str
     norm: str
     dataset: str
+    dataset_info: DatasetInfo
     lr: float
     momentum: float
     seed: int
@@ -153,13 +155,15 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """The job as plain data, for the wire."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**plain, "plan": self.plan.to_json(), "privacy": self.privacy and asdict(self.privacy)}
+        nested = {"plan": self.plan.to_json(), "dataset_info": self.dataset_info.to_json()}
+        return {**plain, **nested, "privacy": self.privacy and asdict(self.privacy)}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
         """The job that ``to_json`` wrote."""
+        nested = {"plan": Plan.from_json(data["plan"]), "dataset_info": DatasetInfo(**data["dataset_info"])}
         privacy = Privacy(**data["privacy"]) if data.get("privacy") else None
-        return Job(**{**data, "plan": Plan.from_json(data["plan"]), "privacy": privacy})
+        return Job(**{**data, **nested, "privacy": privacy})
 
 
 AIR_PORT = 5700

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agents.catalog import DATASETS
 from agents.data import Samples, batches
 from agents.halves import BsHalf, UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
@@ -175,7 +174,7 @@ class Ue:
 
     def _fresh_half(self) -> torch.nn.Sequential:
         job = self.job
-        return split(build(job.model, DATASETS[job.dataset], job.norm, job.seed), job.plan.cut_of(self.name))[0]
+        return split(build(job.model, job.dataset_info, job.norm, job.seed), job.plan.cut_of(self.name))[0]
 
     def _warm_up(self) -> None:
         half = UeHalf(copy.deepcopy(self.half.model), self.job.lr, 0.0)

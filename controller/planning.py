@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from agents.catalog import DATASETS
 from agents.plan import Plan, UePlan
 from agents.scheme import SCHEMES, Scheme
 from controller.bounds import decision_bound_s
@@ -17,6 +16,7 @@ from controller.paper import bubble_rate, constraints, round_times
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.timeline import Timeline, typical
 from controller.workload import workload
+from testbed import data
 from testbed.errors import InputError
 from testbed.topology import Privacy, SchemeChoice, Topology
 
@@ -66,7 +66,7 @@ def steps(topology: Topology, choice: SchemeChoice) -> int:
     scheme = SCHEMES[choice.scheme]
     if scheme.ue_weights == "kept":
         return 1
-    epoch = math.ceil(DATASETS[topology.data.name].train / topology.training.batch)
+    epoch = math.ceil(data.info(topology.data).train / topology.training.batch)
     return choice.local_epochs * (epoch if (choice.sync_every or scheme.local_epoch) == "epoch" else 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ def _reference() -> Iterator[str]:
 
 
 def _section(title: str, model: type[BaseModel]) -> Iterator[str]:
-    yield f"### {title or 'top level'}\n\n{(model.__doc__ or '').strip()}\n"
+    yield f"### {title or 'top level'}\n\n{inspect.getdoc(model) or ''}\n"
     yield "| key | default | type |\n| --- | --- | --- |"
     for key, field in model.model_fields.items():
         yield f"| `{key}` | {_default(field.default)} | {_type(model.model_json_schema(), key)} |"
@@ -63,15 +64,16 @@ def _section(title: str, model: type[BaseModel]) -> Iterator[str]:
 def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     yield prefix, model
     for key, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
-        if inner is not None:
-            yield from _sections(f"{prefix}.{key}".lstrip("."), inner)
+        inner = _models_in(field.annotation)
+        for one in inner:
+            kind = f" ({one.__name__.lower()})" if len(inner) > 1 else ""
+            yield from _sections(f"{prefix}.{key}{kind}".lstrip("."), one)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+        return [annotation]
+    return [found for arg in get_args(annotation) for found in _models_in(arg)]
 
 
 def _default(value: Any) -> str:
@@ -95,7 +97,7 @@ def _words(part: dict[str, Any]) -> str:
         return " or ".join(f"`{option}`" for option in part["enum"])
     if "const" in part:
         return f"`{part['const']}`"
-    if "$ref" in part:
+    if "$ref" in part or "oneOf" in part:
         return "section"
     if part.get("type") == "array":
         return "list" if "prefixItems" not in part else "interval [low, high]"

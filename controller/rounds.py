@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +22,7 @@ from controller.timing import per_sample, stations
 from controller.trial import Prepared
 from controller.watch import RoundEnded, SchemeBegins, Watcher
 from controller.workload import workload
-from testbed import deploy, links
+from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
@@ -44,6 +44,7 @@ class Trial:
     def run(self) -> Results:
         """All schemes, one after another; what has been measured is written as soon as it is."""
         schemes: dict[str, SchemeResult] = {}
+        (self._out / "partition.json").write_text(json.dumps(self._prepared.dealt.description, indent=1) + "\n")
         with Session(self._engine, self._deployment) as session, (self._out / "events.jsonl").open("w") as log:
             agents = session.await_ready()
             host = {**host_facts(self._engine), "bs_device": agents[BS]["device"]}
@@ -66,7 +67,9 @@ class Trial:
         links.set_links(self._engine, self._deployment, plan)
         job = self._job(planned)
         before = self._counters(planned.label)
+        self._limit(None)  # building a model and its first passes are not emulated
         session.configure(job)
+        self._limit(self._prepared.quotas_us)
         rounds, rows, accuracy = self._rounds(session, planned, job, log)
         summary = _summary(planned, rounds)
         ues = ue_results(plan, rows, rounds)
@@ -132,6 +135,12 @@ class Trial:
         finally:
             self._engine.limit_cpu(bs, PERIOD_US, self._prepared.quotas_us[BS])
 
+    def _limit(self, quotas_us: Mapping[str, int] | None) -> None:
+        """Sets every agent's CPU quota, or lifts them all."""
+        for name in self._prepared.quotas_us:
+            quota_us = UNLIMITED if quotas_us is None else quotas_us[name]
+            self._engine.limit_cpu(self._deployment.agents[name].name, PERIOD_US, quota_us)
+
     def _counters(self, label: str) -> tuple[float, float]:
         """Idle and busy seconds that the BS's ``/metrics`` shows for a scheme (0 before its first round)."""
         samples = scrape(self._deployment.addresses(MGMT)[BS])
@@ -152,6 +161,7 @@ class Trial:
             model=t.model.name,
             norm=t.model.norm,
             dataset=t.data.name,
+            dataset_info=data.info(t.data),
             lr=t.training.lr,
             momentum=t.training.momentum,
             seed=t.seed,
@@ -163,7 +173,7 @@ class Trial:
             bs_backward_s_per_sample={BS: whole.bs_backward, **{ue: per.bs_backward for ue, per in each.items()}},
             deadline_s=max(LEAST_DEADLINE_S, 10.0 * wall_s),
             bs_address=self._deployment.addresses(deploy.AIR)[BS],
-            shares=dict(self._prepared.shares),
+            shares=dict(self._prepared.dealt.shares),
             privacy=Privacy(**planned.privacy.model_dump()) if planned.privacy else None,
         )
 

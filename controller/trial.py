@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agents.catalog import UNITS
-from agents.data import LOADERS, partition_iid
+from controller.dealt import Dealt, deal
 from controller.demand import need, pick_dilation
 from controller.instance import instance
 from controller.planning import Planned, plan_all
@@ -17,7 +17,7 @@ from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
 from testbed.compute import LEAST_QUOTA_US, PERIOD_US, quotas_us
-from testbed.deploy import BS, Deployment
+from testbed.deploy import Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, InputError
 from testbed.loading import digest
@@ -32,8 +32,7 @@ class Prepared:
     planned: tuple[Planned, ...]
     dilation: float
     quotas_us: Mapping[str, int]
-    samples: Mapping[str, Mapping[str, bytes]]
-    shares: Mapping[str, float]
+    dealt: Dealt
 
 
 def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
@@ -50,8 +49,8 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
     idle = dict.fromkeys((ue.name for ue in topology.ues), LEAST_QUOTA_US)  # also of a UE that trains nothing
-    samples, shares = shards(topology)
-    return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)}, samples, shares)
+    dealt = deal(topology, planned[0].plan)
+    return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)}, dealt)
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:
@@ -67,7 +66,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
     if there is not None or deploy.exists(engine, topology.name):
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher(Stage("starting containers"))
-    deployment = deploy.up(engine, topology, prepared.samples, owner)
+    deployment = deploy.up(engine, topology, prepared.dealt.files, owner)
     try:
         make_ready(engine, prepared, deployment, watcher)
     except BaseException:
@@ -85,19 +84,6 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
     for agent, quota_us in prepared.quotas_us.items():
         engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
     links.set_links(engine, deployment, prepared.planned[0].plan)
-
-
-def shards(topology: Topology) -> tuple[dict[str, dict[str, bytes]], dict[str, float]]:
-    """What each agent gets mounted, by file name, and each UE's share of the training data (λ_i).
-
-    A UE gets its private shard; the BS the test set, and all training data for schemes that leave it there.
-    """
-    train, test = LOADERS[topology.data.name]()
-    parts = partition_iid(train, [ue.name for ue in topology.ues], topology.seed)
-    total = sum(len(part) for part in parts.values())
-    files = {ue: {"samples.npz": part.to_bytes()} for ue, part in parts.items()}
-    files[BS] = {"samples.npz": test.to_bytes(), "own.npz": train.to_bytes()}
-    return files, {ue: len(part) / total for ue, part in parts.items()}
 
 
 def save_logs(engine: Engine, deployment: Deployment, out: Path) -> None:

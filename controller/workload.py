@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from agents.catalog import DATASETS, UNITS
+from agents.catalog import UNITS, DatasetInfo
+from testbed.data import info
 from testbed.topology import Topology
 
 Floats = npt.NDArray[np.float64]
@@ -66,17 +67,17 @@ def workload(topology: Topology) -> Workload:
     """The workload of the topology's model: as given in its profile, else measured."""
     model = topology.model
     if model.profile == "measured":
-        flops, outputs, weights = measure(model.name, model.norm, topology.data.name)
+        flops, outputs, weights = measure(model.name, model.norm, info(topology.data))
     else:
         flops = np.array([u.forward_flops for u in model.profile], dtype=np.float64)
         outputs = np.array([u.output_bytes for u in model.profile], dtype=np.float64)
         weights = np.array([u.weight_bytes or 0.0 for u in model.profile], dtype=np.float64)
         if len(flops) == len(UNITS[model.name]) and any(u.weight_bytes is None for u in model.profile):
-            weights = measure(model.name, model.norm, topology.data.name)[2]
+            weights = measure(model.name, model.norm, info(topology.data))[2]
     return Workload(model.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
 
 
-def measure(model: str, norm: str, dataset: str) -> tuple[Floats, Floats, Floats]:
+def measure(model: str, norm: str, dataset: DatasetInfo) -> tuple[Floats, Floats, Floats]:
     """Forward FLOPs (2 per multiply-accumulate), output bytes and weight bytes of each unit.
 
     One sample runs through the real model, so what is counted is what will be computed.
@@ -86,11 +87,10 @@ def measure(model: str, norm: str, dataset: str) -> tuple[Floats, Floats, Floats
 
     from agents.models import build
 
-    info = DATASETS[dataset]
-    values = torch.zeros(1, info.channels, info.height, info.width)
+    values = torch.zeros(1, dataset.channels, dataset.height, dataset.width)
     flops, outputs, weights = [], [], []
     with torch.no_grad():
-        for unit in build(model, info, norm, seed=0).eval():
+        for unit in build(model, dataset, norm, seed=0).eval():
             with FlopCounterMode(display=False) as counter:
                 values = unit(values)
             flops.append(counter.get_total_flops())

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from testbed.compute import Calibration, fit
+from testbed.data import info
 from testbed.deploy import AGENT_IMAGE, resource
 from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.topology import Topology
@@ -23,12 +24,13 @@ def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibr
     A remembered one is used unless ``fresh``; a new image or another engine measures anew.
     """
     image = engine.need_image(AGENT_IMAGE)
-    model = (topology.model.name, topology.model.norm, topology.data.name)
-    key = "-".join([str(engine.info()["ID"]).replace(":", "")[:16], image.split(":")[-1][:16], *model])
+    model, shape = (topology.model.name, topology.model.norm), info(topology.data)
+    size = f"{shape.channels}x{shape.height}x{shape.width}-{shape.classes}"
+    key = "-".join([str(engine.info()["ID"]).replace(":", "")[:16], image.split(":")[-1][:16], *model, size])
     path = cache_folder() / f"calibration-{key}.json"
     if fresh or not path.exists():
         name = resource(topology.name, "calibration")
-        command = ("python3", "-m", "agents.calibrate", *model)
+        command = ("python3", "-m", "agents.calibrate", *model, json.dumps(shape.to_json()))
         text = engine.run_once(ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command))
         json.loads(text)
         path.parent.mkdir(parents=True, exist_ok=True)

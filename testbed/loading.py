@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from testbed.data import PARTITIONS, depends_on_plan
 from testbed.errors import InputError
 from testbed.topology import Topology, UeGroup, problems
 
@@ -20,6 +21,10 @@ M = TypeVar("M", bound=BaseModel)
 
 _KEY_HINTS = {
     "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
+    "alpha": "a number above 0: 0.1 makes shards very unlike, 100 nearly alike",
+    "download": "true allows to fetch the dataset into path",
+    "partition": "like partition: {kind: iid}, or proportional, dirichlet, classes",
+    "per_ue": "of how many classes each UE has samples",
     "profile": "measured, or a list of {unit, forward_flops, output_bytes}",
 }
 _UNIT_HINTS = {
@@ -75,6 +80,8 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
     except ValidationError as error:
         first = _most_telling(error.errors(include_url=False))
         location = [part for part in first["loc"] if not _is_branch(part)]
+        if first["type"].startswith("union_tag"):
+            location.append("kind")
         path = ".".join([*([prefix] if prefix else []), *(str(part) for part in location)])
         raise InputError(path or "topology", _message(first), _hint(first, model)) from error
 
@@ -82,9 +89,10 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
 def digest(topology: Topology) -> str:
     """A short name of what a topology deploys, put on containers to know them again.
 
-    Schemes and training are not in it: they are told to agents that are already up.
+    Schemes and training are not in it, unless they decide on the shards: they are told to agents that are already up.
     """
-    text = json.dumps(topology.model_dump(mode="json", exclude={"schemes", "training"}), sort_keys=True)
+    later = set() if depends_on_plan(topology.data) else {"schemes", "training"}
+    text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -117,7 +125,7 @@ def _most_telling(errors: Iterable[Any]) -> Any:
 def _is_branch(part: Any) -> bool:
     """Whether pydantic put this in the path for a branch of a union, which the user did not write."""
     return isinstance(part, str) and (
-        part.startswith(("literal[", "function-", "constrained-", "tuple[")) or part in ("float", "Ue")
+        part.startswith(("literal[", "function-", "constrained-", "tuple[")) or part in ("float", "Ue", *PARTITIONS)
     )
 
 
@@ -127,7 +135,7 @@ def _message(error: Any) -> str:
     match kind:
         case "extra_forbidden":
             return "unknown key"
-        case "missing":
+        case "missing" | "union_tag_not_found":
             return "is missing"
         case "greater_than":
             return f"must be greater than {context['gt']:g}, not {shown}"
@@ -137,6 +145,10 @@ def _message(error: Any) -> str:
             return f"must be less than {context['lt']:g}, not {shown}"
         case "less_than_equal":
             return f"must be at most {context['le']:g}, not {shown}"
+        case "union_tag_invalid":
+            return f"must be {context['expected_tags']}, not {_shown(context['tag'])}"
+        case "bool_type" | "bool_parsing":
+            return f"must be true or false, not {shown}"
         case "literal_error":
             return f"must be {context['expected']}, not {shown}"
         case "float_type" | "float_parsing":
@@ -172,6 +184,8 @@ def _hint(error: Any, model: type[BaseModel]) -> str:
         return f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
     if error["type"] == "missing":
         return f"add {key}: …"
+    if error["type"] == "union_tag_not_found":
+        return f"add kind: {' | '.join(PARTITIONS)}"
     for part in (str(part) for part in reversed(error["loc"])):
         if part in _KEY_HINTS:
             return _KEY_HINTS[part]
@@ -184,6 +198,8 @@ def _hint(error: Any, model: type[BaseModel]) -> str:
 def _fields_at(model: Any, location: tuple[Any, ...]) -> list[str]:
     """The keys of the section at this location of the model."""
     for part in location:
+        if part in PARTITIONS:
+            model = PARTITIONS[part]
         if not isinstance(part, str) or _is_branch(part) or not _is_model(model):
             continue
         if part in model.model_fields:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
-from agents.catalog import DATASETS, UNITS
+from agents.catalog import UNITS
 from agents.scheme import SCHEMES, Scheme, cuts
-
-
-class Section(BaseModel):
-    """A part of the file: unknown keys are errors, values are frozen and finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+from testbed import data
+from testbed.data import Data
+from testbed.section import Section
 
 
 class UnitProfile(Section):
@@ -29,7 +26,9 @@ class UnitProfile(Section):
 class Model(Section):
     """The network to train, and where its costs come from."""
 
-    name: Literal["vgg5"] = "vgg5"
+    name: Literal["vgg5", "lenet12", "resnet18", "resnet101", "vgg16", "mobilenet_v3_small", "mobilenet_v3_large"] = (
+        "vgg5"
+    )
     norm: Literal["group", "batch"] = "group"
     profile: Literal["measured"] | tuple[UnitProfile, ...] = "measured"
     backward_ratio: PositiveFloat = 2.0
@@ -39,20 +38,6 @@ class Model(Section):
     def units(self) -> tuple[str, ...]:
         """Unit names, from the profile when one is given."""
         return UNITS[self.name] if self.profile == "measured" else tuple(u.unit for u in self.profile)
-
-
-class Partition(Section):
-    """How training samples are dealt to the UEs."""
-
-    kind: Literal["iid"] = "iid"
-
-
-class Data(Section):
-    """The dataset and its partition into private shards."""
-
-    name: Literal["mnist5k"] = "mnist5k"
-    path: None = None
-    partition: Partition = Partition()
 
 
 class Training(Section):
@@ -324,9 +309,6 @@ def _data_problems(t: Topology) -> list[tuple[str, str, str]]:
     if t.training.batch < least:
         message = f"{t.training.batch} samples cannot give {len(t.ues)} UEs at least {least} together"
         found.append(("training.batch", message, f"use a batch of {least} or more"))
-    if len(t.ues) > DATASETS[t.data.name].train:
-        message = f"{t.data.name} has {DATASETS[t.data.name].train} training samples for {len(t.ues)} UEs"
-        found.append(("data.name", message, "use fewer UEs or a larger dataset"))
     if t.model.profile != "measured" and len(t.model.profile) < 2:
         found.append(("model.profile", "needs at least two units to cut between", "list every unit of the model"))
-    return found
+    return [*found, *data.problems(t.data, len(t.ues))]

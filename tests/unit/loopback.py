@@ -14,6 +14,7 @@ import numpy as np
 
 import agents.ue
 from agents.bs import Bs
+from agents.catalog import DATASETS
 from agents.data import Samples
 from agents.meter import Metrics
 from agents.plan import Job, Plan, UePlan
@@ -48,7 +49,8 @@ def job(
     made = Plan("t", scheme, "uniform", cut, k, 1.0, parts, broadcast_bps=1e9)
     values = {
         "trial": "t", "label": scheme, "plan": replace(made, **plan), "model": "vgg5",
-        "norm": "group", "dataset": "mnist5k", "lr": 0.05, "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd",
+        "norm": "group", "dataset": "mnist5k", "dataset_info": DATASETS["mnist5k"], "lr": 0.05,
+        "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd",
         "ue_forward_s_per_sample": zeros, "ue_backward_s_per_sample": zeros, "bs_forward_s_per_sample": zeros,
         "bs_backward_s_per_sample": zeros, "deadline_s": 20.0, "bs_address": "127.0.0.1",
         "shares": {ue: b / max(1, sum(batches)) for ue, b in zip(parts, batches, strict=True)}, **changes,

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agents.catalog import DATASETS, UNITS
-from agents.models import build
 from controller.cli import main
 from testbed.loading import digest, load, parse
 
@@ -48,9 +46,3 @@ def main_exit_0(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 0
-
-
-@pytest.mark.parametrize("name", UNITS)
-def test_the_catalogue_lists_the_units_that_are_built(name):
-    model = build(name, DATASETS["mnist5k"], "group", seed=0)
-    assert tuple(unit for unit, _ in model.named_children()) == UNITS[name]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agents.catalog import DATASETS, UNITS
+from agents.catalog import UNITS
 from agents.data import Samples, batches
 from agents.halves import to_inputs
 from agents.models import build, split
@@ -33,7 +33,7 @@ ROUNDS = 3
 
 def whole_model(job: Job) -> nn.Sequential:
     """The model as every agent builds it."""
-    return build(job.model, DATASETS[job.dataset], job.norm, job.seed)
+    return build(job.model, job.dataset_info, job.norm, job.seed)
 
 
 def streams(job: Job, shards: dict[str, Samples]) -> dict[str, Iterator[tuple[torch.Tensor, torch.Tensor]]]:
