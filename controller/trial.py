@@ -48,7 +48,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     needed = need(problem, calibrate(engine, topology), planned)
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
-    idle = dict.fromkeys((ue.name for ue in topology.ues), LEAST_QUOTA_US)  # also of a UE that trains nothing
+    idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     dealt = deal(topology, planned[0].plan)
     return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)}, dealt)
 
