@@ -37,6 +37,7 @@ class Instance:
     frame_s: float
     shared_air: bool
     duplex: str
+    memory_bytes: Floats | None = None
 
     @property
     def n(self) -> int:
@@ -44,11 +45,16 @@ class Instance:
         return len(self.ues)
 
     def batch_cap(self, cut: int) -> Ints:
-        """Most samples each UE can hold at this cut (C2)."""
+        """Most samples each UE can hold at this cut (C2, and its memory)."""
         per_sample = self.workload.ue_total_flops(cut)
-        if per_sample == 0:
-            return np.full(self.n, self.batch, dtype=np.int64)
-        return np.minimum(np.floor(self.capacity_flop / per_sample * (1 + 1e-12)), self.batch).astype(np.int64)
+        most = np.full(self.n, float(self.batch))
+        if per_sample > 0:
+            most = np.minimum(most, np.floor(self.capacity_flop / per_sample * (1 + 1e-12)))
+        if self.memory_bytes is not None and cut > 0:
+            base, one = (self.workload.ue_memory_bytes(cut, samples) for samples in (0, 1))
+            most = np.minimum(most, np.floor((self.memory_bytes - base) / (one - base)))
+        cap: Ints = np.maximum(most, 0).astype(np.int64)
+        return cap
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,12 @@ def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
     )
 
 
+def _memory_bytes(topology: Topology) -> Floats | None:
+    if all(ue.memory_mb is None for ue in topology.ues):
+        return None
+    return np.array([np.inf if ue.memory_mb is None else ue.memory_mb * MEGA for ue in topology.ues])
+
+
 def instance(topology: Topology, workload: Workload) -> Instance:
     """The planning problem of a topology."""
     radio, bs, ues = topology.radio, topology.base_station, topology.ues
@@ -129,4 +141,5 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         frame_s=radio.frame_ms * MILLI,
         shared_air=radio.access != "dedicated",
         duplex=radio.duplex,
+        memory_bytes=_memory_bytes(topology),
     )

@@ -17,7 +17,7 @@ from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
 from testbed.compute import LEAST_QUOTA_US, PERIOD_US, quotas_us
-from testbed.deploy import Deployment
+from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, InputError
 from testbed.loading import digest

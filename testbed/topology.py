@@ -81,7 +81,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
 class Ue(Section):
-    """One device: where it is, how loud, how fast, and how much it can hold (c_i of C2)."""
+    """One device: where it is, how loud, how fast, and how much it can hold (c_i of C2, and its memory)."""
 
     name: Name
     distance_m: PositiveFloat = 120.0
@@ -89,6 +89,7 @@ class Ue(Section):
     clock_ghz: PositiveFloat = 1.2
     flops_per_cycle: PositiveFloat = 16.0
     capacity_gflop: PositiveFloat = 1.5
+    memory_mb: PositiveFloat | None = None
     min_batch: int = Field(default=1, ge=0)
     uplink_mbps: PositiveFloat | None = None
     downlink_mbps: PositiveFloat | None = None
@@ -122,6 +123,7 @@ class UeGroup(Section):
     clock_ghz: Range = (1.0, 2.0)
     flops_per_cycle: PositiveFloat = 16.0
     capacity_gflop: Range = (1.0, 2.0)
+    memory_mb: PositiveFloat | None = None
     min_batch: int = Field(default=1, ge=0)
     uplink_mbps: Range | None = None
     downlink_mbps: Range | None = None
@@ -139,7 +141,7 @@ class UeGroup(Section):
             key: sample(getattr(self, key))
             for key in ("distance_m", "tx_power_dbm", "clock_ghz", "capacity_gflop", "uplink_mbps", "downlink_mbps")
         }
-        common = {"flops_per_cycle": self.flops_per_cycle, "min_batch": self.min_batch}
+        common = {"flops_per_cycle": self.flops_per_cycle, "min_batch": self.min_batch, "memory_mb": self.memory_mb}
         return tuple(
             Ue(name=f"ue{i + 1}", **common, **{key: values[i] for key, values in drawn.items()})  # type: ignore[arg-type]
             for i in range(self.count)

@@ -32,7 +32,7 @@ def uniform(request: Request) -> Answer:
     _check_min_batch(instance, batch)
     feasible = [cut for cut in request.cuts if bool((batch <= instance.batch_cap(cut)).all())]
     if not feasible:
-        raise InputError("ues", *_c2(instance, batch, request.cuts))
+        raise InputError(*_c2(instance, batch, request.cuts))
     rounds = {
         (cut, k): round_s(instance, request.scheme, _decision(request, cut, k, batch))
         for cut in feasible
@@ -84,9 +84,18 @@ def _check_min_batch(instance: Instance, batch: Ints) -> None:
         raise InputError(f"ues.{i}.min_batch", message, "lower it, or raise training.batch")
 
 
-def _c2(instance: Instance, batch: Ints, cuts: tuple[int, ...]) -> tuple[str, str]:
-    cut = min(cuts, key=instance.workload.ue_total_flops)
+def _c2(instance: Instance, batch: Ints, cuts: tuple[int, ...]) -> tuple[str, str, str]:
+    cut = min(cuts, key=instance.workload.ue_total_flops)  # the least that any cut asks of a UE
     cap = instance.batch_cap(cut)
     worst = int(np.argmax(batch - cap))
+    if instance.memory_bytes is not None:
+        needs = instance.workload.ue_memory_bytes(cut, float(batch[worst]))
+        if needs > instance.memory_bytes[worst]:
+            has, wants = instance.memory_bytes[worst] / 1e6, needs / 1e6
+            message = (
+                f"{instance.ues[worst]} has {has:.3g} MB and needs {wants:.3g} to train {cut} units on {batch[worst]}"
+            )
+            hint = "raise it, cut earlier, or lower training.batch"
+            return f"ues.{worst}.memory_mb", f"{message} samples", hint
     message = f"C2: {instance.ues[worst]} can hold {cap[worst]} of its {batch[worst]} samples at cut {cut}"
-    return message, "raise its capacity_gflop, or lower training.batch"
+    return "ues", message, "raise its capacity_gflop, or lower training.batch"

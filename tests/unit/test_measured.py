@@ -42,7 +42,7 @@ def test_the_bs_publishes_busy_idle_and_bubble_in_emulated_seconds():
     meter = Meter("bs", Metrics())
     meter.begin_scheme("t", "psl", dilation=2.0)
     for _ in range(2):
-        meter.begin_round()
+        meter.begin_phase(first=True)
         meter.computed("bs_forward", Span(0, 4 * S), 0, 0)
         meter.end_round(10.0)
     samples = parse(generate_latest(meter.metrics.registry).decode())

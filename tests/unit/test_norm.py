@@ -10,6 +10,7 @@ from torch import nn
 
 from agents import norm
 from agents.halves import BsHalf, UeHalf
+from agents.passes import Rows
 from agents.plan import micro_batch_sizes
 from tests.unit.loopback import job, samples, world
 
@@ -31,8 +32,8 @@ def train(front: UeHalf, back: BsHalf, batch: torch.Tensor, k: int) -> None:
     """One optimiser step by k micro-batches."""
     outputs = [front.forward(part) for part in torch.split(batch, [s for s in micro_batch_sizes(len(batch), k) if s])]
     for out in outputs:
-        joined, loss = back.forward([out], [torch.zeros(len(out))], len(batch))
-        front.backward(out, back.backward(joined, loss, [len(out)])[0])
+        ending = back.forward(Rows([out], [torch.zeros(len(out))], len(batch)))
+        front.backward(out, ending.backward()[0][0])
     front.step()
     back.step()
 
@@ -123,7 +124,7 @@ def test_agents_that_warm_up_and_train_in_micro_batches_keep_the_statistics_of_w
             agents.configure(asked)
             for number in (1, 2):
                 agents.round(number)
-            agents.bs.evaluate([agents.ues["ue1"].weights()])
+            agents.bs.evaluate({"ue1": agents.ues["ue1"].weights()})
             ends.append([statistics(agents.ues[ue].half) for ue in shards])
             tracked = {int(m.num_batches_tracked) for m in agents.bs.half.model.modules() if hasattr(m, "running_mean")}
             assert tracked == {2}

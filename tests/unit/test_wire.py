@@ -38,20 +38,20 @@ def test_damaged_messages_are_refused(frames):
 
 def test_half_duplex_holds_a_downlink_until_the_last_uplink_of_its_turn():
     gate = DuplexGate()
-    down = {"kind": "downlink", "round": 1, "turn": 0, "hold_for": 2}
-    gate.arrived({"kind": "uplink", "round": 1, "turn": 0})
-    gate.arrived({"kind": "uplink", "round": 1, "turn": 1})
+    down = {"kind": "downlink", "round": 1, "phase": 0, "hold_for": 2}
+    gate.arrived({"kind": "uplink", "round": 1, "phase": 0})
+    gate.arrived({"kind": "uplink", "round": 1, "phase": 1})
     assert not gate.open_for(down)
-    gate.arrived({"kind": "uplink", "round": 1, "turn": 0})
+    gate.arrived({"kind": "uplink", "round": 1, "phase": 0})
     assert gate.open_for(down)
-    assert gate.open_for({**down, "turn": 2, "hold_for": 0})
+    assert gate.open_for({**down, "phase": 2, "hold_for": 0})
 
 
 @pytest.fixture
 def link():
-    port = free_port()
-    station = Air.station("127.0.0.1", port)
-    device = Air.device("ue1", "127.0.0.1", port)
+    port, broadcast = free_port(), free_port()
+    station = Air.station("127.0.0.1", port, broadcast)
+    device = Air.device("ue1", "127.0.0.1", port, broadcast)
     yield station, device
     station.close()
     device.close()
@@ -60,7 +60,7 @@ def link():
 def test_messages_arrive_in_order_and_are_stamped_on_arrival(link):
     station, device = link
     for m in range(3):
-        device.send("bs", {"kind": "uplink", "round": 1, "turn": 0, "micro_batch": m}, [torch.ones(5)])
+        device.send("bs", {"kind": "uplink", "round": 1, "phase": 0, "micro_batch": m}, [torch.ones(5)])
     time.sleep(0.2)  # the receiver is busy; the stamps must not be
     before_receiving = time.monotonic_ns()
     arrivals = [station.receive(5) for _ in range(3)]
@@ -71,17 +71,17 @@ def test_messages_arrive_in_order_and_are_stamped_on_arrival(link):
 
 def test_a_held_downlink_leaves_when_the_last_uplink_arrives(link):
     station, device = link
-    device.send("bs", {"kind": "uplink", "round": 1, "turn": 0, "micro_batch": 0})
+    device.send("bs", {"kind": "uplink", "round": 1, "phase": 0, "micro_batch": 0})
     station.receive(5)
-    station.send("ue1", {"kind": "downlink", "round": 1, "turn": 0, "micro_batch": 0, "hold_for": 2})
+    station.send("ue1", {"kind": "downlink", "round": 1, "phase": 0, "micro_batch": 0, "hold_for": 2})
     with pytest.raises(AirError, match="nothing came"):
         device.receive(0.2)
-    device.send("bs", {"kind": "uplink", "round": 1, "turn": 0, "micro_batch": 1})
+    device.send("bs", {"kind": "uplink", "round": 1, "phase": 0, "micro_batch": 1})
     assert device.receive(5).header["kind"] == "downlink"
 
 
 def test_sending_to_nobody_is_an_error_and_not_silence(link):
     station, _ = link
-    station.send("ue9", {"kind": "downlink", "round": 1, "turn": 0})
+    station.send("ue9", {"kind": "downlink", "round": 1, "phase": 0})
     with pytest.raises(AirError, match="ue9 cannot be reached"):
         station.receive(5)
