@@ -10,10 +10,11 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import field, links, planning_ao, planning_makespan
+from tests.bench import accuracy, field, links, planning_ao, planning_makespan
 from tests.bench.number import Number
 
 BENCHES = {
+    "accuracy": accuracy.numbers,
     "links": links.numbers,
     "field": field.numbers,
     "planning-ao": planning_ao.numbers,
