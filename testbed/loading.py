@@ -20,6 +20,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _KEY_HINTS = {
     "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
+    "network": "4g, 4g+ or wifi; leave it out to give each UE uplink_mbps and downlink_mbps",
     "profile": "measured, or a list of {unit, forward_flops, output_bytes}",
 }
 _UNIT_HINTS = {

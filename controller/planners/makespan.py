@@ -14,6 +14,7 @@ from controller.planners.capacity import Room, rooms
 from controller.planners.seam import Answer, Request
 from controller.planners.slots import Turn
 from controller.planners.uniform import uniform
+from controller.planners.whole import whole
 from controller.timeline import round_s
 from controller.timing import PerSample, per_sample
 from testbed.errors import InputError
@@ -34,6 +35,7 @@ def makespan(request: Request) -> Answer:
     cuts = rooms(request)
     if request.scheme.turn == "one":
         return _in_turns(request, cuts)
+    baseline = None
     try:
         baseline = uniform(request).decision
         most_s = round_s(instance, request.scheme, baseline)
@@ -46,10 +48,11 @@ def makespan(request: Request) -> Answer:
             best_s = min(best_s, search.best_s)
     limit_s = min(best_s * (1 + SLACK), most_s)
     found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
-    if not found:
+    if not found and baseline is not None:
         return Answer(baseline)
     k, _, search = min(found, key=lambda f: f[:2])
-    return Answer(search.decision(k), warnings=search.room.warnings)
+    decision = whole(request, search.decision(k), baseline)
+    return Answer(decision, warnings=search.room.warnings)
 
 
 @dataclass

@@ -6,9 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from controller.instance import Decision, Instance
+from controller.planners.columns import column
 from controller.planners.seam import Answer, Request
+from controller.planners.subcarriers import equal_shares
 from controller.timeline import round_s
 from testbed.errors import InputError
+from testbed.topology import CLUSTER_SIZE
 
 Ints = npt.NDArray[np.int64]
 
@@ -45,9 +48,24 @@ def equal_batches(instance: Instance) -> Ints:
 
 
 def equal_slots(request: Request) -> npt.NDArray[np.float64]:
-    """The frame divided evenly among the UEs that are on the air in the same turn."""
-    sharers = request.instance.n if request.scheme.turn == "all" else 1
-    return np.full(request.instance.n, request.instance.frame_s / sharers)
+    """The frame divided evenly among the UEs that are on the air in the same turn; whole subcarriers under FDMA."""
+    instance, cluster = request.instance, equal_clusters(request)
+    slots: npt.NDArray[np.float64] = instance.frame_s / np.bincount(cluster)[cluster]
+    if instance.subcarriers is not None:
+        for turn in range(int(cluster.max()) + 1):
+            members = cluster == turn
+            shares = equal_shares(instance.subcarriers, instance.rate_up[members])
+            slots[members] = shares * (instance.frame_s / instance.subcarriers)
+    return slots
+
+
+def equal_clusters(request: Request) -> Ints:
+    """The turn of each UE (n,), in the UEs' order: one for all, one each, or clusters as equal as can be."""
+    n, turn = request.instance.n, column(request, "turn")
+    size = {"one": 1, "cluster": request.cluster_size or CLUSTER_SIZE}.get(turn, n)
+    count = -(-n // size)
+    sizes = [n // count + (m < n % count) for m in range(count)]
+    return np.repeat(np.arange(count), sizes).astype(np.int64)
 
 
 def _candidates(request: Request, batch: Ints) -> list[int]:
@@ -60,7 +78,8 @@ def _candidates(request: Request, batch: Ints) -> list[int]:
 
 def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
     slots = equal_slots(request)
-    return Decision(cut, k, batch, slots, slots)
+    clusters = equal_clusters(request) if column(request, "turn") == "cluster" else None
+    return Decision(cut, k, batch, slots, slots, cluster=clusters, steps=request.steps, phi=request.phi)
 
 
 def _check_min_batch(instance: Instance, batch: Ints) -> None:
