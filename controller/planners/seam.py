@@ -14,8 +14,9 @@ class Request:
     """A planning problem: the instance, the scheme, and what the user has fixed (None: free).
 
     ``steps`` is the number of batches between two synchronisations, ``phi`` the share of EPSL,
-    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from. ``path`` is where the
-    request stands in the topology, for errors.
+    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from, ``power_budget_w`` the most
+    that all UEs together may send with (None: each its own). ``path`` is where the request stands in the
+    topology, for errors.
     """
 
     instance: Instance
@@ -27,6 +28,7 @@ class Request:
     phi: float = 0.0
     cluster_size: int | None = None
     seed: int = 0
+    power_budget_w: float | None = None
 
     @property
     def cuts(self) -> tuple[int, ...]:
