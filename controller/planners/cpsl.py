@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.instance import Decision, Floats, Instance, Ints
 from controller.planners.capacity import Room, even_batches, rooms
-from controller.planners.clustering import ITERATIONS, SMOOTH, Clustering, gibbs
+from controller.planners.clustering import CHAINS, ITERATIONS, SMOOTH, Clustering, gibbs, gibbs_chains
 from controller.planners.columns import column, refuse
 from controller.planners.cpsl_latency import Phases, phases, shares_of
 from controller.planners.seam import Answer, Request
@@ -20,14 +20,15 @@ class Options:
     """How much is searched, and how devices vary (section VIII-C).
 
     ``samples`` are J of Alg. 2, each clustered with ``sample_iterations``; then ``iterations`` (G) of Alg. 4
-    with smooth factor ``smooth`` (δ, s). UEs vary by ``compute_sd`` of their mean speed: 0.05 of 0.55 Gcycle/s
-    in the paper. The SNR varies by ``snr_sd_db``.
+    with smooth factor ``smooth`` (δ, s) in ``chains``, of which the best is taken. UEs vary by ``compute_sd``
+    of their mean speed (0.05 of 0.55 Gcycle/s in the paper), their SNR by ``snr_sd_db``.
     """
 
     samples: int = 10
     sample_iterations: int = 150
     iterations: int = ITERATIONS
     smooth: float = SMOOTH
+    chains: int = CHAINS
     compute_sd: float = 0.05 / 0.55
     snr_sd_db: float = 2.0
 
@@ -47,7 +48,7 @@ def cpsl(request: Request, options: Options | None = None) -> Answer:
     rng = np.random.default_rng([request.seed, 14])
     plans = [_Plan(request, room) for room in rooms(request)]
     plan = best_cut(plans, options, rng) if len(plans) > 1 else plans[0]
-    found = gibbs(plan.phases(instance), plan.size, rng, options.iterations, options.smooth)
+    found = gibbs_chains(plan.phases(instance), plan.size, rng, options.chains, options.iterations, options.smooth)
     return Answer(plan.decision(found), warnings=plan.room.warnings)
 
 

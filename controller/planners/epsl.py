@@ -12,6 +12,7 @@ from controller.planners.columns import column, refuse
 from controller.planners.cpsl_latency import Bools, shares_of
 from controller.planners.epsl_latency import Stages, down_s, round_s, stages, up_s
 from controller.planners.seam import Answer, Request
+from controller.planners.subcarriers import equal_shares
 
 STEPS = 60
 
@@ -71,8 +72,11 @@ def allocated(
     rate_up = up_rates(shares)
     if power_budget_w is not None and instance.subcarriers is not None:
         rate_up = within_budget(instance, stage, shares, power_budget_w)
-    needs = part & (stage.down_bits > 0)
-    return rate_up, down_rates(slowest_first(total, needs, lambda shares: down_s(stage, down_rates(shares))))
+    if not stage.down_bits.any():  # all is broadcast: no share helps anybody
+        even = np.zeros(instance.n, dtype=np.int64)
+        even[part] = equal_shares(total, instance.rate_down[part])
+        return rate_up, down_rates(even)
+    return rate_up, down_rates(slowest_first(total, part, lambda shares: down_s(stage, down_rates(shares))))
 
 
 def slowest_first(total: int, part: Bools, finish_s: Callable[[Ints], Floats]) -> Ints:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -15,6 +12,7 @@ from controller.planners.uniform import equal_clusters, equal_slots
 from controller.workload import workload
 from testbed.loading import parse
 from tests.unit.problems import problem
+from tests.unit.rows import CLUSTERS
 
 FDMA = "name: a\nradio: {access: fdma, bandwidth_mhz: 10, subcarrier_mhz: 1.5}\n"
 
@@ -22,12 +20,6 @@ FDMA = "name: a\nradio: {access: fdma, bandwidth_mhz: 10, subcarrier_mhz: 1.5}\n
 def read(text: str) -> Instance:
     topology = parse(text, "a.yaml")
     return instance(topology, workload(topology))
-
-
-def scheme(**columns: Any) -> Any:
-    """A row of the scheme table with these columns."""
-    row = {"name": "row", "turn": "all", "bs_model": "joint", "micro_batches": "one", "pipelined": False, **columns}
-    return SimpleNamespace(**row)
 
 
 def test_the_band_is_as_many_whole_subcarriers_as_fit():
@@ -60,7 +52,7 @@ def test_uniform_deals_whole_subcarriers_and_the_rest_to_the_slowest():
 
 
 def test_clusters_share_the_air_among_themselves_only():
-    request = Request(problem(n=5, subcarriers=7), scheme(turn="cluster"), cluster_size=2)
+    request = Request(problem(n=5, subcarriers=7), CLUSTERS, cluster_size=2)
     assert equal_clusters(request).tolist() == [0, 0, 1, 1, 2]
     assert np.round(equal_slots(request) / 0.01 * 7).tolist() == [4, 3, 4, 3, 7]
 
