@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from controller.radio import rate_bps
 from controller.workload import Workload
-from testbed.topology import Topology
+from testbed.topology import NETWORKS, Radio, Topology
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,6 +23,9 @@ class Instance:
 
     ``rate_up`` and ``rate_down`` (bit/s) are what a UE gets with the whole frame to itself;
     with ``shared_air`` a slot of ``τ`` gives it ``τ / frame_s`` of that, else slots do not matter.
+    With ``subcarriers`` (FDMA) slots stand for bandwidth: c of M subcarriers are a slot of ``c T / M``.
+    ``bandwidth_hz`` is the band that shared rates were computed for, ``tx_power_w`` (n,) what a UE may
+    send with, NaN where its SNR is given instead.
     """
 
     workload: Workload
@@ -38,6 +41,9 @@ class Instance:
     shared_air: bool
     duplex: str
     memory_bytes: Floats | None = None
+    subcarriers: int | None = None
+    bandwidth_hz: float = 0.0
+    tx_power_w: Floats | None = None
 
     @property
     def n(self) -> int:
@@ -115,19 +121,7 @@ def _memory_bytes(topology: Topology) -> Floats | None:
 def instance(topology: Topology, workload: Workload) -> Instance:
     """The planning problem of a topology."""
     radio, bs, ues = topology.radio, topology.base_station, topology.ues
-    if radio.access == "dedicated":
-        up = np.array([ue.uplink_mbps for ue in ues], dtype=np.float64) * MEGA
-        down = np.array([ue.downlink_mbps for ue in ues], dtype=np.float64) * MEGA
-    else:
-        distance = np.array([ue.distance_m for ue in ues], dtype=np.float64)
-        band = {
-            "bandwidth_hz": radio.bandwidth_mhz * MEGA,
-            "carrier_ghz": radio.carrier_ghz,
-            "antenna_gain_db": radio.antenna_gain_db,
-            "noise_dbm_per_hz": radio.noise_dbm_per_hz,
-        }
-        up = rate_bps(np.array([ue.tx_power_dbm for ue in ues], dtype=np.float64), distance, **band)
-        down = rate_bps(bs.tx_power_dbm, distance, **band)
+    up, down = _dedicated_rates(topology) if radio.access == "dedicated" else _shared_rates(topology)
     return Instance(
         workload=workload,
         ues=tuple(ue.name for ue in ues),
@@ -142,4 +136,39 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         shared_air=radio.access != "dedicated",
         duplex=radio.duplex,
         memory_bytes=_memory_bytes(topology),
+        subcarriers=radio.subcarriers,
+        bandwidth_hz=band_hz(radio),
+        tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),
     )
+
+
+def band_hz(radio: Radio) -> float:
+    """The band (Hz) that is used: under ``fdma`` as many whole subcarriers as fit."""
+    if radio.subcarriers is None:
+        return radio.bandwidth_mhz * MEGA
+    return radio.subcarriers * radio.subcarrier_mhz * MEGA
+
+
+def _dedicated_rates(topology: Topology) -> tuple[Floats, Floats]:
+    """Up and down (bit/s): each UE's own, else those of the named network."""
+    network = NETWORKS.get(topology.radio.network or "", (np.nan, np.nan))
+    up = [network[0] if ue.uplink_mbps is None else ue.uplink_mbps for ue in topology.ues]
+    down = [network[1] if ue.downlink_mbps is None else ue.downlink_mbps for ue in topology.ues]
+    return np.array(up, dtype=np.float64) * MEGA, np.array(down, dtype=np.float64) * MEGA
+
+
+def _shared_rates(topology: Topology) -> tuple[Floats, Floats]:
+    """Up and down (bit/s) with the whole band and frame: by power and distance, or by the SNR where it is given."""
+    radio, ues = topology.radio, topology.ues
+    distance = np.array([ue.distance_m for ue in ues], dtype=np.float64)
+    band = {
+        "bandwidth_hz": band_hz(radio),
+        "carrier_ghz": radio.carrier_ghz,
+        "antenna_gain_db": radio.antenna_gain_db,
+        "noise_dbm_per_hz": radio.noise_dbm_per_hz,
+    }
+    up = rate_bps(np.array([ue.tx_power_dbm for ue in ues], dtype=np.float64), distance, **band)
+    down = rate_bps(topology.base_station.tx_power_dbm, distance, **band)
+    snr_db = np.array([np.nan if ue.snr_db is None else ue.snr_db for ue in ues])
+    given = band_hz(radio) * np.log2(1 + 10 ** (snr_db / 10))
+    return np.where(np.isnan(given), up, given), np.where(np.isnan(given), down, given)

@@ -25,6 +25,7 @@ _KEY_HINTS = {
     "download": "true allows to fetch the dataset into path",
     "partition": "like partition: {kind: iid}, or proportional, dirichlet, classes",
     "per_ue": "of how many classes each UE has samples",
+    "network": "4g, 4g+ or wifi; leave it out to give each UE uplink_mbps and downlink_mbps",
     "profile": "measured, or a list of {unit, forward_flops, output_bytes}",
 }
 _UNIT_HINTS = {

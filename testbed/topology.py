@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -55,17 +56,28 @@ class Training(Section):
     target_accuracy: float | None = Field(default=None, gt=0, le=1)
 
 
-class Radio(Section):
-    """The TDMA radio; defaults of Table I."""
+NETWORKS = {"4g": (10.0, 25.0), "4g+": (20.0, 40.0), "wifi": (50.0, 50.0)}
+"""Uplink and downlink in Mbit/s of the PiPar paper's networks (section V-A)."""
 
-    access: Literal["tdma", "dedicated"] = "tdma"
+
+class Radio(Section):
+    """The radio; defaults of Table I. ``fdma`` deals subcarriers, ``network`` names rates of ``dedicated`` links."""
+
+    access: Literal["tdma", "fdma", "dedicated"] = "tdma"
     duplex: Literal["tdd", "fdd"] = "tdd"
     slots: Literal["average", "gated"] = "average"
     frame_ms: PositiveFloat = 10.0
     bandwidth_mhz: PositiveFloat = 100.0
+    subcarrier_mhz: PositiveFloat = 1.0
+    network: Literal["4g", "4g+", "wifi"] | None = None
     carrier_ghz: PositiveFloat = 3.5
     antenna_gain_db: float = 10.0
     noise_dbm_per_hz: float = -174.0
+
+    @property
+    def subcarriers(self) -> int | None:
+        """Whole subcarriers in the band under ``fdma``, else None."""
+        return int(self.bandwidth_mhz / self.subcarrier_mhz * (1 + 1e-9)) if self.access == "fdma" else None
 
 
 class BaseStation(Section):
@@ -81,7 +93,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
 class Ue(Section):
-    """One device: where it is, how loud, how fast, and how much it can hold (c_i of C2, and its memory)."""
+    """One device: where it is (or its SNR instead), how loud, how fast, and what it can hold (c_i of C2, memory)."""
 
     name: Name
     distance_m: PositiveFloat = 120.0
@@ -93,6 +105,7 @@ class Ue(Section):
     min_batch: int = Field(default=1, ge=0)
     uplink_mbps: PositiveFloat | None = None
     downlink_mbps: PositiveFloat | None = None
+    snr_db: float | None = None
 
 
 _RESERVED = ("bs", "shaper")
@@ -114,6 +127,10 @@ Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_inter
 AnyRange = Annotated[Interval, BeforeValidator(_as_interval), AfterValidator(_ordered)]
 
 
+# In the order in which they are drawn: a new one goes to the end, so that a seed keeps what it drew
+_DRAWN = ("distance_m", "tx_power_dbm", "clock_ghz", "capacity_gflop", "uplink_mbps", "downlink_mbps", "snr_db")
+
+
 class UeGroup(Section):
     """Several UEs whose properties are drawn evenly from ``[low, high]`` with the topology's seed."""
 
@@ -127,6 +144,7 @@ class UeGroup(Section):
     min_batch: int = Field(default=1, ge=0)
     uplink_mbps: Range | None = None
     downlink_mbps: Range | None = None
+    snr_db: AnyRange | None = None
 
     def draw(self, seed: int) -> tuple[Ue, ...]:
         """The UEs ue1 … ueN, each property drawn independently."""
@@ -137,15 +155,16 @@ class UeGroup(Section):
                 return [None] * self.count
             return [float(x) for x in rng.uniform(*interval, size=self.count)]
 
-        drawn = {
-            key: sample(getattr(self, key))
-            for key in ("distance_m", "tx_power_dbm", "clock_ghz", "capacity_gflop", "uplink_mbps", "downlink_mbps")
-        }
+        drawn = {key: sample(getattr(self, key)) for key in _DRAWN}
         common = {"flops_per_cycle": self.flops_per_cycle, "min_batch": self.min_batch, "memory_mb": self.memory_mb}
         return tuple(
             Ue(name=f"ue{i + 1}", **common, **{key: values[i] for key, values in drawn.items()})  # type: ignore[arg-type]
             for i in range(self.count)
         )
+
+
+CLUSTER_SIZE = 5
+"""UEs in a cluster unless a scheme says otherwise (CPSL paper, Table II)."""
 
 
 class Privacy(Section):
@@ -177,7 +196,7 @@ class SchemeChoice(Section):
     rounds: int | None = Field(default=None, ge=1)
     phi: float = Field(default=0.5, ge=0, le=1)
     aggregate: Literal["virtual", "own", "cut"] = "virtual"
-    cluster_size: int = Field(default=5, ge=1)
+    cluster_size: int = Field(default=CLUSTER_SIZE, ge=1)
     local_epochs: int = Field(default=1, ge=1)
     sync_every: Literal["batch", "epoch"] | None = None
     in_flight: bool = False
@@ -217,10 +236,34 @@ def problems(topology: Topology) -> list[tuple[str, str, str]]:
 
 
 def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:
-    if t.radio.slots != "gated":
+    found: list[tuple[str, str, str]] = []
+    if t.radio.slots == "gated":
+        message = "gated slots need the netem qdisc, and links are shaped by htb, which knows rates only"
+        found.append(("radio.slots", message, "use slots: average, which gives each UE its mean rate"))
+    if t.radio.network is not None and t.radio.access != "dedicated":
+        message = f"is not used with radio.access: {t.radio.access}"
+        found.append(("radio.network", message, "set radio.access: dedicated, or remove it"))
+    return [*found, *_subcarrier_problems(t)]
+
+
+def _subcarrier_problems(t: Topology) -> list[tuple[str, str, str]]:
+    have = t.radio.subcarriers
+    if have is None:
         return []
-    message = "gated slots need the netem qdisc, and links are shaped by htb, which knows rates only"
-    return [("radio.slots", message, "use slots: average, which gives each UE its mean rate")]
+    need, scheme = max(((on_air(choice, len(t.ues)), choice.key) for choice in t.schemes), default=(1, ""))
+    if have >= need:
+        return []
+    message = f"{have} subcarriers of {t.radio.subcarrier_mhz:g} MHz, but {scheme} has {need} UEs on the air together"
+    most = math.floor(t.radio.bandwidth_mhz / need * 1000) / 1000
+    hint = f"use subcarrier_mhz: {most:g} or less" if most > 0 else "raise bandwidth_mhz"
+    return [("radio.subcarrier_mhz", message, hint)]
+
+
+def on_air(choice: SchemeChoice, ues: int) -> int:
+    """Most UEs that are on the air together under a scheme, among ``ues``; 1 for a scheme that is not known."""
+    turn = getattr(SCHEMES.get(choice.scheme), "turn", "one")
+    together = {"all": ues, "cluster": choice.cluster_size}
+    return min(ues, together.get(turn, 1))
 
 
 def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
@@ -236,22 +279,24 @@ def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
         if ue.name in _RESERVED:
             found.append((f"ues.{i}.name", f"{ue.name} is a reserved name", "use ue1, ue2, …"))
         seen.setdefault(ue.name, i)
-        if t.radio.access == "dedicated":
-            found += [
-                (f"ues.{i}.{key}", "is needed with radio.access: dedicated", f"give {key}: 10, or use access: tdma")
-                for key in ("uplink_mbps", "downlink_mbps")
-                if getattr(ue, key) is None
-            ]
-        else:
-            found += [
-                (
-                    f"ues.{i}.{key}",
-                    f"is not used with radio.access: {t.radio.access}",
-                    "set radio.access: dedicated, or remove it",
-                )
-                for key in ("uplink_mbps", "downlink_mbps")
-                if getattr(ue, key) is not None
-            ]
+        found += _link_problems(t.radio, ue, f"ues.{i}")
+    return found
+
+
+def _link_problems(radio: Radio, ue: Ue, path: str) -> list[tuple[str, str, str]]:
+    rates = ("uplink_mbps", "downlink_mbps")
+    if radio.access != "dedicated":
+        message = f"is not used with radio.access: {radio.access}"
+        hint = "set radio.access: dedicated, or remove it"
+        return [(f"{path}.{key}", message, hint) for key in rates if getattr(ue, key) is not None]
+    message = "is needed with radio.access: dedicated"
+    found = [
+        (f"{path}.{key}", message, f"give {key}: 10, or radio.network, or use access: tdma")
+        for key in rates
+        if getattr(ue, key) is None and radio.network is None
+    ]
+    if ue.snr_db is not None:
+        found.append((f"{path}.snr_db", "is not used with radio.access: dedicated", "remove it, or use access: fdma"))
     return found
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from controller.planners.ao import ao
+from controller.planners.cpsl import cpsl
+from controller.planners.epsl import epsl
 from controller.planners.makespan import makespan
+from controller.planners.pipar import pipar
 from controller.planners.seam import Planner, Request
 from controller.planners.uniform import uniform
 
-PLANNERS: dict[str, Planner] = {"uniform": uniform, "ao": ao, "makespan": makespan}
+PLANNERS: dict[str, Planner] = {
+    "uniform": uniform,
+    "ao": ao,
+    "makespan": makespan,
+    "cpsl": cpsl,
+    "epsl": epsl,
+    "pipar": pipar,
+}
 DEFAULT_PLANNER = "uniform"
 
 __all__ = ["DEFAULT_PLANNER", "PLANNERS", "Planner", "Request"]

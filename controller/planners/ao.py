@@ -24,6 +24,7 @@ from controller.planners.lemma import Extremum, air_limit_s, most_micro_batches
 from controller.planners.seam import Answer, Request
 from controller.planners.starts import fitting, starts
 from controller.planners.uniform import MOST_MICRO_BATCHES, uniform
+from controller.planners.whole import whole
 from controller.timeline import round_s
 from testbed.errors import InputError
 
@@ -82,6 +83,7 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     best_s = min(seconds for seconds, _ in found)
     good = max(best_s, min(baseline_s, best_s * (1 + SLACK)))
     decision = next(decision for seconds, decision in found if seconds <= good)
+    decision = whole(request, decision, baseline)
     relaxed = tuple(name for name in broken(request.instance, decision) if name in BOTH)
     return Answer(decision, relaxed, room(request.instance, cuts[0]).warnings)
 

@@ -15,6 +15,7 @@ from controller.planners.capacity import Room, rooms
 from controller.planners.seam import Answer, Planner, Request
 from controller.planners.slots import Turn
 from controller.planners.uniform import uniform
+from controller.planners.whole import whole
 from controller.timeline import round_s
 from controller.timing import PerSample, per_sample
 from testbed.errors import InputError
@@ -59,7 +60,8 @@ def makespan(request: Request) -> Answer:
     if not found and baseline is not None:
         return Answer(baseline, warnings=cuts[0].warnings)
     k, _, search = min(found, key=lambda f: f[:2])
-    return Answer(search.decision(k), warnings=search.room.warnings)
+    decision = whole(request, search.decision(k), baseline)
+    return Answer(decision, warnings=search.room.warnings)
 
 
 def _baseline(request: Request, planner: Planner) -> tuple[Decision | None, float]:

@@ -15,8 +15,9 @@ class Request:
     """A planning problem: the instance, the scheme, and what the user has fixed (None: free).
 
     ``steps`` is the number of batches between two synchronisations, ``phi`` the share of EPSL,
-    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from; ``lemma`` and
-    ``p3`` are how ``ao`` reads Algorithm 1. ``path`` is where the request stands in the topology, for errors.
+    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from, ``power_budget_w`` the most
+    that all UEs together may send with (None: each its own); ``lemma`` and ``p3`` are how ``ao`` reads
+    Algorithm 1. ``path`` is where the request stands in the topology, for errors.
     """
 
     instance: Instance
@@ -30,6 +31,7 @@ class Request:
     seed: int = 0
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
+    power_budget_w: float | None = None
 
     @property
     def cuts(self) -> tuple[int, ...]:

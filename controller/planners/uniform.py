@@ -6,9 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from controller.instance import Decision, Instance
+from controller.planners.columns import column
 from controller.planners.seam import Answer, Request
+from controller.planners.subcarriers import equal_shares
 from controller.timeline import round_s
 from testbed.errors import InputError
+from testbed.topology import CLUSTER_SIZE
 
 Ints = npt.NDArray[np.int64]
 
@@ -49,18 +52,25 @@ def equal_batches(instance: Instance) -> Ints:
     return np.array([share + (i < rest) for i in range(instance.n)], dtype=np.int64)
 
 
-def clusters(request: Request) -> Ints:
-    """The cluster of each UE: as many as ``cluster_size`` UEs in a row."""
-    return np.arange(request.instance.n) // (request.cluster_size or request.instance.n)
-
-
 def equal_slots(request: Request) -> npt.NDArray[np.float64]:
-    """The frame divided evenly among the UEs that are on the air in the same turn."""
-    n, frame_s = request.instance.n, request.instance.frame_s
-    if request.scheme.turn == "one":
-        return np.full(n, frame_s)
-    together = clusters(request) if request.scheme.turn == "cluster" else np.zeros(n, dtype=np.int64)
-    return np.asarray(frame_s / np.bincount(together)[together])
+    """The frame divided evenly among the UEs that are on the air in the same turn; whole subcarriers under FDMA."""
+    instance, cluster = request.instance, equal_clusters(request)
+    slots: npt.NDArray[np.float64] = instance.frame_s / np.bincount(cluster)[cluster]
+    if instance.subcarriers is not None:
+        for turn in range(int(cluster.max()) + 1):
+            members = cluster == turn
+            shares = equal_shares(instance.subcarriers, instance.rate_up[members])
+            slots[members] = shares * (instance.frame_s / instance.subcarriers)
+    return slots
+
+
+def equal_clusters(request: Request) -> Ints:
+    """The turn of each UE (n,), in the UEs' order: one for all, one each, or clusters as equal as can be."""
+    n, turn = request.instance.n, column(request, "turn")
+    size = {"one": 1, "cluster": request.cluster_size or CLUSTER_SIZE}.get(turn, n)
+    count = -(-n // size)
+    sizes = [n // count + (m < n % count) for m in range(count)]
+    return np.repeat(np.arange(count), sizes).astype(np.int64)
 
 
 def _candidates(request: Request, batch: Ints) -> list[int]:
@@ -74,8 +84,8 @@ def _candidates(request: Request, batch: Ints) -> list[int]:
 
 def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
     slots = equal_slots(request)
-    cluster = clusters(request) if request.scheme.turn == "cluster" else None
-    return Decision(cut, k, batch, slots, slots, cluster, steps=request.steps, phi=request.phi)
+    clusters = equal_clusters(request) if column(request, "turn") == "cluster" else None
+    return Decision(cut, k, batch, slots, slots, cluster=clusters, steps=request.steps, phi=request.phi)
 
 
 def _check_min_batch(instance: Instance, batch: Ints) -> None:

@@ -1,0 +1,115 @@
+"""The managers of CPSL, EPSL and PiPar: how near the best, how far below their benchmarks, how fast."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from controller.planners.clustering import (
+    Clustering,
+    dealt,
+    exhaustive,
+    gibbs_chains,
+    random_order,
+    seated,
+    similar_order,
+)
+from controller.planners.cpsl_latency import Phases, cluster_s, members_of
+from controller.planners.pipar import by_eq_14, score
+from controller.planners.seam import Request
+from testbed.topology import NETWORKS
+from tests.bench.number import Number, at_least, at_most
+from tests.bench.profiles import cpsl_draw, cpsl_phases, pi_devices, resnet18, vgg5
+
+DRAWS, UES, SIZE = 50, 30, 5
+BANDS_MHZ = (10, 20, 30)
+SCHEME: Any = SimpleNamespace(name="pipar", turn="all", bs_model="replicas", micro_batches="each", pipelined=True)
+
+
+def numbers() -> list[Number]:
+    """Gibbs against exhaustive search, against its benchmarks, its time, and PiPar's scores."""
+    return [_gap(), *_savings(), *_times(), *_scores()]
+
+
+def _gap() -> Number:
+    """8 devices in clusters of 4 at 10, 20 and 30 MHz: the worst of 50 draws each."""
+    gaps: list[float] = []
+    for band in BANDS_MHZ:
+        found = gibbs_chains(draws(8, band), 4, np.random.default_rng(0)).latency_s
+        best = [exhaustive(cpsl_phases(cpsl_draw(8, band, seed)), 4).latency_s[0] for seed in range(DRAWS)]
+        gaps += list(100 * (found / np.array(best) - 1))
+    return at_most(f"cpsl: worst gap to exhaustive clustering, 8 UEs, {len(gaps)} draws", 2, max(gaps), "%")
+
+
+def _savings() -> list[Number]:
+    """Mean over 50 draws of 30 devices of the latency saved, per benchmark and bandwidth."""
+    saved: dict[str, list[float]] = {}
+    for band in BANDS_MHZ:
+        problem = draws(UES, band)
+        best = gibbs_chains(problem, SIZE, np.random.default_rng(0)).latency_s
+        for name, latency_s in benchmarks(problem, band).items():
+            saved.setdefault(name, []).append(100 * float(np.mean(1 - best / latency_s)))
+    asked = "random clusters, equal subcarriers"
+    lines = [at_least(f"cpsl: saved against {asked}, 10 to 30 MHz", 30, float(np.mean(saved[asked])), "%", 1)]
+    for name, each in saved.items():
+        shown = ", ".join(f"{value:.1f}" for value in each)
+        lines.append(Number(f"cpsl: saved against {name}, at 10, 20, 30 MHz", "-", f"{shown} %", True))
+    return lines
+
+
+def draws(ues: int, band_mhz: int) -> Phases:
+    """50 draws as problems side by side."""
+    each = [cpsl_phases(cpsl_draw(ues, band_mhz, seed)) for seed in range(DRAWS)]
+    return replace(
+        each[0],
+        fixed=np.stack([one.fixed for one in each]),
+        per_share=np.stack([one.per_share for one in each]),
+        server_s=np.stack([one.server_s for one in each]),
+    )
+
+
+def benchmarks(problem: Phases, band_mhz: int) -> dict[str, np.ndarray]:
+    """Latency (s) of each draw: random clusters and clusters of similar UEs, subcarriers dealt in several ways."""
+    rng = np.random.default_rng(1)
+    at_random = seated(random_order(DRAWS, UES, rng), SIZE)
+    flops = np.stack([cpsl_draw(UES, band_mhz, seed).ue_flops for seed in range(DRAWS)])
+    similar = seated(similar_order(flops), SIZE)
+    anyhow = 1 + rng.multinomial(band_mhz - SIZE, [1 / SIZE] * SIZE, size=at_random.shape[:2])
+
+    def latency(found: Clustering) -> np.ndarray:
+        return found.latency_s
+
+    return {
+        "random clusters, equal subcarriers": latency(dealt(problem, at_random, by_greed=False)),
+        "random clusters, greedy subcarriers": latency(dealt(problem, at_random)),
+        "random clusters, random subcarriers": cluster_s(members_of(problem, at_random), anyhow).sum(axis=1),
+        "similar clusters, equal subcarriers": latency(dealt(problem, similar, by_greed=False)),
+        "similar clusters, greedy subcarriers": latency(dealt(problem, similar)),
+    }
+
+
+def _times() -> list[Number]:
+    found = []
+    for band in (30, 60):
+        problem = cpsl_phases(cpsl_draw(UES, band, 0))
+        start = time.perf_counter()
+        gibbs_chains(problem, SIZE, np.random.default_rng(0))
+        took_s = time.perf_counter() - start
+        found.append(at_most(f"cpsl: 4 chains of 1000 Gibbs iterations, 30 UEs, {band} subcarriers", 10, took_s, "s"))
+    return found
+
+
+def _scores() -> list[Number]:
+    """Eq. 28 per model and network: of the choice, and of eq. 14 alone."""
+    found = []
+    for model, work in (("vgg5", vgg5(1, 28)), ("resnet18", resnet18(3, 32))):
+        for network, rates in NETWORKS.items():
+            request = Request(pi_devices(work, rates), SCHEME, steps=5)
+            found.append(at_least(f"pipar: score, {model}, {network}", 0.96, score(request), "", 3))
+            alone = f"{score(request, by_eq_14):.3f}"
+            found.append(Number(f"pipar: score of eq. 14 alone, {model}, {network}", "-", alone, True))
+    return found

@@ -1,0 +1,136 @@
+"""EPSL's manager: its latency by hand, allocations against all others, power, and what φ saves."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.scheme import SCHEMES
+from controller.instance import Instance, link_rates
+from controller.planners import PLANNERS, Request
+from controller.planners.epsl import allocated, focused, slowest_first
+from controller.planners.epsl_latency import aggregated_rows, round_s, stages, up_s
+from controller.timeline import predict
+from testbed.errors import InputError
+from tests.unit.problems import problem
+from tests.unit.rows import CLUSTERS, REPLICAS, TOGETHER
+
+epsl = PLANNERS["epsl"]
+
+
+def fdma(n: int, subcarriers: int, seed: int, **changes: object) -> Instance:
+    """UEs that differ up to tenfold, with power of their own on 1 MHz."""
+    rng = np.random.default_rng(seed)
+    values = {
+        "batch": 6 * n,
+        "ue_flops": 1e9 * 10 ** rng.uniform(-0.5, 0.5, n),
+        "rate_up": 1.6e6 * 10 ** rng.uniform(-0.5, 0.5, n),
+        "rate_down": 3.2e6 * 10 ** rng.uniform(-0.5, 0.5, n),
+        "subcarriers": subcarriers,
+        "bandwidth_hz": 1e6,
+        "tx_power_w": np.full(n, 0.1),
+        **changes,
+    }
+    return problem(n, **values)
+
+
+def test_latency_by_hand():
+    # 10 samples each, half of them aggregated; each direction has half of the air
+    instance = problem(n=2, batch=20)
+    stage = stages(instance, 1, np.array([10, 10]), 0.5)
+    server = (20 * 3e6 + 2 * 3e6 * (5 + 2 * 5)) / 10e9
+    down = 5 * 7992 / 3.2e6 + 5 * 7992 / 1.6e6
+    expected = 0.010 + 10 * 8000 / 0.8e6 + server + down + 0.020
+    assert round_s(stage, instance.rate_up / 2, instance.rate_down / 2) == pytest.approx(expected)
+
+
+def test_rows_are_rounded_up_and_limited_by_the_least_batch():
+    assert aggregated_rows(np.array([10, 7]), 0.5) == 4
+    assert aggregated_rows(np.array([10, 0]), 0.3) == 3
+    assert aggregated_rows(np.array([10, 10]), 0) == 0
+
+
+def test_without_aggregation_the_round_is_the_timelines():
+    instance = problem(n=3, batch=9, rate_up=np.array([1e6, 2e6, 3e6]))
+    decision = epsl(Request(instance, TOGETHER)).decision
+    stage = stages(instance, decision.cut, decision.batch, 0.0)
+    expected = predict(instance, SCHEMES["psl"], decision).round_s
+    assert round_s(stage, *link_rates(instance, decision)) == pytest.approx(expected)
+
+
+def test_a_larger_share_never_makes_the_round_longer():
+    def length(phi: float) -> float:
+        instance = fdma(3, 12, 4)
+        decision = epsl(Request(instance, TOGETHER, phi=phi)).decision
+        stage = stages(instance, decision.cut, decision.batch, phi)
+        return round_s(stage, *link_rates(instance, decision))
+
+    rounds = [length(phi) for phi in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert rounds == sorted(rounds, reverse=True) and rounds[-1] < rounds[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_other_allocation_is_faster(seed):
+    instance, part = fdma(3, 8, seed), np.ones(3, dtype=np.bool_)
+    stage = stages(instance, 1, np.array([6, 6, 6]), 0.0)
+    best = min(
+        up_s(stage, focused(instance, np.array(shares))).max()
+        for shares in product(range(1, 7), repeat=3)
+        if sum(shares) == 8
+    )
+    shares = slowest_first(8, part, lambda shares: up_s(stage, focused(instance, shares)))
+    assert shares.sum() == 8
+    assert up_s(stage, focused(instance, shares)).max() == pytest.approx(best)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(0, 10), st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.0]))
+def test_what_a_plan_always_is(n, spare, seed, phi):
+    instance = fdma(n, n + spare, seed)
+    decision = epsl(Request(instance, TOGETHER, phi=phi)).decision
+    assert decision.batch.sum() == instance.batch and decision.phi == phi
+    down = decision.slot_down_s / instance.frame_s * (n + spare)
+    assert down == pytest.approx(np.round(down)) and down.min() > 0.999
+    assert down.sum() == pytest.approx(n + spare)
+    assert (decision.slot_up_s > 0).all() and (decision.slot_up_s <= instance.frame_s * (1 + 1e-9)).all()
+
+
+def test_power_on_fewer_subcarriers_is_worth_more_than_their_share():
+    instance = fdma(2, 10, 0)
+    rates = focused(instance, np.array([5, 5]))
+    assert (rates > instance.rate_up / 2).all() and (rates < instance.rate_up).all()
+    assert focused(instance, np.array([10, 0])).tolist() == pytest.approx([instance.rate_up[0], 0.0])
+
+
+def test_a_given_snr_leaves_no_power_to_control():
+    instance = fdma(2, 10, 0, tx_power_w=np.array([np.nan, 0.1]))
+    rates = focused(instance, np.array([5, 5]))
+    assert rates[0] == pytest.approx(instance.rate_up[0] / 2) and rates[1] > instance.rate_up[1] / 2
+
+
+@pytest.mark.parametrize("budget_w", [0.3, 0.1, 0.01])
+def test_a_power_budget_slows_all_to_one_finish_and_no_further(budget_w):
+    instance, part = fdma(3, 9, 2), np.ones(3, dtype=np.bool_)
+    stage = stages(instance, 1, np.array([6, 6, 6]), 0.0)
+    free, _ = allocated(instance, stage, part)
+    held, _ = allocated(instance, stage, part, budget_w)
+    finish = up_s(stage, held)
+    assert (held <= free * (1 + 1e-9)).all()
+    assert finish.max() >= up_s(stage, free).max() * (1 - 1e-9)
+    if budget_w < 0.1:
+        assert finish == pytest.approx(finish.max())
+
+
+def test_with_all_rows_broadcast_the_downlink_is_dealt_equally():
+    decision = epsl(Request(fdma(3, 9, 0), TOGETHER, phi=1.0)).decision
+    assert decision.slot_down_s / 0.01 * 9 == pytest.approx([3, 3, 3])
+
+
+@pytest.mark.parametrize("row", [CLUSTERS, REPLICAS])
+def test_schemes_without_one_joint_batch_are_refused(row):
+    with pytest.raises(InputError, match=r"schemes\.planner: epsl plans one batch"):
+        epsl(Request(problem(), row))

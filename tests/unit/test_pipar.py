@@ -1,0 +1,146 @@
+"""PiPar's parameter selection: its recursion against an event simulation, eq. 14, and the score of eq. 28."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.planners import PLANNERS, Request
+from controller.planners.pipar import batches, by_eq_14, exhaustive, score, selected
+from controller.planners.pipar_model import Stages, epoch_s, iteration_s, mini_batches, parallel_batches, profile
+from testbed.errors import InputError
+from testbed.topology import NETWORKS
+from tests.bench.profiles import pi_devices, resnet18, vgg5
+from tests.unit.problems import problem
+from tests.unit.rows import REPLICAS, TOGETHER
+
+TASKS = ("ue_forward", "uplink", "server", "downlink", "ue_backward")
+
+
+def simulated(stages: Stages, batch: int, parallel: int, ues: int = 1) -> float:
+    """An iteration of equal UEs played event by event: each processor and link serves whoever came first.
+
+    A UE's backward passes come after its forwards; the server is one queue for all UEs.
+    """
+    sizes = mini_batches(batch, parallel)
+    free: dict[tuple[str, int], float] = {}
+    forwards = sum(sizes) * stages.ue_forward
+    queue = [(0.0, m, ue, 0) for ue in range(ues) for m in range(len(sizes))]
+    end = 0.0
+    while queue:
+        ready, m, ue, task = heapq.heappop(queue)
+        name = TASKS[task]
+        where = "processor" if name.startswith("ue_") else name
+        resource = (where, 0 if where == "server" else ue)
+        start = max(ready, free.get(resource, 0.0), forwards if name == "ue_backward" else 0.0)
+        done = start + sizes[m] * getattr(stages, name)
+        free[resource] = done
+        end = max(end, done)
+        if task < 4:
+            heapq.heappush(queue, (done, m, ue, task + 1))
+    return end
+
+
+times = st.floats(0.001, 1.0)
+any_stages = st.builds(Stages, times, times, times, times, times, times, times)
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_stages, st.integers(1, 12), st.integers(1, 12))
+def test_the_recursion_is_what_happens(stages, batch, parallel):
+    assert iteration_s(stages, batch, parallel, "fdd") == pytest.approx(simulated(stages, batch, parallel))
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_stages, st.integers(2, 4), st.integers(1, 8))
+def test_equal_ues_see_the_server_as_slowed_by_their_number(stages, ues, batch):
+    slowed = replace(stages, bs_forward=ues * stages.bs_forward, bs_backward=ues * stages.bs_backward)
+    together = simulated(stages, batch, batch, ues)
+    assert together <= iteration_s(slowed, batch, batch, "fdd") * (1 + 1e-9)
+
+
+@given(any_stages, st.integers(1, 12), st.integers(1, 12))
+def test_half_duplex_is_never_faster(stages, batch, parallel):
+    fdd = iteration_s(stages, batch, parallel, "fdd")
+    assert fdd <= iteration_s(stages, batch, parallel, "tdd") * (1 + 1e-12)
+
+
+def test_one_mini_batch_is_the_sum_of_its_stages():
+    stages = Stages(1, 2, 3, 4, 5, 6, weights_s=100)
+    assert iteration_s(stages, 2, 1, "fdd") == 2 * 21
+    assert epoch_s(stages, 2, 1, 3, "fdd") == 3 * 42 + 100
+
+
+@pytest.mark.parametrize(("away", "expected"), [(0.5, 2), (1.0, 2), (2.5, 4), (1000.0, 10)])
+def test_eq_14_fills_the_time_that_a_mini_batch_is_away(away, expected):
+    assert parallel_batches(Stages(1, away, 0, 0, 0, 2), batch=10) == expected
+
+
+def test_the_server_is_divided_among_replicas():
+    instance = problem(n=4, shared_air=False)
+    alone, four = profile(instance, 0, 1, 1), profile(instance, 0, 1, 4)
+    assert four.server == pytest.approx(4 * alone.server) and four.uplink == alone.uplink
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("work", [vgg5(1, 28), resnet18(3, 32)], ids=["vgg5", "resnet18"])
+def test_the_choice_scores_096(work, network):
+    assert score(Request(pi_devices(work, NETWORKS[network]), REPLICAS, steps=5)) >= 0.96
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 4))
+def test_the_choice_is_between_eq_14_and_the_best(seed, n):
+    rng = np.random.default_rng(seed)
+    instance = problem(
+        n,
+        batch=10 * n,
+        shared_air=False,
+        duplex="fdd",
+        ue_flops=1e9 * 10 ** rng.uniform(-1, 1, n),
+        rate_up=1.6e6 * 10 ** rng.uniform(-1, 1, n),
+    )
+    request = Request(instance, REPLICAS)
+    batch = batches(request)
+    for ue in range(n):
+        best, chosen, alone = (pick(request, ue, batch).epoch_s for pick in (exhaustive, selected, by_eq_14))
+        assert best <= chosen * (1 + 1e-12) and chosen <= alone * 1.02 * (1 + 1e-9)
+
+
+def test_each_ue_has_its_own_cut_and_number():
+    instance = problem(
+        2,
+        shared_air=False,
+        duplex="fdd",
+        ue_flops=np.array([1e6, 1e12]),
+        workload=vgg5(1, 28),
+    )
+    decision = PLANNERS["pipar"](Request(instance, REPLICAS)).decision
+    assert decision.ue_cut is not None and decision.ue_micro_batches is not None
+    assert decision.ue_cut[0] < decision.ue_cut[1]
+    assert decision.micro_batches == decision.ue_micro_batches.max()
+    assert decision.batch.tolist() == [10, 10]
+
+
+def test_what_is_fixed_is_kept_and_a_scheme_without_pipeline_has_one_mini_batch():
+    instance = pi_devices(vgg5(1, 28), NETWORKS["4g"])
+    fixed = PLANNERS["pipar"](Request(instance, REPLICAS, cut=3, micro_batches=7)).decision
+    assert fixed.ue_cut is not None and set(fixed.ue_cut) == {3}
+    assert fixed.ue_micro_batches is not None and set(fixed.ue_micro_batches) == {7}
+    plain = REPLICAS.__class__(**{**vars(REPLICAS), "pipelined": False})
+    assert PLANNERS["pipar"](Request(instance, plain)).decision.micro_batches == 1
+
+
+def test_a_scheme_without_replicas_is_refused():
+    with pytest.raises(InputError, match=r"schemes\.2\.planner: pipar gives each UE its own cut"):
+        PLANNERS["pipar"](Request(problem(), TOGETHER, path="schemes.2"))
+
+
+def test_c2_is_said_when_nobody_can_hold_the_batch():
+    with pytest.raises(InputError, match="C2"):
+        PLANNERS["pipar"](Request(problem(capacity_flop=np.full(2, 1e6)), REPLICAS))
