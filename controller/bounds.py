@@ -36,10 +36,23 @@ def decision_bound_s(problem: Instance, scheme: Scheme, decision: Decision) -> f
         compute = work.ue_total_flops(cut) / problem.ue_flops
         cap = problem.batch_cap(cut).astype(np.float64)
         return decision.steps * _level(compute, np.zeros(problem.n), cap, int(decision.batch.sum()))
+    problem = replace(problem, rate_up=_most_up(problem))
     if decision.phi:
         free = np.full(problem.n, np.inf)
         problem = replace(problem, rate_down=free, bs_flops=problem.bs_flops * (1 + work.backward_ratio))
     return decision.steps * lower_bound_s(problem)
+
+
+def _most_up(problem: Instance) -> Floats:
+    """Uplink rates (bit/s) that no deal of subcarriers exceeds for its share of the band.
+
+    A UE may put all its power on few subcarriers; what that gains is greatest on a single one.
+    """
+    if problem.subcarriers is None or problem.tx_power_w is None:
+        return problem.rate_up
+    snr = 2 ** (problem.rate_up / problem.bandwidth_hz) - 1
+    most = problem.bandwidth_hz * np.log2(1 + problem.subcarriers * snr)
+    return np.where(np.isnan(problem.tx_power_w), problem.rate_up, most)
 
 
 def cut_lower_bound_s(problem: Instance, cut: int) -> float:

@@ -174,7 +174,7 @@ class _Search:
 def _in_turns(request: Request, cuts: list[Room]) -> Answer:
     """Turns one after another: the UEs that are quickest per sample hold all they may, with the whole frame each.
 
-    A UE that is excluded still hands weights on, so it keeps its slot.
+    With ``min_batch: 0`` a UE without samples has no turn and hands nothing on, which is not counted here.
     """
     instance, k = request.instance, request.micro_batches or 1
     slots = np.full(instance.n, instance.frame_s)
@@ -182,7 +182,7 @@ def _in_turns(request: Request, cuts: list[Room]) -> Answer:
     for room in cuts:
         per = _whole_frame(instance, room.cut)
         batch = cheapest(room, _own_s(per) + per.ue_forward + per.ue_backward, instance.batch)
-        decisions[room.cut] = Decision(room.cut, k, batch, slots, slots)
+        decisions[room.cut] = Decision(room.cut, k, batch, slots, slots, steps=request.steps)
     lengths = {cut: round_s(instance, request.scheme, decision) for cut, decision in decisions.items()}
     best = min(cuts, key=lambda room: lengths[room.cut])
     return Answer(decisions[best.cut], warnings=best.warnings)
