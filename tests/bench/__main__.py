@@ -10,13 +10,14 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import accuracy, field, links, planning_ao, planning_makespan, planning_managers
+from tests.bench import accuracy, field, links, planning_ao, planning_makespan, planning_managers, schemes
 from tests.bench.number import Number
 
 BENCHES = {
     "accuracy": accuracy.numbers,
     "links": links.numbers,
     "field": field.numbers,
+    "schemes": schemes.numbers,
     "planning-ao": planning_ao.numbers,
     "planning-makespan": planning_makespan.numbers,
     "planning-managers": planning_managers.numbers,

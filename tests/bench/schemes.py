@@ -1,0 +1,31 @@
+"""Every row of the scheme table on real containers: how close rounds and bubble rates come to the timeline."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from controller.field_trial import field_trial
+from controller.watch import silent
+from testbed.engine import Engine
+from testbed.loading import load
+from tests.bench.number import Number, at_most
+
+SCHEMES = Path("topologies/schemes.yaml")
+
+
+def numbers() -> list[Number]:
+    """Round error (%) and bubble rate error of each row, and how long all of them took."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        results = field_trial(Engine.connect(), load(SCHEMES), Path(folder), silent)
+    wall_s = time.monotonic() - start
+    found = [at_most("schemes.yaml on this host", 360, wall_s, "s", 0)]
+    for label, one in results.schemes.items():
+        error, bubble = 100 * abs(one.summary.round_error), abs(one.summary.bubble_rate_error)
+        found += [
+            at_most(f"{label}: round error", 4, error, "%"),
+            at_most(f"{label}: bubble rate error", 0.03, bubble, "", 4),
+        ]
+    return found
