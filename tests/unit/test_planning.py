@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ import pytest
 from agents.plan import Plan
 from agents.scheme import SCHEMES
 from controller.bounds import lower_bound_s
+from controller.instance import instance
 from controller.planners import PLANNERS, Request
-from controller.planning import plan_all
-from controller.timeline import predict
+from controller.planning import decision_of, plan_all, steps
+from controller.timeline import predict, typical
+from controller.workload import workload
 from testbed.errors import InputError
-from testbed.loading import load
+from testbed.loading import load, parse
 from tests.unit.problems import problem
 
+SCENE = Path("topologies/schemes.yaml")
 QUICKSTART = Path("topologies/quickstart.yaml")
 
 
@@ -60,9 +64,10 @@ def test_lower_bound_on_dedicated_links_balances_the_ues():
     assert lower_bound_s(problem(shared_air=False)) == pytest.approx(10 * (8000 / 1.6e6 + 7992 / 3.2e6), rel=1e-6)
 
 
-def test_quickstart_plans_are_documents_that_can_be_read_back():
-    for planned in plan_all(load(QUICKSTART)):
-        document = planned.to_json()
+@pytest.mark.parametrize("name", ["quickstart", "schemes", "epsl", "pipar-pi-half600"])
+def test_plans_are_documents_that_can_be_read_back(name):
+    for planned in plan_all(load(Path(f"topologies/{name}.yaml"))):
+        document = json.loads(json.dumps(planned.to_json()))
         assert Plan.from_json(document) == planned.plan
         assert set(document["predicted"]) == {"round_s", "bubble_rate", "bs_busy_s", "bs_idle_s", "lower_bound_s"}
         assert set(document["paper"]) == {"bubble_rate", "constraints", "relaxed"}
@@ -72,3 +77,28 @@ def test_quickstart_plans_are_documents_that_can_be_read_back():
 def test_quickstart_pipelining_is_planned_to_save_a_fifth():
     rounds = {planned.label: planned.predicted.round_s for planned in plan_all(load(QUICKSTART))}
     assert rounds["c2p2sl"] <= 0.8 * rounds["psl"]
+
+
+def test_the_timeline_of_a_plan_that_was_read_back_is_the_same():
+    topology = load(SCENE)
+    problem_ = instance(topology, workload(topology))
+    for planned in plan_all(topology):
+        scheme, again = SCHEMES[planned.plan.scheme], decision_of(planned.plan)
+        rounds = topology.training.rounds
+        assert typical(problem_, scheme, again, topology.seed, rounds).round_s == pytest.approx(
+            planned.predicted.round_s
+        )
+
+
+def test_an_epoch_is_as_many_batches_as_the_training_set_holds():
+    choices = {choice.key: steps(load(SCENE), choice) for choice in load(SCENE).schemes}
+    assert choices["psl"] == choices["sl"] == 1
+    assert (choices["fl"], choices["cpsl"]) == (4, 2)
+    topology = load(Path("topologies/pipar-pi.yaml"))
+    assert {steps(topology, choice) for choice in topology.schemes if choice.scheme == "pipar"} == {10}
+
+
+def test_a_model_that_is_too_big_for_a_ues_memory_is_refused_with_the_reason():
+    topology = parse("name: x\nues: [{name: a, memory_mb: 4, capacity_gflop: 9}, {name: b}]\nschemes: [fl]", "x.yaml")
+    with pytest.raises(InputError, match=r"ues\.0\.memory_mb: a has 4 MB and needs .* to train 5 units on 64 samples"):
+        plan_all(topology)
