@@ -53,6 +53,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     if len(topology.model.units) != len(units):
         message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
         raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
+    links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))
     planned = plan_all(topology)
     watcher(Stage("calibrating the host"))
@@ -94,7 +95,7 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
     watcher(Stage("limiting CPUs and links"))
     for agent, quota_us in prepared.quotas_us.items():
         engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
-    links.set_links(engine, deployment, prepared.planned[0].plan)
+    links.set_links(engine, deployment, prepared.planned[0].plan, prepared.topology.radio)
 
 
 def shards(topology: Topology) -> dict[str, bytes]:
@@ -118,7 +119,8 @@ class Trial:
         schemes: dict[str, SchemeResult] = {}
         with Session(self._engine, self._deployment) as session, (self._out / "events.jsonl").open("w") as log:
             agents = session.await_ready()
-            host = {**host_facts(self._engine), "bs_device": agents[BS]["device"]}
+            backend = links.backend_in_use(self._engine, self._deployment)
+            host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
             for planned in self._prepared.planned:
                 schemes[planned.label] = self._scheme(session, planned, log)
                 results = Results(
@@ -135,7 +137,7 @@ class Trial:
         folder = self._out / planned.label
         folder.mkdir(exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(planned.to_json(), indent=1) + "\n")
-        links.set_links(self._engine, self._deployment, plan)
+        links.set_links(self._engine, self._deployment, plan, self._topology.radio)
         job = self._job(planned)
         before = self._counters(planned.label)
         session.configure(job)

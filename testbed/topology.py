@@ -65,7 +65,7 @@ class Training(Section):
 
 
 class Radio(Section):
-    """The TDMA radio; defaults of Table I."""
+    """The TDMA radio; defaults of Table I. Delay, jitter and loss are each direction's own."""
 
     access: Literal["tdma", "dedicated"] = "tdma"
     duplex: Literal["tdd", "fdd"] = "tdd"
@@ -75,6 +75,16 @@ class Radio(Section):
     carrier_ghz: PositiveFloat = 3.5
     antenna_gain_db: float = 10.0
     noise_dbm_per_hz: float = -174.0
+    delay_ms: float = Field(default=0.0, ge=0, le=10_000)
+    jitter_ms: float = Field(default=0.0, ge=0, le=10_000)
+    loss: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def beyond_rates(self) -> str | None:
+        """The first key that asks of the links more than rates, which takes a kernel with netem; or None."""
+        gated = self.slots == "gated" and self.access != "dedicated"
+        asked = {"slots": gated, "delay_ms": self.delay_ms, "jitter_ms": self.jitter_ms, "loss": self.loss}
+        return next((key for key, value in asked.items() if value), None)
 
 
 class BaseStation(Section):
@@ -198,10 +208,10 @@ def problems(topology: Topology) -> list[tuple[str, str, str]]:
 
 
 def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:
-    if t.radio.slots != "gated":
+    if t.radio.jitter_ms <= t.radio.delay_ms:
         return []
-    message = "gated slots need the netem qdisc, and links are shaped by htb, which knows rates only"
-    return [("radio.slots", message, "use slots: average, which gives each UE its mean rate")]
+    message = f"{t.radio.jitter_ms:g} is more than the delay of {t.radio.delay_ms:g}, and no packet arrives early"
+    return [("radio.jitter_ms", message, "raise radio.delay_ms, or lower it")]
 
 
 def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:

@@ -26,7 +26,7 @@ _ENDLESS = (4_000_000_000, 1e7)  # bytes/s and bytes: more than anything below l
 _CHILD = 1  # the only class of a netem
 # netem holds a packet back until its last bit is paid for, so a message ends when it should however large the
 # packets are; but large ones cost far less.
-_PACKET_S = 1e-3
+_PACKET_S = 2e-3
 
 
 def apply(ipr: Any, link: Interface, egress: Egress) -> None:

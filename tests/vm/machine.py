@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from testbed.errors import EngineError
@@ -17,8 +17,12 @@ from testbed.images import ROOT
 from tests.vm.root import Root
 
 RESULTS_MB = 256
-PROBE_S = 30.0
+PROBE_S = 20.0  # with KVM a guest is done in five
 CORES, MEMORY_MB = 2, 8192
+KVM = ("-accel", "kvm", "-cpu", "host")
+TCG = ("-accel", "tcg,thread=multi", "-cpu", "max")
+MACHINE = ("-smp", str(CORES), "-m", str(MEMORY_MB), "-no-reboot", "-nic", "none")
+MACHINE += ("-display", "none", "-monitor", "none", "-serial", "stdio")
 
 
 def job_tar(path: Path) -> None:
@@ -31,74 +35,61 @@ def job_tar(path: Path) -> None:
                 tar.add(ROOT / name, name)
 
 
-def boot(root: Root, job: str, keep: bool, patience_s: float, more: tuple[Path, ...] = ()) -> Mapping[str, bytes]:
-    """Runs a job in the VM, its console on stdout; the files it leaves, by name.
+def boot(root: Root, accelerator: Sequence[str], job: str, patience_s: float, log: Path) -> Mapping[str, bytes]:
+    """Runs a job in the VM, its console also in ``log``; the files it leaves, by name.
 
-    ``keep``: what the job changes on the root's disk stays. ``more``: further disks, from the fourth on.
-    EngineError when it does not end in ``patience_s``, or leaves nothing.
+    What it changes on the root's disk is forgotten. EngineError when it does not end in ``patience_s``, or leaves
+    nothing.
     """
     with tempfile.TemporaryDirectory(dir=root.folder) as folder:
         project, results = Path(folder) / "project.tar", Path(folder) / "results.tar"
         job_tar(project)
         with results.open("wb") as blank:
             blank.truncate(RESULTS_MB << 20)
-        drives = [_drive(root.disk, "off" if keep else "on")]
-        drives += [_drive(path, "off") for path in (project, results)] + [_drive(path, "on") for path in more]
+        drives = [*_drive(root.disk, "on"), *_drive(project, "on"), *_drive(results, "off")]
         append = f"root=/dev/vda rw console=ttyS0 quiet panic=-1 init=/sbin/testbed-init testbed.job={job}"
-        command = [*_machine(), "-kernel", str(root.kernel), "-initrd", str(root.initrd), "-append", append]
-        _run([*command, *(word for drive in drives for word in drive)], patience_s, folder)
+        kernel = ["-kernel", str(root.kernel), "-initrd", str(root.initrd), "-append", append]
+        _run(["qemu-system-x86_64", *accelerator, *MACHINE, *kernel, *drives], patience_s, log, folder)
         return _files(results)
+
+
+def accelerator(root: Root, log: Path) -> tuple[str, ...]:
+    """KVM where the root boots with it, else emulation: there are hosts whose /dev/kvm is there and guests hang."""
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        try:
+            if boot(root, KVM, "probe", PROBE_S, log).get("status") == b"0\n":
+                return KVM
+        except EngineError:
+            pass
+    return TCG
 
 
 def _drive(path: Path, snapshot: str) -> list[str]:
     return ["-drive", f"file={path},if=virtio,format=raw,cache=unsafe,snapshot={snapshot}"]
 
 
-def _machine() -> list[str]:
-    quiet = ["-nographic", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio", "-display", "none"]
-    return [*accelerated(), "-smp", str(CORES), "-m", str(MEMORY_MB), *quiet]
-
-
-@functools.cache
-def accelerated() -> tuple[str, ...]:
-    """How to start QEMU: with KVM where a guest gets as far as its firmware with it, else by emulation.
-
-    There are hosts on which /dev/kvm is there and guests hang on it.
-    """
-    qemu = "qemu-system-x86_64"
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        # The firmware writes to its debug port long before it looks for a disk.
-        probe = [qemu, "-accel", "kvm", "-cpu", "host", "-m", "64", "-nic", "none", "-display", "none"]
-        debug = ["-chardev", "stdio,id=log", "-device", "isa-debugcon,iobase=0x402,chardev=log"]
-        with subprocess.Popen(
-            [*probe, *debug], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as started:
-            works = _says(started, b"No bootable device", PROBE_S)
-        if works:
-            return (qemu, "-accel", "kvm", "-cpu", "host")
-    return (qemu, "-accel", "tcg,thread=multi", "-cpu", "max")
-
-
-def _says(process: subprocess.Popen[bytes], wanted: bytes, patience_s: float) -> bool:
-    try:
-        said, _ = process.communicate(timeout=patience_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        said, _ = process.communicate()
-    return wanted in said
-
-
-def _run(command: list[str], patience_s: float, folder: str) -> None:
-    """QEMU's snapshots go beside the root: /tmp may be small."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": folder})
-    try:
-        process.wait(patience_s)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"the VM did not end in {patience_s:.0f} s", "its console says how far it came") from error
-    finally:
-        process.kill()
-        process.wait()
-    sys.stdout.flush()
+def _run(command: list[str], patience_s: float, log: Path, folder: str) -> None:
+    """QEMU's snapshots go beside the root: /tmp may be small. However this ends, QEMU ends with it."""
+    with (
+        log.open("wb") as console,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": folder}
+        ) as process,
+    ):
+        late = threading.Timer(patience_s, process.kill)
+        late.start()
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                console.write(line)
+                sys.stdout.write(line.decode(errors="replace"))
+                sys.stdout.flush()
+        finally:
+            in_time = late.is_alive()
+            late.cancel()
+            process.kill()
+    if not in_time:
+        raise EngineError(f"the VM did not end in {patience_s:.0f} s", f"see {log}")
 
 
 def _files(results: Path) -> dict[str, bytes]:
