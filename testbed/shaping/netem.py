@@ -26,7 +26,7 @@ _ENDLESS = (4_000_000_000, 1e7)  # bytes/s and bytes: more than anything below l
 _CHILD = 1  # the only class of a netem
 # netem holds a packet back until its last bit is paid for, so a message ends when it should however large the
 # packets are; but large ones cost far less.
-_PACKET_S = 2e-3
+_PACKET_S = 4e-3
 
 
 def apply(ipr: Any, link: Interface, egress: Egress) -> None:
@@ -74,7 +74,13 @@ def chain(flow: Flow, mtu: int) -> tuple[Netem, ...]:
     frame = frame_bytes(mtu)
     packets = math.ceil(rate * medium.frame_s / frame - 1e-6)
     # A slot is used up by the packet that takes the last of its bytes: one byte after the last packet but one.
-    slots = Netem(tree.QUEUE_PACKETS, slot_ns=round(packets * frame / rate * 1e9), slot_bytes=(packets - 1) * frame + 1)
+    slots = Netem(
+        limit=tree.QUEUE_PACKETS,
+        # Any delay makes netem take packets off their socket's account. On it, TCP queues two and fills no slot.
+        delay_ns=1,
+        slot_ns=round(packets * frame / rate * 1e9),
+        slot_bytes=(packets - 1) * frame + 1,
+    )
     return (slots, one)
 
 

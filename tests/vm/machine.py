@@ -80,9 +80,9 @@ def _run(command: list[str], patience_s: float, log: Path, folder: str) -> None:
         late.start()
         try:
             assert process.stdout
-            for line in process.stdout:
-                console.write(line)
-                sys.stdout.write(line.decode(errors="replace"))
+            while said := os.read(process.stdout.fileno(), 4096):
+                console.write(said)
+                sys.stdout.write(said.decode(errors="replace"))
                 sys.stdout.flush()
         finally:
             in_time = late.is_alive()
