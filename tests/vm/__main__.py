@@ -29,6 +29,8 @@ def main() -> int:
     """Root, boot, verdict."""
     begin = time.monotonic()
     try:
+        if os.geteuid() != 0:
+            raise TestbedError("the VM's disk takes root to make", "type: make test-vm, as root")
         _install_missing()
         root = kept_root()
         _say(f"root ready after {time.monotonic() - begin:.0f} s")
