@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial test lint format bench clean
+.PHONY: setup images trial test test-vm lint format bench clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -16,7 +16,11 @@ trial: .venv  ## a first emulated field trial; results and report under runs/
 	    exec $(bin)/testbed run topologies/quickstart.yaml --out runs/quickstart-$(shell date +%Y%m%d-%H%M%S)'
 
 test: lint
-	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/pytest tests/unit tests/contract tests/trial'
+	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest tests/unit tests/contract tests/trial && \
+	    exec $(bin)/python -m tests.vm'
+
+test-vm: .venv  ## what needs a kernel with netem, in a VM that is made for it once (root; docs/vm.md)
+	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.vm'
 
 lint: .venv
 	$(bin)/ruff check .

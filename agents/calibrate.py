@@ -26,6 +26,8 @@ Row = dict[str, str | float]
 
 SAMPLES = (2, 8, 32)
 REPEATS = 9
+# On an emulated processor one pass can take seconds; what takes long needs few repeats to be told from noise.
+FEWEST, ENOUGH_S = 3, 1.0
 PAUSE_S = 0.005
 PROCESSES_PER_CORE = 2
 
@@ -37,13 +39,13 @@ def typical_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
     not count.
     """
     work()
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats and (len(times) < FEWEST or sum(times) < ENOUGH_S):
         time.sleep(PAUSE_S)
         start = time.thread_time()
         work()
         times.append(time.thread_time() - start)
-    return sorted(times)[3 * repeats // 4]
+    return sorted(times)[3 * len(times) // 4]
 
 
 def time_unit(unit: nn.Module, shape: torch.Size, first: bool) -> tuple[float, float]:

@@ -123,7 +123,7 @@ def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this host offers: engine, cores, cgroups, GPU, and which link backend will be used."""
+    """Say what this host offers: engine, cores, memory, cgroups, KVM, GPU, and how it shapes links, and why."""
     from controller.host import diagnose
     from controller.report.table import rows_table
     from testbed.engine import Engine

@@ -47,7 +47,8 @@ class Trial:
         (self._out / "partition.json").write_text(json.dumps(self._prepared.dealt.description, indent=1) + "\n")
         with Session(self._engine, self._deployment) as session, (self._out / "events.jsonl").open("w") as log:
             agents = session.await_ready()
-            host = {**host_facts(self._engine), "bs_device": agents[BS]["device"]}
+            backend = links.backend_in_use(self._engine, self._deployment)
+            host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
             for planned in self._prepared.planned:
                 schemes[planned.label] = self._scheme(session, planned, log)
                 results = Results(
@@ -64,7 +65,7 @@ class Trial:
         folder = self._out / planned.label
         folder.mkdir(exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(planned.to_json(), indent=1) + "\n")
-        links.set_links(self._engine, self._deployment, plan)
+        links.set_links(self._engine, self._deployment, plan, self._topology.radio)
         job = self._job(planned)
         before = self._counters(planned.label)
         self._limit(None)  # building a model and its first passes are not emulated

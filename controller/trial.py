@@ -41,6 +41,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     if len(topology.model.units) != len(units):
         message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
         raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
+    links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))
     planned = plan_all(topology)
     watcher(Stage("calibrating the host"))
@@ -83,7 +84,7 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
     watcher(Stage("limiting CPUs and links"))
     for agent, quota_us in prepared.quotas_us.items():
         engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
-    links.set_links(engine, deployment, prepared.planned[0].plan)
+    links.set_links(engine, deployment, prepared.planned[0].plan, prepared.topology.radio)
 
 
 def save_logs(engine: Engine, deployment: Deployment, out: Path) -> None:

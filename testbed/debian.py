@@ -78,21 +78,27 @@ def find_mirror(apt: Path = Path("/etc/apt")) -> Mirror:
 
 def make_root(archive: Path, say: Callable[[str], None]) -> None:
     """Writes a tar of a minimal ``SUITE`` with Python."""
+    say(f"base: making Debian {SUITE} from this machine's apt mirror (half a minute)")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    # Not under /tmp, which may be mounted so that nothing runs from it.
+    with tempfile.TemporaryDirectory(dir=archive.parent) as root:
+        bootstrap(Path(root), INCLUDE)
+        excluded = [f"--exclude={glob}" for glob in LEFT_OUT]
+        _run(["tar", "-C", root, "--numeric-owner", *excluded, "-cf", str(archive), "."])
+
+
+def bootstrap(root: Path, include: str) -> Mirror:
+    """Fills a folder with a minimal ``SUITE`` and the packages named; where they came from. Raises ImageError."""
     mirror = find_mirror()
     if not shutil.which("debootstrap"):
         raise ImageError("no image registry answers, and there is no debootstrap", "apt-get install debootstrap")
     if os.geteuid() != 0:
         raise ImageError("making the base image takes root, once", "make images, as root")
-    say(f"base: making Debian {SUITE} from this machine's apt mirror (half a minute)")
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    # Not under /tmp, which may be mounted so that nothing runs from it.
-    with tempfile.TemporaryDirectory(dir=archive.parent) as root:
-        trust = ["--no-check-gpg"] if mirror.trusted else [f"--keyring={mirror.keyring}"] if mirror.keyring else []
-        # In a mount namespace of its own: what debootstrap mounts is gone with it, however it ends.
-        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={INCLUDE}"]
-        _run([*command, *trust, SUITE, root, mirror.uri])
-        excluded = [f"--exclude={glob}" for glob in LEFT_OUT]
-        _run(["tar", "-C", root, "--numeric-owner", *excluded, "-cf", str(archive), "."])
+    trust = ["--no-check-gpg"] if mirror.trusted else [f"--keyring={mirror.keyring}"] if mirror.keyring else []
+    # In a mount namespace of its own: what debootstrap mounts is gone with it, however it ends.
+    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={include}"]
+    _run([*command, *trust, SUITE, str(root), mirror.uri])
+    return mirror
 
 
 def _keyring(value: str) -> str | None:
@@ -100,10 +106,14 @@ def _keyring(value: str) -> str | None:
     return value if re.fullmatch(r"/\S+\.(gpg|pgp|kbx)", value) else None
 
 
-def _run(command: list[str]) -> None:
+def environment() -> dict[str, str]:
+    """This process's environment, with apt's proxy for those who do not read apt's configuration."""
     proxy = _apt_proxy()
-    environment = {"http_proxy": proxy, **os.environ} if proxy else None
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
+    return {"http_proxy": proxy, **os.environ} if proxy else dict(os.environ)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace")
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise ImageError(f"{command[0]} failed: {last}", "is the mirror in apt's configuration reachable?")

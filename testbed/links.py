@@ -2,42 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import uuid
+from dataclasses import replace
 from typing import Any
 
-from agents.plan import Plan
-from testbed.deploy import AIR, BS, Deployment
-from testbed.engine import Engine
-from testbed.errors import LinkError
-from testbed.shaping.model import Egress, Flow, LinkPlan, to_json
+from agents.plan import BROADCAST_PORT, Plan
+from testbed.deploy import AIR, BS, SHAPER_CAPABILITIES, SHAPER_IMAGE, Deployment
+from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.errors import InputError, LinkError
+from testbed.shaping.model import Egress, Flow, LinkPlan, Medium, to_json
+from testbed.topology import Radio
 
-UP, DOWN = "up", "down"
+UP, DOWN, BROADCAST = "up", "down", "broadcast"
 STANDBY_BPS = 64e3
 """Rate of a UE to which a plan gives no slot: it trains nothing, but still reports to the BS."""
 
 
-def link_plan(deployment: Deployment, rates: Mapping[str, tuple[float, float]], backend: str = "htb") -> LinkPlan:
-    """Wall payload rates (up, down; bit/s) per UE → what leaves each interface.
+NETEM, HTB = "netem", "htb"
 
-    A UE's egress is its uplink, the BS's egress has one flow per UE. Flows are named ``ue1/up``.
+
+def link_plan(deployment: Deployment, plan: Plan, radio: Radio, backend: str) -> LinkPlan:
+    """What leaves each interface under this plan, dilated: rates ÷ D, delays and frames × D.
+
+    A UE's egress is its uplink, the BS's egress has one flow per UE, and one more for what is broadcast (each
+    UE gets it at the same rate, in the whole frame). Flows are named ``ue1/up``.
     """
     addresses = deployment.addresses(AIR)
-    ups = [
-        Egress(deployment.agents[ue].pid, addresses[ue], (Flow(f"{ue}/{UP}", None, up_bps),))
-        for ue, (up_bps, _) in rates.items()
-    ]
-    downs = tuple(Flow(f"{ue}/{DOWN}", addresses[ue], down_bps) for ue, (_, down_bps) in rates.items())
-    return LinkPlan(backend, (Egress(deployment.agents[BS].pid, addresses[BS], downs), *ups))
+    ups, downs = [], []
+    for name, ue in plan.ues.items():
+        up = _flow(f"{name}/{UP}", None, ue.uplink_bps, ue.slot_up_s, plan, radio)
+        ups.append(Egress(deployment.agents[name].pid, addresses[name], (up,)))
+        downs.append(_flow(f"{name}/{DOWN}", addresses[name], ue.downlink_bps, ue.slot_down_s, plan, radio))
+        if plan.broadcast_bps:
+            shared = _flow(f"{name}/{BROADCAST}", addresses[name], plan.broadcast_bps, 0.0, plan, radio)
+            downs.append(replace(shared, port=BROADCAST_PORT))
+    return LinkPlan(backend, (Egress(deployment.agents[BS].pid, addresses[BS], tuple(downs)), *ups))
 
 
-def set_links(engine: Engine, deployment: Deployment, plan: Plan) -> list[dict[str, Any]]:
-    """Shapes every link to its rate in the plan, dilated; what the kernel says it set, per flow."""
-    dilation = plan.time_dilation
-    rates = {
-        name: (max(ue.uplink_bps / dilation, STANDBY_BPS), max(ue.downlink_bps / dilation, STANDBY_BPS))
-        for name, ue in plan.ues.items()
-    }
-    return _rows(_shaper(engine, deployment, "set", to_json(link_plan(deployment, rates)))["settings"])
+def _flow(name: str, address: str | None, rate_bps: float, slot_s: float, plan: Plan, radio: Radio) -> Flow:
+    dilation, frame_s = plan.time_dilation, radio.frame_ms / 1e3
+    gated = radio.slots == "gated" and radio.access != "dedicated" and 0 < slot_s < frame_s
+    medium = Medium(
+        delay_s=radio.delay_ms / 1e3 * dilation,
+        jitter_s=radio.jitter_ms / 1e3 * dilation,
+        loss=radio.loss,
+        frame_s=frame_s * dilation if gated else 0.0,
+        share=slot_s / frame_s if gated else 1.0,
+    )
+    return Flow(name, address, max(rate_bps / dilation, STANDBY_BPS), medium)
+
+
+def set_links(engine: Engine, deployment: Deployment, plan: Plan, radio: Radio) -> list[dict[str, Any]]:
+    """Shapes every link as the plan and the radio say; what the kernel says it set, per flow."""
+    there = _shaper(engine, deployment, "backends", {})
+    chosen = link_plan(deployment, plan, radio, NETEM if there[NETEM] else HTB)
+    return _rows(_shaper(engine, deployment, "set", to_json(chosen))["settings"])
+
+
+def check_kernel(engine: Engine, radio: Radio) -> None:
+    """Refuses, before anything is deployed, a radio that the engine's kernel cannot emulate. InputError."""
+    key = radio.beyond_rates
+    if key and not kernel_backends(engine)[NETEM]:
+        kernel = engine.info()["KernelVersion"]
+        message = f"takes the netem qdisc (sch_netem), and this kernel, {kernel}, has none"
+        hint = "use a VM that has it: make test-vm proves one, vagrant up gives one (docs/vm.md)"
+        raise InputError(f"radio.{key}", message, f"{hint}; or leave {key} out")
+
+
+def kernel_backends(engine: Engine) -> dict[str, bool]:
+    """Which link backends the kernel has, tried in a container's own network namespace; the best comes first."""
+    engine.need_image(SHAPER_IMAGE)
+    spec = ContainerSpec(
+        name=f"testbed-backends-{uuid.uuid4().hex[:8]}",
+        image=SHAPER_IMAGE,
+        labels={LABEL: "doctor"},
+        command=("python3", "-m", "testbed.shaping", "backends"),
+        capabilities=SHAPER_CAPABILITIES,
+        tmpfs=("/tmp", "/run"),
+    )
+    found: dict[str, bool] = json.loads(engine.run_once(spec))
+    return found
+
+
+def backend_in_use(engine: Engine, deployment: Deployment) -> str | None:
+    """The backend that shapes the links of a deployment now; None where nothing does."""
+    found: str | None = _shaper(engine, deployment, "read", {})["backend"]
+    return found
 
 
 def read_links(engine: Engine, deployment: Deployment) -> list[dict[str, Any]]:
@@ -55,16 +106,12 @@ def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) 
     by_flow = {m["flow"]: m for m in measured}
     rows = []
     for row in read_links(engine, deployment):
-        found = by_flow[f"{row['ue']}/{row['direction']}"]
+        found = by_flow.get(f"{row['ue']}/{row['direction']}")
+        if found is None:  # a broadcast, whose port the BS uses
+            continue
         error = found["goodput_bps"] / row["planned_bps"] - 1.0
         rows.append({**row, "goodput_bps": found["goodput_bps"], "median_bps": found["median_bps"], "error": error})
     return rows
-
-
-def backends(engine: Engine, deployment: Deployment) -> dict[str, bool]:
-    """Which link backends the kernel under this deployment has."""
-    found: dict[str, bool] = _shaper(engine, deployment, "backends", {})
-    return found
 
 
 def _shaper(engine: Engine, deployment: Deployment, action: str, document: Any) -> Any:

@@ -61,7 +61,10 @@ NETWORKS = {"4g": (10.0, 25.0), "4g+": (20.0, 40.0), "wifi": (50.0, 50.0)}
 
 
 class Radio(Section):
-    """The radio; defaults of Table I. ``fdma`` deals subcarriers, ``network`` names rates of ``dedicated`` links."""
+    """The radio; defaults of Table I. ``fdma`` deals subcarriers, ``network`` names rates of ``dedicated`` links.
+
+    Delay, jitter and loss are each direction's own.
+    """
 
     access: Literal["tdma", "fdma", "dedicated"] = "tdma"
     duplex: Literal["tdd", "fdd"] = "tdd"
@@ -73,6 +76,16 @@ class Radio(Section):
     carrier_ghz: PositiveFloat = 3.5
     antenna_gain_db: float = 10.0
     noise_dbm_per_hz: float = -174.0
+    delay_ms: float = Field(default=0.0, ge=0, le=10_000)
+    jitter_ms: float = Field(default=0.0, ge=0, le=10_000)
+    loss: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def beyond_rates(self) -> str | None:
+        """The first key that asks of the links more than rates, which takes a kernel with netem; or None."""
+        gated = self.slots == "gated" and self.access != "dedicated"
+        asked = {"slots": gated, "delay_ms": self.delay_ms, "jitter_ms": self.jitter_ms, "loss": self.loss}
+        return next((key for key, value in asked.items() if value), None)
 
     @property
     def subcarriers(self) -> int | None:
@@ -237,9 +250,9 @@ def problems(topology: Topology) -> list[tuple[str, str, str]]:
 
 def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
-    if t.radio.slots == "gated":
-        message = "gated slots need the netem qdisc, and links are shaped by htb, which knows rates only"
-        found.append(("radio.slots", message, "use slots: average, which gives each UE its mean rate"))
+    if t.radio.jitter_ms > t.radio.delay_ms:
+        message = f"{t.radio.jitter_ms:g} is more than the delay of {t.radio.delay_ms:g}, and no packet arrives early"
+        found.append(("radio.jitter_ms", message, "raise radio.delay_ms, or lower it"))
     if t.radio.network is not None and t.radio.access != "dedicated":
         message = f"is not used with radio.access: {t.radio.access}"
         found.append(("radio.network", message, "set radio.access: dedicated, or remove it"))

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from testbed.errors import LinkError
-from testbed.shaping import htb
+from testbed.shaping import htb, netem
 from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import Interface, NetlinkError, private_interface
 from testbed.shaping.rates import matches
-
-KNOWN = ("htb", "netem")
-"""The names that a topology may ask for, written or not."""
 
 
 class Backend(Protocol):
@@ -27,7 +24,8 @@ class Backend(Protocol):
         """Removes what ``apply`` made, if anything."""
 
 
-BACKENDS: dict[str, Backend] = {"htb": htb}
+BACKENDS: dict[str, Backend] = {"netem": netem, "htb": htb}
+"""The one that can most comes first."""
 
 
 def backend(name: str) -> Backend:
@@ -39,7 +37,7 @@ def backend(name: str) -> Backend:
 
 def support() -> dict[str, bool]:
     """Which backends work on this kernel: each shapes an interface in a namespace of its own for a moment."""
-    return {name: name in BACKENDS and _works(BACKENDS[name]) for name in KNOWN}
+    return {name: _works(candidate) for name, candidate in BACKENDS.items()}
 
 
 def _works(candidate: Backend) -> bool:

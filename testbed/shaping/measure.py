@@ -38,11 +38,11 @@ class _Transfer:
 def measure(plan: LinkPlan, names: Sequence[str] | None, together: bool, seconds: float) -> list[Measurement]:
     """The goodput of the flows of these names (None: of all), each over ``seconds`` of bulk transfer.
 
-    One after another, or all ``together``. Raises LinkError, which names the flow.
+    A flow with a port of its own is measured only by name: the port may be in use. One after another, or all ``together``. Raises LinkError, which names the flow.
     """
     if not 0 < seconds <= _LONGEST_S:
         raise LinkError(f"cannot measure for {seconds} s", f"measure for up to {_LONGEST_S:.0f} s")
-    paths = [endpoints(plan, name) for name in names or [flow.name for flow in plan.flows]]
+    paths = [endpoints(plan, name) for name in names or [flow.name for flow in plan.flows if flow.port is None]]
     batches = [paths] if together else [[path] for path in paths]
     return [result for batch in batches for result in _measure(batch, seconds)]
 
@@ -67,7 +67,7 @@ def _connect(stack: ExitStack, flow: Flow, sender: Egress, receiver: Egress) -> 
             listener = stack.enter_context(_listener(flow, receiver.address))
         with entered(sender.pid):
             source = stack.enter_context(_source(flow))
-        source.bind((sender.address, 0))
+        source.bind((sender.address, flow.port or 0))
         source.connect(listener.getsockname())
         listener.settimeout(_PATIENCE_S)
         sink = stack.enter_context(listener.accept()[0])

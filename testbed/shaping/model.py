@@ -28,6 +28,38 @@ AIR_SYSCTLS: dict[str, str] = {
 """Sysctls that an agent's container needs for transfers to take the time that the plan says."""
 
 SLOWEST_BPS, FASTEST_BPS = 1e3, 1e10
+LONGEST_S = 1000.0
+"""What a delay, a jitter or a frame may last, in wall seconds: netem counts up to 4294 s."""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What a link is besides its rate, in wall seconds; the default is a wire.
+
+    Every packet takes ``delay_s`` ± up to ``jitter_s`` more, and is lost with probability ``loss``.
+    With ``frame_s`` above 0 the link is a TDMA slot: in each frame of that length it sends at
+    rate / ``share`` until its part of the frame, ``share``, is used up.
+    """
+
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    frame_s: float = 0.0
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        lengths = (self.delay_s, self.jitter_s, self.frame_s)
+        if not (all(0 <= s <= LONGEST_S for s in lengths) and 0 <= self.loss < 1 and 0 < self.share <= 1):
+            hint = f"delay, jitter and frame take up to {LONGEST_S:g} s of wall time, loss is below 1, share up to 1"
+            raise LinkError(f"there is no link like {self}", hint)
+
+    @property
+    def gated(self) -> bool:
+        """Whether the link sends in slots; a slot as long as its frame is none."""
+        return self.frame_s > 0 and self.share < 1
+
+
+WIRE = Medium()
 
 
 @dataclass(frozen=True)
@@ -36,12 +68,15 @@ class Flow:
 
     ``name`` stands in every result and error. ``address`` is the IPv4 address that the flow's
     packets go to; None stands for everything that leaves the interface and has no flow of its own
-    (a UE's uplink). ``rate_bps`` is the payload rate in bit/s.
+    (a UE's uplink). With ``port`` it is what leaves from this TCP port only (a BS's broadcast). ``rate_bps`` is
+    the payload rate in bit/s, under slots the mean over frames.
     """
 
     name: str
     address: str | None
     rate_bps: float
+    medium: Medium = WIRE
+    port: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate_bps) and SLOWEST_BPS <= self.rate_bps <= FASTEST_BPS):
@@ -72,7 +107,7 @@ class Egress:
                 "leave the egress out of the plan",
             )
         _check_address(self.names, self.address)
-        goal, times = Counter(flow.address for flow in self.flows).most_common(1)[0]
+        (goal, _), times = Counter((flow.address, flow.port) for flow in self.flows).most_common(1)[0]
         if times > 1:
             raise LinkError(
                 f"{self.names}: two flows go to {goal or 'everywhere'}",
@@ -167,8 +202,12 @@ def _receiver(plan: LinkPlan, flow: Flow, sender: Egress) -> Egress:
 
 
 def _egress(document: Mapping[str, Any]) -> Egress:
-    flows = tuple(Flow(str(f["name"]), f["address"], float(f["rate_bps"])) for f in document["flows"])
-    return Egress(int(document["pid"]), str(document["address"]), flows)
+    return Egress(int(document["pid"]), str(document["address"]), tuple(map(_flow, document["flows"])))
+
+
+def _flow(document: Mapping[str, Any]) -> Flow:
+    medium = Medium(**{key: float(value) for key, value in document["medium"].items()})
+    return Flow(str(document["name"]), document["address"], float(document["rate_bps"]), medium, document.get("port"))
 
 
 def _check_address(who: str, address: str) -> None:

@@ -30,7 +30,7 @@ def wire_rate(payload_bps: float, mtu: int) -> int:
     return round(payload_bps / 8 * frame_bytes(mtu) / (mtu - _IPV4_AND_TCP))
 
 
-def payload_rate(wire_rate: int, mtu: int) -> float:
+def payload_rate(wire_rate: float, mtu: int) -> float:
     """Bit/s of TCP payload in ``wire_rate`` bytes/s of frames."""
     return wire_rate * 8 * (mtu - _IPV4_AND_TCP) / frame_bytes(mtu)
 
@@ -40,9 +40,9 @@ def matches(planned_bps: float, set_bps: float) -> bool:
     return abs(set_bps - planned_bps) <= 1e-4 * planned_bps + 8
 
 
-def frames_per_packet(wire_rate: float, mtu: int) -> int:
-    """How many frames may pass at once, as one packet, on a link of ``wire_rate`` bytes/s."""
-    return max(1, int(_PACKET_S * wire_rate / frame_bytes(mtu)))
+def frames_per_packet(wire_rate: float, mtu: int, packet_s: float = _PACKET_S) -> int:
+    """How many frames may pass at once, as one packet that takes ``packet_s``, at ``wire_rate`` bytes/s."""
+    return max(1, int(packet_s * wire_rate / frame_bytes(mtu)))
 
 
 def burst_bytes(wire_rate: float, mtu: int, frames: int) -> float:

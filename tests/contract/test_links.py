@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import signal
 import socket
+import statistics
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testbed.errors import LinkError
-from testbed.shaping import Egress, Flow, LinkPlan, Measurement, to_json
+from testbed.shaping import Egress, Flow, LinkPlan, Measurement, Medium, to_json
 from testbed.shaping.__main__ import main
 from testbed.shaping.actions import clear_links, read_links, set_links
-from testbed.shaping.backends import BACKENDS, KNOWN, support
+from testbed.shaping.backends import BACKENDS, support
 from testbed.shaping.measure import measure
 from testbed.shaping.namespace import entered, interface, netlink
 from testbed.shaping.rates import matches
@@ -107,6 +111,7 @@ def world() -> Iterator[tuple[dict[str, int], dict[str, str]]]:
 def air(request: pytest.FixtureRequest, world: tuple[dict[str, int], dict[str, str]]) -> Iterator[Air]:
     """The world under one backend; unshaped before and after each test."""
     if not support()[request.param]:
+        assert os.environ.get("TESTBED_BACKEND") != request.param, f"this kernel has no {request.param}"
         pytest.skip(f"this kernel has no {request.param}")
     air = Air(request.param, *world)
     yield air
@@ -136,6 +141,42 @@ def _connect(air: Air, sender: str, receiver: str) -> tuple[socket.socket, socke
         return near, far
 
 
+def _netem(air: Air) -> None:
+    if air.backend != "netem":
+        pytest.skip("netem only")
+
+
+def _one_link(air: Air, rate: float, medium: Medium) -> LinkPlan:
+    """Links of one UE with this uplink, and a plain downlink of the same rate."""
+    up = Egress(air.pids["ue1"], air.addresses["ue1"], (Flow("ue1.up", None, rate, medium),))
+    down = Egress(air.pids["bs"], air.addresses["bs"], (Flow("ue1.down", air.addresses["ue1"], rate),))
+    return LinkPlan(air.backend, (down, up))
+
+
+def _datagrams(air: Air, count: int) -> list[float]:
+    """Sends full frames from ue1 to the base station, all at once; when each arrived, in seconds after the first
+    was sent, by the kernel's clock."""
+    with entered(air.pids["bs"]), socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind((air.addresses["bs"], 0))
+        far.settimeout(3)
+        far.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+        far.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        with entered(air.pids["ue1"]), socket.socket(type=socket.SOCK_DGRAM) as near:
+            near.setsockopt(socket.SOL_SOCKET, 32, 1 << 24)  # SO_SNDBUFFORCE
+            near.sendto(b"resolves the address", far.getsockname())
+            far.recv(100)
+            begin = time.time()
+            for _ in range(count):
+                near.sendto(bytes(1472), far.getsockname())
+        times: list[float] = []
+        with suppress(TimeoutError):
+            while len(times) < count:
+                _, ancillary, _, _ = far.recvmsg(2048, 64)
+                seconds, nanoseconds = struct.unpack("ll", ancillary[0][2])
+                times.append(seconds + nanoseconds / 1e9 - begin)
+        return times
+
+
 def _transfer_s(near: socket.socket, far: socket.socket, size: int) -> float:
     sender = threading.Thread(target=near.sendall, args=(bytes(size),))
     begin, left = time.monotonic(), size
@@ -161,6 +202,17 @@ def test_ues_on_one_station_get_their_own_rates_at_once(air: Air) -> None:
     names = [f"{ue}.down" for ue in UES]
     for result in measure(plan, names, together=True, seconds=1.5):
         assert _delivers(result), result
+
+
+def test_what_leaves_from_a_port_of_its_own_has_a_rate_of_its_own(air: Air) -> None:
+    plan = air.plan({"ue1": 1e7}, {"ue1": 5e6})
+    bs, up = plan.egresses
+    broadcast = Flow("ue1.broadcast", air.addresses["ue1"], 4e7, port=5702)
+    plan = LinkPlan(plan.backend, (Egress(bs.pid, bs.address, (*bs.flows, broadcast)), up))
+    set_links(plan)
+    for result in measure(plan, ["ue1.down", "ue1.broadcast"], together=True, seconds=1.0):
+        assert _delivers(result), result
+    set_links(air.plan({"ue1": 1e7}, {"ue1": 5e6}))  # and it goes again
 
 
 @pytest.mark.parametrize(("up", "down"), [(1e7, 1e8), (1e8, 1e8)])
@@ -197,6 +249,64 @@ def test_short_messages_take_their_time(air: Air, size: int, rate: float) -> Non
             times.append(_transfer_s(near, far, size))
     second_best, ideal = sorted(times)[1], size * 8 / rate
     assert 0.97 * ideal < second_best < 1.03 * ideal + 0.01, "a busy host makes transfers late, never early"
+
+
+@pytest.mark.parametrize("delay_s", [0.005, 0.05])
+def test_packets_take_their_delay(air: Air, delay_s: float) -> None:
+    _netem(air)
+    set_links(_one_link(air, 1e8, Medium(delay_s=delay_s)))
+    first = min(_datagrams(air, 1)[0] for _ in range(20))
+    set_links(_one_link(air, 1e8, Medium()))
+    without = min(_datagrams(air, 1)[0] for _ in range(20))
+    assert first - without == pytest.approx(delay_s, abs=0.0003 + 0.01 * delay_s)
+
+
+def test_jitter_spreads_the_delay(air: Air) -> None:
+    _netem(air)
+    set_links(_one_link(air, 1e8, Medium(delay_s=0.03, jitter_s=0.02)))
+    times = [_datagrams(air, 1)[0] for _ in range(30)]
+    assert min(times) >= 0.01 and max(times) - min(times) > 0.01
+
+
+def test_packets_are_lost_at_the_rate_asked_for(air: Air) -> None:
+    _netem(air)
+    set_links(_one_link(air, 5e7, Medium(loss=0.2)))
+    assert len(_datagrams(air, 2000)) == pytest.approx(1600, abs=90), "five standard deviations"
+
+
+@pytest.mark.parametrize(("rate", "share"), [(1e7, 0.25), (1e6, 0.1)])
+def test_a_gated_link_sends_its_slot_in_each_frame(air: Air, rate: float, share: float) -> None:
+    """Its bytes, in whole packets, in its share of the frame, and the mean rate within 2 %."""
+    _netem(air)
+    frame_s = 0.1
+    set_links(_one_link(air, rate, Medium(frame_s=frame_s, share=share)))
+    times = _datagrams(air, int(1.5 * rate / 8 / 1448))
+    slot = math.ceil(rate * frame_s / 8 / 1448)
+    starts = [i for i, at in enumerate(times) if i == 0 or at - times[i - 1] > frame_s * (1 - share) / 2]
+    assert {b - a for a, b in pairwise(starts)} == {slot}
+    ideal_s = slot * 1448 * 8 / rate
+    assert ideal_s * 0.999 < (times[starts[-1]] - times[0]) / (len(starts) - 1) < ideal_s * 1.02
+    lengths = [times[b - 1] - times[a] for a, b in pairwise(starts)]
+    assert statistics.median(lengths) == pytest.approx((slot - 1) / slot * share * frame_s, rel=0.1, abs=0.0003)
+
+
+def test_a_link_changes_between_slots_and_none(air: Air) -> None:
+    _netem(air)
+    gated = Medium(frame_s=0.01, share=0.5)
+    for medium in (gated, Medium(), gated, gated, Medium(delay_s=0.001)):
+        plan = _one_link(air, 1e7, medium)
+        assert all(matches(s.planned_bps, s.set_bps) for s in (*set_links(plan), *read_links(plan)))
+        near, far = _connect(air, "ue1", "bs")
+        with near, far:
+            assert _transfer_s(near, far, 250_000) == pytest.approx(0.2, rel=0.25)
+
+
+def test_htb_refuses_what_it_cannot_do(air: Air) -> None:
+    if air.backend != "htb":
+        pytest.skip("htb only")
+    for medium in (Medium(delay_s=0.01), Medium(loss=0.1), Medium(frame_s=0.01, share=0.5)):
+        with pytest.raises(LinkError, match=r"^ue1\.up: htb shapes rates only"):
+            set_links(_one_link(air, 1e6, medium))
 
 
 def test_what_is_set_reads_back(air: Air) -> None:
@@ -264,7 +374,7 @@ def test_the_shaper_speaks_json(air: Air, tmp_path: Path) -> None:
 
 
 def test_support_is_told_for_every_known_backend() -> None:
-    assert support().keys() == set(KNOWN)
+    assert support().keys() == set(BACKENDS)
 
 
 def test_the_idle_shaper_stops_when_told() -> None:

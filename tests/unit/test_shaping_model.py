@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from testbed.errors import LinkError
-from testbed.shaping import Egress, Flow, LinkPlan, endpoints, to_json
+from testbed.shaping import Egress, Flow, LinkPlan, Medium, endpoints, to_json
 from testbed.shaping.__main__ import main
 from testbed.shaping.measure import summary
+from testbed.shaping.netem import chain
 from testbed.shaping.rates import burst_bytes, frames_per_packet, matches, payload_rate, wire_rate
 
 UP, DOWN = Flow("ue1.up", None, 8e6), Flow("ue1.down", "10.9.0.3", 2e7)
@@ -24,13 +26,14 @@ def test_a_plan_survives_json() -> None:
 
 
 def test_the_json_of_a_plan_is_a_contract() -> None:
+    wire = {"delay_s": 0.0, "jitter_s": 0.0, "loss": 0.0, "frame_s": 0.0, "share": 1.0}
     assert to_json(LinkPlan("htb", (BS,))) == {
         "backend": "htb",
         "egresses": (
             {
                 "pid": 12,
                 "address": "10.9.0.2",
-                "flows": ({"name": "ue1.down", "address": "10.9.0.3", "rate_bps": 2e7},),
+                "flows": ({"name": "ue1.down", "address": "10.9.0.3", "rate_bps": 2e7, "medium": wire},),
             },
         ),
     }
@@ -93,6 +96,25 @@ def test_no_link_runs_far_ahead_of_its_rate(rate: float) -> None:
     ahead_s = (burst_bytes(wire, 1500, frames) + (frames - 1) * 1514) / wire
     assert ahead_s == pytest.approx(200e-6)
     assert burst_bytes(wire, 1500, frames) >= 100e-6 * wire
+
+
+@pytest.mark.parametrize("rate", [1e5, 1e6, 7.7e6, 2e7, 3e8])
+def test_slots_hold_whole_packets_and_keep_the_mean(rate: float) -> None:
+    slots, one = chain(Flow("ue1.up", None, rate, Medium(frame_s=0.01, share=0.2)), 1500)
+    packets = math.ceil(wire_rate(rate, 1500) * 0.01 / 1514)
+    assert (packets - 1) * 1514 < slots.slot_bytes <= packets * 1514, "the last packet uses the slot up"
+    assert packets * 1514 / slots.slot_ns * 1e9 == pytest.approx(wire_rate(rate, 1500), rel=1e-6)
+    assert slots.slot_ns >= 0.01e9 and one.rate == pytest.approx(wire_rate(rate, 1500) * 5, rel=1e-6)
+
+
+def test_a_slot_as_long_as_its_frame_is_none() -> None:
+    assert len(chain(Flow("ue1.up", None, 1e6, Medium(frame_s=0.01, share=1.0)), 1500)) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"loss": 1.0}, {"delay_s": -1.0}, {"share": 0.0}, {"frame_s": 1e5}])
+def test_impossible_media_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(LinkError, match="there is no link like"):
+        Medium(**wrong)
 
 
 def test_slow_links_carry_single_frames() -> None:

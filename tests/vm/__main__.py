@@ -1,0 +1,102 @@
+"""``make test-vm``: the tests that need Debian's own kernel, in a VM that is made for it and kept.
+
+Exit status 0 only when they passed inside, on netem. Results and the console's log are under ``build/vm/results``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+
+from testbed.engine import Engine
+from testbed.errors import TestbedError
+from tests.vm import machine
+from tests.vm.root import CACHE, IMAGES, Root, digest, make
+
+RESULTS = CACHE / "results"
+PATIENCE_S = 900.0
+PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap", "mke2fs": "e2fsprogs"}
+MUST_PASS = ("test_a_whole_trial_with_gated_slots_on_real_containers", "[netem-")
+
+
+def main() -> int:
+    """Root, boot, verdict."""
+    begin = time.monotonic()
+    try:
+        if os.geteuid() != 0:
+            raise TestbedError("the VM's disk takes root to make", "type: make test-vm, as root")
+        _install_missing()
+        root = kept_root()
+        _say(f"root ready after {time.monotonic() - begin:.0f} s")
+        shutil.rmtree(RESULTS, ignore_errors=True)
+        RESULTS.mkdir(parents=True)
+        how = machine.accelerator(root, RESULTS / "probe.log")
+        _say(f"booting with {' '.join(how)}")
+        files = machine.boot(root, how, "test", PATIENCE_S, RESULTS / "serial.log")
+    except TestbedError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    _keep(files)
+    wrong = verdict(files)
+    _say(f"{'FAILED: ' + wrong if wrong else 'passed'} after {time.monotonic() - begin:.0f} s; results: {RESULTS}")
+    return int(bool(wrong))
+
+
+def kept_root() -> Root:
+    """The root for what the project is made of now, made where it is not there; older ones are removed."""
+    engine = Engine.connect()
+    name = digest([engine.need_image(tag) for tag in IMAGES])
+    folder = CACHE / f"root-{name}"
+    if not folder.is_dir():
+        for old in CACHE.glob("root-*"):
+            shutil.rmtree(old)
+        # Under another name until complete: an interrupted one must not pass for a finished one.
+        partial = CACHE / f"root-{name}.partial"
+        make(partial)
+        partial.rename(folder)
+    return Root(folder)
+
+
+def verdict(files: Mapping[str, bytes]) -> str:
+    """What is wrong with the results of the VM; '' when all passed inside, netem included."""
+    if files.get("status", b"").strip() != b"0":
+        return f"the tests inside ended with status {files.get('status', b'?').decode().strip()}"
+    cases = ET.fromstring(files["junit.xml"]).iter("testcase")
+    passed = [case.get("name", "") for case in cases if not list(case)]
+    missing = [wanted for wanted in MUST_PASS if not any(wanted in name for name in passed)]
+    return f"no test of {', '.join(missing)} has passed inside" if missing else ""
+
+
+def _install_missing() -> None:
+    missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    if not missing:
+        return
+    _say(f"installing {' '.join(missing)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]):
+        more = missing if "install" in command else []
+        done = subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip() or "no output").splitlines()[-1]
+            raise TestbedError(f"apt-get cannot install {' '.join(missing)}: {last}", "install them as root")
+
+
+def _keep(files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        path = RESULTS / Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def _say(text: str) -> None:
+    print(f"vm: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# guest.sh JOB RESULTS: what happens inside the VM. `test` brings the code layers of the images up to date and runs
+# the tests that need this kernel; `probe` shows that the VM works at all.
+set -euo pipefail
+job=$1 results=$2
+
+tests() {
+    export TESTBED_BACKEND=netem TESTBED_RESULTS=$results
+    images/host/with-docker.sh sh -c ".venv/bin/testbed images build &&
+        exec .venv/bin/python -m pytest -p no:cacheprovider -v --durations=8 --junitxml=$results/junit.xml \
+            -k 'not htb' tests/vm tests/contract/test_links.py"
+}
+
+case $job in
+    probe) uname -r ;;
+    test) tests ;;
+    *) echo "guest: no job $job" >&2 && exit 2 ;;
+esac
