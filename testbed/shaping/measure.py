@@ -38,7 +38,8 @@ class _Transfer:
 def measure(plan: LinkPlan, names: Sequence[str] | None, together: bool, seconds: float) -> list[Measurement]:
     """The goodput of the flows of these names (None: of all), each over ``seconds`` of bulk transfer.
 
-    A flow with a port of its own is measured only by name: the port may be in use. One after another, or all ``together``. Raises LinkError, which names the flow.
+    A flow with a port of its own is measured only by name: the port may be in use. One after another, or
+    all ``together``. Raises LinkError, which names the flow.
     """
     if not 0 < seconds <= _LONGEST_S:
         raise LinkError(f"cannot measure for {seconds} s", f"measure for up to {_LONGEST_S:.0f} s")
