@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from agents.halves import BsHalf
-from agents.plan import Job
 from agents.scheme import Phase, order_of
 from agents.wire.air import Arrival
+
+if TYPE_CHECKING:
+    from agents.bs import Bs
 
 
 @dataclass(frozen=True)
@@ -27,27 +29,7 @@ class Served:
     last: bool
 
 
-class Station(Protocol):
-    """What serving needs of the BS."""
-
-    job: Job
-    sizes: dict[str, tuple[int, ...]]
-
-    @property
-    def half(self) -> BsHalf:
-        """The one half."""
-
-    def half_of(self, ue: str) -> BsHalf:
-        """The half that trains with this UE."""
-
-    def gather(self, step: int, m: int, members: Sequence[str]) -> list[Arrival]:
-        """The m-th micro-batches of these UEs, once all are here."""
-
-    def receive_uplink(self) -> Arrival:
-        """The next micro-batch to arrive."""
-
-
-def joint(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
+def joint(bs: Bs, phase: Phase, number: int) -> Iterator[Served]:
     """The m-th micro-batches of all members together; one optimiser step per batch."""
     samples = sum(sum(bs.sizes[ue]) for ue in phase.members)
     columns = [m for m in range(bs.job.plan.micro_batches) if any(bs.sizes[ue][m] for ue in phase.members)]
@@ -57,7 +39,7 @@ def joint(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
             yield Served(bs.half, arrivals, samples, step, m, last=m == columns[-1])
 
 
-def replicas(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
+def replicas(bs: Bs, phase: Phase, number: int) -> Iterator[Served]:
     """Each micro-batch as it arrives, through its UE's own replica."""
     filled = {ue: [m for m, size in enumerate(bs.sizes[ue]) if size] for ue in phase.members}
     for _ in range(phase.steps * sum(map(len, filled.values()))):
@@ -66,7 +48,7 @@ def replicas(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
         yield Served(bs.half_of(ue), [arrival], sum(bs.sizes[ue]), step, m, last=m == filled[ue][-1])
 
 
-def in_order(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
+def in_order(bs: Bs, phase: Phase, number: int) -> Iterator[Served]:
     """One UE's batch after another through the one model, a step after each, in this round's order."""
     for step in range(phase.steps):
         for ue in order_of(phase.members, bs.job.seed, number, step):
@@ -76,18 +58,18 @@ def in_order(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
                 yield Served(bs.half, arrivals, sum(bs.sizes[ue]), step, m, last=m == filled[-1])
 
 
-def none(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
+def none(bs: Bs, phase: Phase, number: int) -> Iterator[Served]:
     """Nothing: the UEs train alone."""
     return iter(())
 
 
-def own(bs: Station, phase: Phase, number: int) -> Iterator[Served]:
+def own(bs: Bs, phase: Phase, number: int) -> Iterator[Served]:
     """Batches of the BS's own data."""
     for step in range(phase.steps):
         yield Served(bs.half, [], bs.job.plan.bs_batch, step, 0, last=True)
 
 
-SERVING: dict[str, Callable[[Station, Phase, int], Iterator[Served]]] = {
+SERVING: dict[str, Callable[[Bs, Phase, int], Iterator[Served]]] = {
     "joint": joint,
     "replicas": replicas,
     "in_order": in_order,
