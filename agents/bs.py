@@ -47,6 +47,7 @@ class Bs:
         self.phases = plan.phases(job.duplex)
         self.sizes = {ue: plan.sizes(ue) for ue in plan.ues}
         self.halves = self._fresh_halves()
+        self._front_counts = {ue: self._evaluator.front_count(job, ue) for ue in plan.ues}
         self._take_own()
         self._inbox: dict[tuple[int, int], dict[str, Arrival]] = {}
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
@@ -162,21 +163,23 @@ class Bs:
                 self.air.send(arrival.peer, {**header, "kind": "downlink"}, [gradient], not_before_ns=at_ns)
 
     def _share(self, where: Header, phase: Phase) -> None:
-        """Averages the members' halves, and the replicas, unit by unit; sends the UEs' part to the heirs."""
+        """Averages the members' halves, and the replicas, unit by unit; sends the UEs' part to the heirs first."""
         while any(ue not in self._weights for ue in phase.members):
             self._receive()
         shares = [self.job.shares[ue] for ue in phase.members]
-        wholes = []
-        for ue in phase.members:
-            front = self._weights[ue].tensors()
-            wholes.append([*front, *self.half_of(ue).weights()] if self.row.bs_model == "replicas" else front)
-        mean = average(wholes, shares)
-        if self.row.bs_model == "replicas":
-            for half in self.halves.values():
-                half.load(mean[len(mean) - len(half.weights()) :])
+        wholes = [self._weights[ue].tensors() for ue in phase.members]
+        replicas = self.row.bs_model == "replicas"
+        if replicas:
+            wholes = [[*front, *self.half_of(ue).state()] for ue, front in zip(phase.members, wholes, strict=True)]
+        sent = max(self._front_counts[ue] for ue in phase.heirs)
+        mean = average([whole[:sent] for whole in wholes], shares)
         for ue in phase.heirs:
-            count = len(self._evaluator.front(self.job, ue))
-            self.air.send(ue, {**where, "kind": "weights", "step": 0, "micro_batch": 0}, mean[:count])
+            header = {**where, "kind": "weights", "step": 0, "micro_batch": 0}
+            self.air.send(ue, header, mean[: self._front_counts[ue]])
+        if replicas:  # while the air is busy
+            mean += average([whole[sent:] for whole in wholes], shares)
+            for half in self.halves.values():
+                half.load(mean[len(mean) - len(half.state()) :])
 
     def _receive(self) -> Arrival:
         arrival = self.air.receive(self.job.deadline_s)

@@ -34,9 +34,9 @@ class Evaluator:
         """The model with its first weights."""
         return copy.deepcopy(self._model)
 
-    def front(self, job: Job, ue: str) -> list[torch.Tensor]:
-        """Fresh weights of this UE's half: how many there are, and their shapes."""
-        return list(split(self._model, job.plan.cut_of(ue))[0].state_dict().values())
+    def front_count(self, job: Job, ue: str) -> int:
+        """How many tensors the weights of this UE's half are."""
+        return len(split(self._model, job.plan.cut_of(ue))[0].state_dict())
 
     def accuracies(
         self,

@@ -41,9 +41,13 @@ class Half:
             self._optimiser.step()
         self.zero()
 
+    def state(self) -> Weights:
+        """All weights (and statistics) themselves, in a fixed order."""
+        return [value.detach().cpu() for value in self.model.state_dict().values()]
+
     def weights(self) -> Weights:
         """Copies of all weights (and statistics), in a fixed order."""
-        return [value.detach().cpu().clone() for value in self.model.state_dict().values()]
+        return [value.clone() for value in self.state()]
 
     def load(self, weights: Sequence[torch.Tensor]) -> None:
         """Takes over weights that ``weights`` gave."""
