@@ -15,7 +15,7 @@ from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import TrialError
 
-READY_S = 60.0
+READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 LEAD_NS = 30_000_000
 """How far ahead a round's start is set, so that every agent knows of it in time."""
 

@@ -59,11 +59,11 @@ def _left_out(before: LinkPlan, plan: LinkPlan) -> LinkPlan:
 
 
 def _read(_: Document, memory: Path) -> Document:
-    from testbed.shaping.actions import read_links
-
     plan = _remembered(memory)
     if not plan:
         return {"backend": None, "settings": []}
+    from testbed.shaping.actions import read_links
+
     return {"backend": plan.backend, "settings": [to_json(setting) for setting in read_links(plan)]}
 
 

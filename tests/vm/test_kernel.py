@@ -66,9 +66,10 @@ def _limited(engine: Engine, running: subprocess.Popen[bytes]) -> deploy.Deploym
     """The deployment, as soon as its CPUs are limited (as cgroup v2 writes it) and its links are set."""
     while running.poll() is None:
         found = deploy.find(engine, "gated") if len(deploy.ps(engine, "gated")) == CONTAINERS else None
-        if found and backend_in_use(engine, found):
-            (limit,) = Path("/sys/fs/cgroup").glob(f"**/{found.agents['ue1'].id}/cpu.max")
-            assert limit.read_text().split()[0] != "max" and limit.read_text().split()[1] == "5000"
+        limits = list(Path("/sys/fs/cgroup").glob(f"**/{found.agents['ue1'].id}/cpu.max")) if found else []
+        limited = bool(limits) and not limits[0].read_text().startswith("max")
+        if found and limited and backend_in_use(engine, found):
+            assert limits[0].read_text().split()[1] == "5000", "the period, in microseconds"
             return found
         time.sleep(1)
     raise AssertionError(f"the trial ended with status {running.returncode} before its links were set")
