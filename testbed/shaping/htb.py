@@ -18,7 +18,7 @@ from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import GSO_DEFAULT, Interface, limit_packets
 from testbed.shaping.rates import burst_bytes, frame_bytes, frames_per_packet, payload_rate, wire_rate
 
-_ROOT = 0x7E57_0000
+ROOT = 0x7E57_0000
 _CONTROL, _REST = 0xFFFE, 0xFFFF
 _CONTROL_BPS, _TRICKLE_BPS = 1e9, 1e7
 _ETH_P_ARP, _ETH_P_IP = 0x0806, 0x0800
@@ -32,7 +32,7 @@ def apply(ipr: Any, link: Interface, egress: Egress) -> None:
     Raises LinkError for addresses that cannot be told apart; a failing netlink call raises NetlinkError.
     """
     frames = min(frames_per_packet(wire_rate(flow.rate_bps, link.mtu), link.mtu) for flow in egress.flows)
-    flows, there = _numbered(egress), set(_rates(ipr, link))
+    flows, there = numbered(egress), set(_rates(ipr, link))
     if _REST not in there or there - flows.keys() - {_CONTROL, _REST}:
         _uproot(ipr, link)
         _lay_foundation(ipr, link)
@@ -51,9 +51,7 @@ def read(ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
     """The payload rate, in bit/s, that the kernel has for each flow it shapes, by the flow's name."""
     rates = _rates(ipr, link)
     return {
-        flow.name: payload_rate(rates[number], link.mtu)
-        for number, flow in _numbered(egress).items()
-        if number in rates
+        flow.name: payload_rate(rates[number], link.mtu) for number, flow in numbered(egress).items() if number in rates
     }
 
 
@@ -68,11 +66,12 @@ def _rates(ipr: Any, link: Interface) -> dict[int, int]:
     return {
         found["handle"] & 0xFFFF: found.get_attr("TCA_OPTIONS").get_attr("TCA_HTB_PARMS")["rate"]
         for found in ipr.get_classes(link.index)
-        if found["handle"] & 0xFFFF_0000 == _ROOT
+        if found["handle"] & 0xFFFF_0000 == ROOT
     }
 
 
-def _numbered(egress: Egress) -> dict[int, Flow]:
+def numbered(egress: Egress) -> dict[int, Flow]:
+    """The flows by the numbers of their classes. Raises LinkError for addresses that share one."""
     flows: dict[int, Flow] = {}
     for flow in egress.flows:
         number = int(ipaddress.IPv4Address(flow.address)) & 0xFFFF if flow.address else _REST
@@ -84,14 +83,14 @@ def _numbered(egress: Egress) -> dict[int, Flow]:
 
 def _uproot(ipr: Any, link: Interface) -> bool:
     """Whether there was anything of ours; there is not any more."""
-    ours = any(found["handle"] == _ROOT for found in ipr.get_qdiscs(link.index))
+    ours = any(found["handle"] == ROOT for found in ipr.get_qdiscs(link.index))
     if ours:
-        ipr.tc("del", index=link.index, handle=_ROOT, root=True)
+        ipr.tc("del", index=link.index, handle=ROOT, root=True)
     return ours
 
 
 def _lay_foundation(ipr: Any, link: Interface) -> None:
-    ipr.tc("replace", "htb", link.index, _ROOT, default=_REST)
+    ipr.tc("replace", "htb", link.index, ROOT, default=_REST)
     _add_class(ipr, link, _CONTROL, _CONTROL_BPS, 1)
     _add_filter(ipr, link, 1, _CONTROL, _ETH_P_ARP, ["0x0/0x0+0"])
     for keys in _segments_without_payload():
@@ -120,7 +119,7 @@ def _add_flow(ipr: Any, link: Interface, number: int, flow: Flow, frames: int) -
 def _add_class(ipr: Any, link: Interface, number: int, rate_bps: float, frames: int) -> None:
     _put_class(ipr, link, "add-class", number, rate_bps, frames)
     # The queue that a class is born with is as long as the interface's, and Docker's have length 0.
-    ipr.tc("add", "pfifo", link.index, 0, parent=_ROOT + number, limit=_QUEUE_PACKETS)
+    ipr.tc("add", "pfifo", link.index, 0, parent=ROOT + number, limit=_QUEUE_PACKETS)
 
 
 def _put_class(ipr: Any, link: Interface, command: str, number: int, rate_bps: float, frames: int) -> None:
@@ -130,8 +129,8 @@ def _put_class(ipr: Any, link: Interface, command: str, number: int, rate_bps: f
         command,
         "htb",
         link.index,
-        _ROOT + number,
-        parent=_ROOT,
+        ROOT + number,
+        parent=ROOT,
         rate=rate,  # an integer is bytes/s
         burst=burst,
         cburst=burst,
@@ -145,9 +144,9 @@ def _add_filter(ipr: Any, link: Interface, priority: int, number: int, protocol:
         "add-filter",
         "u32",
         link.index,
-        parent=_ROOT,
+        parent=ROOT,
         prio=priority,
         protocol=protocol,
-        target=_ROOT + number,
+        target=ROOT + number,
         keys=keys,
     )
