@@ -16,7 +16,9 @@ STANDBY_BPS = 64e3
 """Rate of a UE to which a plan gives no slot: it trains nothing, but still reports to the BS."""
 
 
-def link_plan(deployment: Deployment, rates: Mapping[str, tuple[float, float]], backend: str = "htb") -> LinkPlan:
+def link_plan(
+    deployment: Deployment, rates: Mapping[str, tuple[float, float]], dilation: float, backend: str = "htb"
+) -> LinkPlan:
     """Wall payload rates (up, down; bit/s) per UE → what leaves each interface.
 
     A UE's egress is its uplink, the BS's egress has one flow per UE. Flows are named ``ue1/up``.
@@ -27,7 +29,7 @@ def link_plan(deployment: Deployment, rates: Mapping[str, tuple[float, float]], 
         for ue, (up_bps, _) in rates.items()
     ]
     downs = tuple(Flow(f"{ue}/{DOWN}", addresses[ue], down_bps) for ue, (_, down_bps) in rates.items())
-    return LinkPlan(backend, (Egress(deployment.agents[BS].pid, addresses[BS], downs), *ups))
+    return LinkPlan(backend, (Egress(deployment.agents[BS].pid, addresses[BS], downs), *ups), dilation)
 
 
 def set_links(engine: Engine, deployment: Deployment, plan: Plan) -> list[dict[str, Any]]:
@@ -37,12 +39,12 @@ def set_links(engine: Engine, deployment: Deployment, plan: Plan) -> list[dict[s
         name: (max(ue.uplink_bps / dilation, STANDBY_BPS), max(ue.downlink_bps / dilation, STANDBY_BPS))
         for name, ue in plan.ues.items()
     }
-    return _rows(_shaper(engine, deployment, "set", to_json(link_plan(deployment, rates)))["settings"])
+    return rows_of(shaper(engine, deployment, "set", to_json(link_plan(deployment, rates, dilation)))["settings"])
 
 
 def read_links(engine: Engine, deployment: Deployment) -> list[dict[str, Any]]:
     """Per UE and direction the planned rate and the one that the kernel has now (wall bit/s)."""
-    return _rows(_shaper(engine, deployment, "read", {})["settings"])
+    return rows_of(shaper(engine, deployment, "read", {})["settings"])
 
 
 def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) -> list[dict[str, Any]]:
@@ -51,7 +53,7 @@ def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) 
     ``median_bps`` is the median over fiftieths of the transfer: right where ``goodput_bps`` is low
     means that the host stalled, not that the link is wrong.
     """
-    measured = _shaper(engine, deployment, "measure", {"seconds": seconds})["measurements"]
+    measured = shaper(engine, deployment, "measure", {"seconds": seconds})["measurements"]
     by_flow = {m["flow"]: m for m in measured}
     rows = []
     for row in read_links(engine, deployment):
@@ -63,11 +65,12 @@ def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) 
 
 def backends(engine: Engine, deployment: Deployment) -> dict[str, bool]:
     """Which link backends the kernel under this deployment has."""
-    found: dict[str, bool] = _shaper(engine, deployment, "backends", {})
+    found: dict[str, bool] = shaper(engine, deployment, "backends", {})
     return found
 
 
-def _shaper(engine: Engine, deployment: Deployment, action: str, document: Any) -> Any:
+def shaper(engine: Engine, deployment: Deployment, action: str, document: Any) -> Any:
+    """The shaper's answer to one action, by a process that ends with it. LinkError."""
     command = ["python3", "-m", "testbed.shaping", action]
     status, answer = engine.exec_json(deployment.shaper.name, command, document)
     if status:
@@ -75,7 +78,7 @@ def _shaper(engine: Engine, deployment: Deployment, action: str, document: Any) 
     return answer
 
 
-def _rows(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def rows_of(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per flow, with UE and direction taken from its name; up before down, UE by UE."""
     rows = []
     for setting in settings:
