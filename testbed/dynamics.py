@@ -49,7 +49,7 @@ class Dynamics(Section):
 
     shadowing_db: float = Field(default=0.0, ge=0, le=30)
     compute_jitter: float = Field(default=0.0, ge=0, le=0.5)
-    mobility: Mapping[str, tuple[Waypoint, ...]] = Field(default_factory=dict)
+    mobility: Mapping[str, tuple[Waypoint, ...]] = Field(default={})
     trace: str | None = None
     trace_points: tuple[TracePoint, ...] = ()
 
