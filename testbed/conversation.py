@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
 from typing import Any
 
 from testbed.errors import EngineError
@@ -26,7 +27,10 @@ class Conversation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # it may have ended by itself
+            self._socket.shutdown(1)
         self._stream.close()
+        self._socket.close()
 
     def ask(self, document: Any) -> Any:
         """The answer to one document. EngineError when the process has ended, or says something else."""

@@ -21,6 +21,7 @@ _REQUEST, _ACK, _REPLACE, _DUMP, _CREATE = 1, 4, 0x100, 0x300, 0x400
 _KIND, _OPTIONS, _PARMS, _GSO_MAX_SEGS, _DESTINATION, _TABLE = 1, 2, 1, 40, 1, 15
 _ETHERNET = 1
 _TICK_NS = 64
+_AT_ONCE = 64  # so many answers fit into a socket's buffer
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _TCMSG = struct.Struct("=BxxxiIII")  # family, interface, handle, parent, info
 _SPEC = struct.Struct("=BBHhHI")  # tc_ratespec: cell_log, link layer, overhead, cell_align, mpu, bytes/s
@@ -51,7 +52,7 @@ def open_wire() -> socket.socket:
 
 
 def change(wire: socket.socket, index: int, buckets: list[Bucket]) -> None:
-    """Changes classes of an interface that are there, all with one system call. LinkError when the kernel refuses."""
+    """Changes classes of an interface that are there, many with one system call. LinkError when the kernel refuses."""
     _do(wire, [_message(_NEW_CLASS, _REQUEST | _ACK, _changed(index, bucket)) for bucket in buckets])
 
 
@@ -85,10 +86,12 @@ def rates(wire: socket.socket, index: int) -> dict[int, int]:
 
 
 def _do(wire: socket.socket, messages: list[bytes]) -> None:
-    wire.send(b"".join(messages))
-    left = len(messages)
-    while left:
-        left -= sum(1 for _ in _answers(wire))
+    for start in range(0, len(messages), _AT_ONCE):
+        some = messages[start : start + _AT_ONCE]
+        wire.send(b"".join(some))
+        left = len(some)
+        while left:
+            left -= sum(1 for _ in _answers(wire))
 
 
 def _changed(index: int, bucket: Bucket) -> bytes:

@@ -115,12 +115,11 @@ def test_a_tuned_link_has_the_rate_and_the_others_keep_theirs(air: Air) -> None:
 
 
 def test_a_link_that_is_gone_is_named(air: Air) -> None:
+    if air.backend != "htb":
+        pytest.skip("is set anew, and then it is there")
     plan = air.plan({"ue1": 5e7}, {"ue1": 5e7})
-    with Lines() as lines, pytest.raises(LinkError, match=r"^ue1\.up: "):
-        if air.backend == "htb":
-            tune(plan, plan.at_rates({"ue1.up": 1e7}), lines)
-        else:
-            raise LinkError("ue1.up: set anew, which needs nothing to be there")
+    with Lines() as lines, pytest.raises(LinkError, match=r"^ue1\.up: the kernel refuses"):
+        tune(plan, plan.at_rates({"ue1.up": 1e7}), lines)
 
 
 def test_the_server_goes_on_after_an_error(air: Air, tmp_path: Path) -> None:

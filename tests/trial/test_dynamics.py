@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from agents.plan import Plan
+from agents.plan import Plan, UePlan
 from testbed.deploy import find
 from testbed.links import read_links
+from testbed.tuning import Tuner
 from tests.trial.conftest import SMALL, TRIAL, call, command
 
 pytestmark = pytest.mark.docker
@@ -107,9 +108,31 @@ def test_links_set_says_what_is_wrong(engine):
         assert done.stderr.startswith(error)
 
 
+def test_a_tuner_leaves_no_process_behind(engine):
+    assert call("up", str(SMALL)).returncode == 0
+    deployment = find(engine, TRIAL)
+
+    def plan(uplink_bps):
+        return Plan("small", "psl", "uniform", 2, 1, 2.0, {"ue1": UePlan(16, 0.01, 0.01, uplink_bps, 2e7)})
+
+    with Tuner(engine, deployment) as tuner:
+        assert tuner.follow(plan(1e7), plan(1e7)) == []
+        (row,) = tuner.follow(plan(1e7), plan(3e7))
+        assert row["set_bps"] == pytest.approx(1.5e7, rel=1e-3)
+        begin = time.monotonic()
+        tuner.follow(plan(3e7), plan(2e7))
+        print(f"one link: {1e3 * (time.monotonic() - begin):.1f} ms")
+        assert len(_processes(engine, deployment)) == 2
+    _until(None, lambda: len(_processes(engine, deployment)) == 1)
+
+
+def _processes(engine, deployment):
+    return engine.client.api.top(deployment.shaper.name)["Processes"]
+
+
 def _until(trial, condition):
     end = time.monotonic() + 120
     while not condition():
-        assert trial.poll() is None, trial.stderr.read()
+        assert trial is None or trial.poll() is None, trial.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.02)
