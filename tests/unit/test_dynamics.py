@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,3 +154,13 @@ def test_a_job_changes_its_tempo_and_nothing_else():
     faster = replace(one, ue_forward_s_per_sample=dict.fromkeys(one.plan.ues, 1e-9), deadline_s=77.0)
     found = one.at_tempo(faster.tempo())
     assert asdict(found) == asdict(faster)
+
+
+def test_agents_take_up_a_tempo_between_rounds():
+    from agents.__main__ import handle
+
+    agent = SimpleNamespace(job=job("epsl", 2, 1, [4, 4]))
+    slow = replace(agent.job, ue_backward_s_per_sample={"ue1": 2.0, "ue2": 3.0})
+    handle(agent, {"verb": "retune", "tempo": json.loads(json.dumps({**slow.tempo(), "broadcast_bps": 5e6}))}, [])
+    assert agent.job.ue_backward_s_per_sample == {"ue1": 2.0, "ue2": 3.0}
+    assert agent.job.plan == replace(slow.plan, broadcast_bps=5e6)
