@@ -63,6 +63,9 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
         case "configure":
             agent.configure(Job.from_json(request["job"]))
             return {}, []
+        case "retune":
+            agent.job = agent.job.at_tempo(request["tempo"])
+            return {}, []
         case "phase":
             agent.phase(request["round"], request["phase"], request["start_ns"])
             return _phase_answer(agent), []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from agents.catalog import DatasetInfo
@@ -158,6 +158,15 @@ class Job:
         nested = {"plan": self.plan.to_json(), "dataset_info": self.dataset_info.to_json()}
         return {**plain, **nested, "privacy": self.privacy and asdict(self.privacy)}
 
+    def tempo(self) -> dict[str, Any]:
+        """What may change between rounds: seconds per sample, the deadline, and the rate of a broadcast."""
+        return {**{key: getattr(self, key) for key in _TEMPO}, "broadcast_bps": self.plan.broadcast_bps}
+
+    def at_tempo(self, tempo: Mapping[str, Any]) -> Job:
+        """The same job from now on at another ``tempo``."""
+        plan = replace(self.plan, broadcast_bps=float(tempo["broadcast_bps"]))
+        return replace(self, plan=plan, **{key: tempo[key] for key in _TEMPO})
+
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
         """The job that ``to_json`` wrote."""
@@ -165,6 +174,14 @@ class Job:
         privacy = Privacy(**data["privacy"]) if data.get("privacy") else None
         return Job(**{**data, **nested, "privacy": privacy})
 
+
+_TEMPO = (
+    "ue_forward_s_per_sample",
+    "ue_backward_s_per_sample",
+    "bs_forward_s_per_sample",
+    "bs_backward_s_per_sample",
+    "deadline_s",
+)
 
 AIR_PORT = 5700
 BROADCAST_PORT = 5702

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from testbed.errors import TestbedError
 
 if TYPE_CHECKING:
+    from testbed.deploy import Deployment
+    from testbed.engine import Engine
     from testbed.topology import Topology
 
 app = typer.Typer(
@@ -28,6 +31,19 @@ app = typer.Typer(
 )
 images_app = typer.Typer(no_args_is_help=True, help="The images that agents and shaper run in.")
 app.add_typer(images_app, name="images")
+
+
+class ShowUnlessTold(TyperGroup):
+    """``testbed links NAME`` is short for ``testbed links show NAME``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts in the verb that is left out."""
+        named = args and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if named or not args else ["show", *args])
+
+
+links_app = typer.Typer(cls=ShowUnlessTold, no_args_is_help=True, help="The links of a running trial: NAME shows them.")
+app.add_typer(links_app, name="links")
 
 TopologyFile = Annotated[Path, typer.Argument(help="A topology file, for example topologies/quickstart.yaml.")]
 Trial = Annotated[str, typer.Argument(help="The name in the topology file.")]
@@ -187,25 +203,48 @@ def ps(name: Annotated[str | None, typer.Argument(help="One trial only.")] = Non
         _show(rows, as_json, rows_table("", rows))
 
 
-@app.command("links")
-def links_verb(
+@links_app.command("show", hidden=True)
+def links_show(
     name: Trial,
     measure: Annotated[bool, typer.Option("--measure", help="Also send real traffic and measure goodput.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show planned, set and (with --measure) measured rate of every link of a running trial."""
     from controller.report.table import rows_table
+    from testbed.links import measure_links, read_links
+
+    engine, deployment = _running(name)
+    rows = measure_links(engine, deployment) if measure else read_links(engine, deployment)
+    _show(rows, as_json, rows_table(f"{name}: payload rates", rows))
+
+
+@links_app.command("set")
+def links_set(
+    name: Trial,
+    ue: Annotated[str, typer.Argument(metavar="UE", help="The UE whose link is to change.")],
+    uplink_mbps: Annotated[float | None, typer.Option(help="Payload rate up, in emulated Mbit/s.")] = None,
+    downlink_mbps: Annotated[float | None, typer.Option(help="Payload rate down, in emulated Mbit/s.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a link by hand, also while a trial runs; shows what the kernel has then, in wall bit/s."""
+    from controller.report.table import rows_table
+    from testbed.tuning import set_by_hand
+
+    engine, deployment = _running(name)
+    rows = set_by_hand(engine, deployment, ue, uplink_mbps, downlink_mbps)
+    _show(rows, as_json, rows_table(f"{name}: payload rates", rows))
+
+
+def _running(name: str) -> tuple[Engine, Deployment]:
     from testbed.deploy import find
     from testbed.engine import Engine
     from testbed.errors import DeployError
-    from testbed.links import measure_links, read_links
 
     engine = Engine.connect()
     deployment = find(engine, name)
     if deployment is None:
         raise DeployError(f"{name} is not up", "type: testbed ps, or testbed up TOPOLOGY")
-    rows = measure_links(engine, deployment) if measure else read_links(engine, deployment)
-    _show(rows, as_json, rows_table(f"{name}: payload rates", rows))
+    return engine, deployment
 
 
 @app.command()

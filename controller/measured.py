@@ -10,6 +10,7 @@ import numpy as np
 
 from agents.plan import Plan
 from controller.results import Round, Spread, UeResult
+from controller.timeline import Timeline
 
 UE_TASKS = ("ue_forward", "ue_backward")
 BS_TASKS = ("bs_forward", "bs_backward")
@@ -66,7 +67,7 @@ def happened(
     return sorted(rows, key=lambda h: (h.start_s, h.end_s))
 
 
-def round_row(number: int, rows: Sequence[Happened], train_loss: float) -> Round:
+def round_row(number: int, rows: Sequence[Happened], train_loss: float, predicted: Timeline | None = None) -> Round:
     """A round lasts until its last task ends; the BS is busy while it computes."""
     round_s = max(row.end_s for row in rows)
     busy_s = sum(row.seconds for row in rows if row.task in BS_TASKS)
@@ -78,6 +79,8 @@ def round_row(number: int, rows: Sequence[Happened], train_loss: float) -> Round
         bs_idle_s=round_s - busy_s,
         train_loss=train_loss,
         degraded=False,
+        predicted_s=predicted.round_s if predicted else None,
+        predicted_bubble_rate=predicted.bubble_rate if predicted else None,
     )
 
 

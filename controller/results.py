@@ -14,7 +14,7 @@ class Part(BaseModel):
 
 
 class Round(Part):
-    """One round as measured, in emulated seconds."""
+    """One round as measured, in emulated seconds; ``predicted_…`` for the links and devices of this round."""
 
     round: int
     round_s: float
@@ -23,6 +23,8 @@ class Round(Part):
     bs_idle_s: float
     train_loss: float
     degraded: bool
+    predicted_s: float | None = None
+    predicted_bubble_rate: float | None = None
 
 
 class Spread(Part):
@@ -34,7 +36,8 @@ class Spread(Part):
 
 
 class Summary(Part):
-    """The rounds in short; ``round_error`` is relative to predicted, ``bubble_rate_error`` a difference."""
+    """The rounds in short, each against its own prediction: ``round_error`` is the median of measured / predicted − 1,
+    ``bubble_rate_error`` that of the difference."""
 
     round_s: Spread
     bubble_rate: float

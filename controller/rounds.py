@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from agents.plan import Job, Privacy
+from agents.plan import Job, Plan, Privacy
 from agents.scheme import SCHEMES
+from controller.dynamics import Moment, at_plan_rates, changes, moment
 from controller.fidelity import judge
 from controller.host import host_facts
-from controller.instance import instance
+from controller.instance import Instance, instance
 from controller.measured import Happened, after_warm_up, happened, round_row, spread, ue_results
 from controller.planning import Planned
 from controller.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
@@ -26,6 +27,7 @@ from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
+from testbed.tuning import Tuner
 
 AVERAGE = "average"
 CURVE_POINTS = 4
@@ -45,7 +47,11 @@ class Trial:
         """All schemes, one after another; what has been measured is written as soon as it is."""
         schemes: dict[str, SchemeResult] = {}
         (self._out / "partition.json").write_text(json.dumps(self._prepared.dealt.description, indent=1) + "\n")
-        with Session(self._engine, self._deployment) as session, (self._out / "events.jsonl").open("w") as log:
+        with (
+            Session(self._engine, self._deployment) as session,
+            Tuner(self._engine, self._deployment) as self._tuner,
+            (self._out / "events.jsonl").open("w") as log,
+        ):
             agents = session.await_ready()
             backend = links.backend_in_use(self._engine, self._deployment)
             host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
@@ -66,13 +72,14 @@ class Trial:
         folder.mkdir(exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(planned.to_json(), indent=1) + "\n")
         links.set_links(self._engine, self._deployment, plan, self._topology.radio)
-        job = self._job(planned)
+        job = self._job(planned, self._problem, planned.predicted.round_s)
         before = self._counters(planned.label)
         self._limit(None)  # building a model and its first passes are not emulated
         session.configure(job)
         self._limit(self._prepared.quotas_us)
-        rounds, rows, accuracy = self._rounds(session, planned, job, log)
-        summary = _summary(planned, rounds)
+        plans: dict[int, Plan] = {}
+        rounds, rows, accuracy = self._rounds(session, planned, job, log, plans)
+        summary = _summary(rounds)
         ues = ue_results(plan, rows, rounds)
         return SchemeResult(
             plan=plan.to_json(),
@@ -82,13 +89,13 @@ class Trial:
             accuracy=accuracy,
             ues=ues,
             scraped=_scraped(before, self._counters(planned.label), rounds),
-            fidelity=judge(plan, summary, rows, ues),
+            fidelity=judge(plan, summary, rows, ue_results(plan, at_plan_rates(plan, rows, plans), rounds)),
         )
 
     def _rounds(
-        self, session: Session, planned: Planned, job: Job, log: IO[str]
+        self, session: Session, planned: Planned, job: Job, log: IO[str], plans: dict[int, Plan]
     ) -> tuple[list[Round], list[Happened], Accuracy]:
-        """All rounds, or those until the target accuracy is reached."""
+        """All rounds, or those until the target accuracy is reached; the plan of each is left in ``plans``."""
         count, training = planned.rounds, self._topology.training
         every = training.evaluate_every or (1 if training.target_accuracy else max(1, count // CURVE_POINTS))
         self._watcher(SchemeBegins(planned.label, count))
@@ -96,9 +103,12 @@ class Trial:
         rows: list[Happened] = []
         curve: list[tuple[int, float, float]] = []
         found: dict[str, float] = {}
+        now = Moment(self._problem, planned.plan, planned.timeline)
         for number in range(1, count + 1):
+            before, now = now, moment(self._topology, self._problem, planned, number, sum(r.round_s for r in rounds))
+            job, plans[number] = self._retuned(session, planned, job, number, (before, now), log), now.plan
             measured, train_loss = self._round(session, job, number)
-            rounds.append(round_row(number, measured, train_loss))
+            rounds.append(round_row(number, measured, train_loss, now.timeline))
             session.end_round(rounds[-1].round_s)
             rows += measured
             log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(r)}) + "\n" for r in measured)
@@ -110,6 +120,20 @@ class Trial:
                 if training.target_accuracy and curve[-1][2] >= training.target_accuracy:
                     break
         return rounds, rows, _accuracy(found, curve, training.target_accuracy)
+
+    def _retuned(
+        self, session: Session, planned: Planned, job: Job, number: int, moments: tuple[Moment, Moment], log: IO[str]
+    ) -> Job:
+        """Links and agents brought from one moment to the next before a round; the job that they do in it."""
+        before, now = moments
+        found = list(changes(number, before, now))
+        if not found:
+            return job
+        self._tuner.follow(before.plan, now.plan)
+        job = self._job(dataclasses.replace(planned, plan=now.plan), now.instance, now.timeline.round_s)
+        session.retune(job)
+        log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(c)}) + "\n" for c in found)
+        return job
 
     def _round(self, session: Session, job: Job, number: int) -> tuple[list[Happened], float]:
         """One round, phase by phase: its events on the round's clock, and the training loss."""
@@ -150,11 +174,11 @@ class Trial:
         idle_s, busy_s = (samples.get((name, labels), 0.0) for name in names)
         return idle_s, busy_s
 
-    def _job(self, planned: Planned) -> Job:
+    def _job(self, planned: Planned, problem: Instance, round_s: float) -> Job:
         t, plan = self._topology, planned.plan
-        each = dict(zip(plan.ues, stations(self._problem, planned.decision), strict=True))
-        whole = per_sample(self._problem, plan.cut, self._problem.rate_up, self._problem.rate_down)
-        wall_s = planned.predicted.round_s * plan.time_dilation
+        each = dict(zip(plan.ues, stations(problem, planned.decision), strict=True))
+        whole = per_sample(problem, plan.cut, problem.rate_up, problem.rate_down)
+        wall_s = round_s * plan.time_dilation
         return Job(
             trial=t.name,
             label=planned.label,
@@ -197,15 +221,15 @@ def _accuracy(found: dict[str, float], curve: Sequence[tuple[int, float, float]]
     )
 
 
-def _summary(planned: Planned, rounds: list[Round]) -> Summary:
+def _summary(rounds: list[Round]) -> Summary:
     counted = after_warm_up(rounds)
-    round_s = spread([r.round_s for r in counted])
-    bubble_rate = spread([r.bubble_rate for r in counted]).median
     return Summary(
-        round_s=round_s,
-        bubble_rate=bubble_rate,
-        round_error=round_s.median / planned.predicted.round_s - 1.0,
-        bubble_rate_error=bubble_rate - planned.predicted.bubble_rate,
+        round_s=spread([r.round_s for r in counted]),
+        bubble_rate=spread([r.bubble_rate for r in counted]).median,
+        round_error=spread([r.round_s / r.predicted_s - 1.0 for r in counted if r.predicted_s]).median,
+        bubble_rate_error=spread(
+            [r.bubble_rate - r.predicted_bubble_rate for r in counted if r.predicted_bubble_rate is not None]
+        ).median,
     )
 
 

@@ -50,6 +50,10 @@ class Session:
         """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
         self._request({"verb": "configure", "job": job.to_json()}, job.deadline_s + 10.0)
 
+    def retune(self, job: Job) -> None:
+        """Tells every agent the tempo of the rounds that follow."""
+        self._request({"verb": "retune", "tempo": job.tempo()}, 10.0)
+
     def phase(self, number: int, index: int, deadline_s: float) -> PhaseReport:
         """Runs one phase of a round; all agents start it at the same instant."""
         start_ns = time.monotonic_ns() + LEAD_NS

@@ -9,6 +9,7 @@ from pathlib import Path
 from agents.catalog import UNITS
 from controller.dealt import Dealt, deal
 from controller.demand import need, pick_dilation
+from controller.dynamics import fastest
 from controller.instance import instance
 from controller.planning import Planned, plan_all
 from controller.session import Session
@@ -46,7 +47,8 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     planned = plan_all(topology)
     watcher(Stage("calibrating the host"))
     problem = instance(topology, workload(topology))
-    needed = need(problem, calibrate(engine, topology), planned)
+    rounds = max(p.rounds for p in planned)
+    needed = need(fastest(topology, problem, rounds), calibrate(engine, topology), planned)
     dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing

@@ -16,6 +16,7 @@ import docker.errors
 import docker.types
 import requests
 
+from testbed.conversation import Conversation
 from testbed.errors import EngineError, ImageError
 
 T = TypeVar("T")
@@ -194,6 +195,12 @@ class Engine:
             return status, json.loads(output)
         except ValueError:
             raise EngineError(f"{container}: {' '.join(command)} failed: {_last_line(errors or output)}") from None
+
+    def converse(self, container: str, command: Sequence[str]) -> Conversation:
+        """Starts a command in a container that answers lines of JSON until its input ends."""
+        api = self.client.api
+        exec_id = _docker(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
+        return Conversation(_docker(api.exec_start, exec_id, socket=True), f"{' '.join(command)} in {container}")
 
     def run_once(self, spec: ContainerSpec) -> str:
         """What a container that runs its command and ends printed on stdout; it is removed again."""

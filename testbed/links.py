@@ -37,7 +37,7 @@ def link_plan(deployment: Deployment, plan: Plan, radio: Radio, backend: str) ->
         if plan.broadcast_bps:
             shared = _flow(f"{name}/{BROADCAST}", addresses[name], plan.broadcast_bps, 0.0, plan, radio)
             downs.append(replace(shared, port=BROADCAST_PORT))
-    return LinkPlan(backend, (Egress(deployment.agents[BS].pid, addresses[BS], tuple(downs)), *ups))
+    return LinkPlan(backend, (Egress(deployment.agents[BS].pid, addresses[BS], tuple(downs)), *ups), plan.time_dilation)
 
 
 def _flow(name: str, address: str | None, rate_bps: float, slot_s: float, plan: Plan, radio: Radio) -> Flow:
@@ -55,9 +55,9 @@ def _flow(name: str, address: str | None, rate_bps: float, slot_s: float, plan: 
 
 def set_links(engine: Engine, deployment: Deployment, plan: Plan, radio: Radio) -> list[dict[str, Any]]:
     """Shapes every link as the plan and the radio say; what the kernel says it set, per flow."""
-    there = _shaper(engine, deployment, "backends", {})
+    there = shaper(engine, deployment, "backends", {})
     chosen = link_plan(deployment, plan, radio, NETEM if there[NETEM] else HTB)
-    return _rows(_shaper(engine, deployment, "set", to_json(chosen))["settings"])
+    return rows_of(shaper(engine, deployment, "set", to_json(chosen))["settings"])
 
 
 def check_kernel(engine: Engine, radio: Radio) -> None:
@@ -87,13 +87,13 @@ def kernel_backends(engine: Engine) -> dict[str, bool]:
 
 def backend_in_use(engine: Engine, deployment: Deployment) -> str | None:
     """The backend that shapes the links of a deployment now; None where nothing does."""
-    found: str | None = _shaper(engine, deployment, "read", {})["backend"]
+    found: str | None = shaper(engine, deployment, "read", {})["backend"]
     return found
 
 
 def read_links(engine: Engine, deployment: Deployment) -> list[dict[str, Any]]:
     """Per UE and direction the planned rate and the one that the kernel has now (wall bit/s)."""
-    return _rows(_shaper(engine, deployment, "read", {})["settings"])
+    return rows_of(shaper(engine, deployment, "read", {})["settings"])
 
 
 def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) -> list[dict[str, Any]]:
@@ -102,7 +102,7 @@ def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) 
     ``median_bps`` is the median over fiftieths of the transfer: right where ``goodput_bps`` is low
     means that the host stalled, not that the link is wrong.
     """
-    measured = _shaper(engine, deployment, "measure", {"seconds": seconds})["measurements"]
+    measured = shaper(engine, deployment, "measure", {"seconds": seconds})["measurements"]
     by_flow = {m["flow"]: m for m in measured}
     rows = []
     for row in read_links(engine, deployment):
@@ -114,7 +114,8 @@ def measure_links(engine: Engine, deployment: Deployment, seconds: float = 1.0) 
     return rows
 
 
-def _shaper(engine: Engine, deployment: Deployment, action: str, document: Any) -> Any:
+def shaper(engine: Engine, deployment: Deployment, action: str, document: Any) -> Any:
+    """The shaper's answer to one action, by a process that ends with it. LinkError."""
     command = ["python3", "-m", "testbed.shaping", action]
     status, answer = engine.exec_json(deployment.shaper.name, command, document)
     if status:
@@ -122,7 +123,7 @@ def _shaper(engine: Engine, deployment: Deployment, action: str, document: Any) 
     return answer
 
 
-def _rows(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def rows_of(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per flow, with UE and direction taken from its name; up before down, UE by UE."""
     rows = []
     for setting in settings:

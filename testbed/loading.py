@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from testbed.data import PARTITIONS, depends_on_plan
+from testbed.dynamics import read_trace
 from testbed.errors import InputError
 from testbed.topology import Topology, UeGroup, problems
 
@@ -42,11 +43,14 @@ def load(path: Path) -> Topology:
         raise InputError(str(path), error.strerror or str(error), "give the path of a topology file") from error
     except UnicodeDecodeError as error:
         raise InputError(str(path), "is not text in UTF-8", "save it as UTF-8") from error
-    return parse(text, path.name)
+    return parse(text, path.name, path.parent)
 
 
-def parse(text: str, source: str) -> Topology:
-    """The validated topology in YAML text; ``source`` names it in errors that have no better place."""
+def parse(text: str, source: str, folder: Path = Path()) -> Topology:
+    """The validated topology in YAML text; ``source`` names it in errors that have no better place.
+
+    A trace is read from ``folder``.
+    """
     try:
         data = yaml.load(text, Loader=_UniqueKeys)
     except yaml.MarkedYAMLError as error:
@@ -59,7 +63,7 @@ def parse(text: str, source: str) -> Topology:
         raise InputError(source, f"not YAML: {str(error).splitlines()[0]}", "check the file's encoding") from error
     if not isinstance(data, dict):
         raise InputError(source, "must be a mapping with at least name and ues", "start with: name: quickstart")
-    topology = nested(Topology, _drawn(data), "")
+    topology = _traced(nested(Topology, _drawn(data), ""), folder)
     for where, message, hint in problems(topology):
         raise InputError(where, message, hint)
     return topology
@@ -72,6 +76,15 @@ def _drawn(data: dict[str, Any]) -> dict[str, Any]:
     group, seed = nested(UeGroup, data["ues"], "ues"), data.get("seed", Topology.model_fields["seed"].default)
     valid = isinstance(seed, int) and seed >= 0  # else Topology says so, whatever is drawn here
     return {**data, "ues": group.draw(seed if valid else 0)}
+
+
+def _traced(topology: Topology, folder: Path) -> Topology:
+    """The topology with the points of its trace, unless they are in it already."""
+    dynamics = topology.dynamics
+    if dynamics.trace is None or dynamics.trace_points:
+        return topology
+    points = tuple(read_trace(folder / dynamics.trace, dynamics.trace))
+    return topology.model_copy(update={"dynamics": dynamics.model_copy(update={"trace_points": points})})
 
 
 def nested(model: type[M], data: Any, prefix: str) -> M:
@@ -90,9 +103,10 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
 def digest(topology: Topology) -> str:
     """A short name of what a topology deploys, put on containers to know them again.
 
-    Schemes and training are not in it, unless they decide on the shards: they are told to agents that are already up.
+    Dynamics are not in it, nor schemes and training, unless those decide on the shards: all of them are told to agents
+    that are already up.
     """
-    later = set() if depends_on_plan(topology.data) else {"schemes", "training"}
+    later = {"dynamics"} if depends_on_plan(topology.data) else {"dynamics", "schemes", "training"}
     text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

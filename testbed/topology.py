@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from agents.catalog import UNITS
 from agents.scheme import SCHEMES, Scheme, cuts
-from testbed import data
+from testbed import data, dynamics
 from testbed.data import Data
+from testbed.dynamics import Dynamics
 from testbed.section import Section
 
 
@@ -237,6 +238,7 @@ class Topology(Section):
     training: Training = Training()
     radio: Radio = Radio()
     base_station: BaseStation = BaseStation()
+    dynamics: Dynamics = Dynamics()
     ues: tuple[Ue, ...]
     schemes: Annotated[tuple[SchemeChoice, ...], BeforeValidator(_as_choices)] = Field(
         (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1
@@ -245,7 +247,16 @@ class Topology(Section):
 
 def problems(topology: Topology) -> list[tuple[str, str, str]]:
     """What is wrong across sections, as (path, message, hint); empty when all is well."""
-    return [*_radio_problems(topology), *_ue_problems(topology), *_scheme_problems(topology), *_data_problems(topology)]
+    changing = dynamics.problems(
+        topology.dynamics, [ue.name for ue in topology.ues], topology.radio.access == "dedicated"
+    )
+    return [
+        *_radio_problems(topology),
+        *_ue_problems(topology),
+        *_scheme_problems(topology),
+        *_data_problems(topology),
+        *changing,
+    ]
 
 
 def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:

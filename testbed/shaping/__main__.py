@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from testbed.errors import LinkError, TestbedError
 from testbed.shaping.model import LinkPlan, to_json
+
+if TYPE_CHECKING:
+    from testbed.shaping.lines import Lines
 
 MEMORY = Path("/run/testbed-links.json")
 """Where the shaper keeps the plan that was last set; gone with the container."""
 
 Document = dict[str, Any]
+Action = Callable[[Document, Path], Document]
 
 # The actions import what they need themselves: the idle shaper should not carry pyroute2 around.
 
@@ -24,19 +30,61 @@ def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) 
     """Runs the action that ``argv`` names; the exit status."""
     if argv == ["idle"]:
         return _idle()
-    try:
-        name = " ".join(argv)
-        if name not in ACTIONS:
-            raise LinkError(f"there is no action {name!r}", f"use one of: {', '.join(ACTIONS)}, idle")
-        text = "" if stdin.isatty() else stdin.read()
-        answer, status = ACTIONS[name](json.loads(text) if text.strip() else {}, memory), 0
-    except TestbedError as error:
-        answer, status = {"error": error.message, "hint": error.hint}, 1
-    except Exception as error:  # whoever reads this reads JSON, whatever happened
-        answer, status = {"error": f"{type(error).__name__}: {error}", "hint": "this is a bug of the shaper"}, 1
+    if argv == ["serve"]:
+        return _serve(stdin, stdout, memory)
+    text = "" if stdin.isatty() else stdin.read()
+    answer, status = _answer(" ".join(argv), text, memory, ACTIONS)
     json.dump(answer, stdout)
     stdout.write("\n")
     return status
+
+
+def _answer(name: str, text: str, memory: Path, actions: Mapping[str, Action]) -> tuple[Document, int]:
+    try:
+        if name not in actions:
+            raise LinkError(f"there is no action {name!r}", f"use one of: {', '.join(actions)}, serve, idle")
+        with _alone(memory) if name in _CHANGING else nullcontext():
+            return actions[name](json.loads(text) if text.strip() else {}, memory), 0
+    except TestbedError as error:
+        return {"error": error.message, "hint": error.hint}, 1
+    except Exception as error:  # whoever reads this reads JSON, whatever happened
+        return {"error": f"{type(error).__name__}: {error}", "hint": "this is a bug of the shaper"}, 1
+
+
+def _serve(stdin: TextIO, stdout: TextIO, memory: Path) -> int:
+    """Tunes until its input ends, with its sockets kept open: a line of rates in, a line out."""
+    from testbed.shaping.lines import Lines
+
+    with Lines() as lines:
+        before = _remembered(memory)
+        for egress in before.egresses if before else ():
+            lines.to(egress)
+        for text in stdin:
+            answer, _ = _answer("tune", text, memory, {"tune": lambda d, m: _tune(d, m, lines)})
+            stdout.write(json.dumps(answer) + "\n")
+            stdout.flush()
+    return 0
+
+
+@contextmanager
+def _alone(memory: Path) -> Iterator[None]:
+    """No other shaper process changes links meanwhile."""
+    with memory.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _tune(document: Document, memory: Path, lines: Lines | None = None) -> Document:
+    from testbed.shaping import lines as module
+
+    before = _remembered(memory)
+    if not before:
+        raise LinkError("there are no links to change", "set them first")
+    after = before.at_rates({str(flow): float(rate) for flow, rate in document["rates"].items()})
+    memory.write_text(json.dumps(to_json(after)))
+    with nullcontext(lines) if lines else module.Lines() as used:
+        settings = module.tune(before, after, used)
+    return {"backend": after.backend, "settings": [to_json(setting) for setting in settings]}
 
 
 def _set(document: Document, memory: Path) -> Document:
@@ -49,7 +97,8 @@ def _set(document: Document, memory: Path) -> Document:
     memory.write_text(json.dumps(to_json(plan)))
     if before:
         clear_links(_left_out(before, plan))
-    return {"backend": plan.backend, "settings": [to_json(setting) for setting in set_links(plan)]}
+    settings = [to_json(setting) for setting in set_links(plan)]
+    return {"backend": plan.backend, "dilation": plan.dilation, "settings": settings}
 
 
 def _left_out(before: LinkPlan, plan: LinkPlan) -> LinkPlan:
@@ -64,7 +113,8 @@ def _read(_: Document, memory: Path) -> Document:
         return {"backend": None, "settings": []}
     from testbed.shaping.actions import read_links
 
-    return {"backend": plan.backend, "settings": [to_json(setting) for setting in read_links(plan)]}
+    settings = [to_json(setting) for setting in read_links(plan)]
+    return {"backend": plan.backend, "dilation": plan.dilation, "settings": settings}
 
 
 def _clear(_: Document, memory: Path) -> Document:
@@ -106,13 +156,15 @@ def _idle() -> int:
     return 0
 
 
-ACTIONS: Mapping[str, Callable[[Document, Path], Document]] = {
+ACTIONS: Mapping[str, Action] = {
     "set": _set,
+    "tune": _tune,
     "read": _read,
     "clear": _clear,
     "measure": _measure,
     "backends": _backends,
 }
+_CHANGING = ("set", "tune", "clear")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], sys.stdin, sys.stdout))

@@ -18,13 +18,18 @@ def set_links(plan: LinkPlan) -> list[Setting]:
     Raises LinkError, which names the flow, when that is not possible or not what was planned.
     """
     settings = _visit(plan, apply=True)
+    check(settings)
+    return settings
+
+
+def check(settings: list[Setting]) -> None:
+    """Raises LinkError for the first flow whose rate in the kernel is not the planned one."""
     for setting in settings:
         if not matches(setting.planned_bps, setting.set_bps):
             raise LinkError(
                 f"{setting.flow}: {setting.planned_bps:.0f} bit/s were planned, the kernel has {setting.set_bps:.0f}",
                 "something else changes the qdiscs of this interface",
             )
-    return settings
 
 
 def read_links(plan: LinkPlan) -> list[Setting]:
@@ -41,7 +46,7 @@ def clear_links(plan: LinkPlan) -> list[str]:
     freed: list[str] = []
     for egress in plan.egresses:
         try:
-            with _naming(egress), netlink(egress.pid) as ipr:
+            with naming(egress), netlink(egress.pid) as ipr:
                 chosen.clear(ipr, interface(ipr, egress.address))
         except LinkError:
             continue
@@ -53,7 +58,7 @@ def _visit(plan: LinkPlan, apply: bool) -> list[Setting]:
     chosen = backend(plan.backend)
     settings: list[Setting] = []
     for egress in plan.egresses:
-        with _naming(egress), netlink(egress.pid) as ipr:
+        with naming(egress), netlink(egress.pid) as ipr:
             link = interface(ipr, egress.address)
             if apply:
                 chosen.apply(ipr, link, egress)
@@ -63,7 +68,7 @@ def _visit(plan: LinkPlan, apply: bool) -> list[Setting]:
 
 
 @contextmanager
-def _naming(egress: Egress) -> Iterator[None]:
+def naming(egress: Egress) -> Iterator[None]:
     """Errors name the flows they concern."""
     try:
         yield

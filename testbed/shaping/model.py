@@ -10,7 +10,7 @@ import ipaddress
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from testbed.errors import LinkError
@@ -122,10 +122,14 @@ class Egress:
 
 @dataclass(frozen=True)
 class LinkPlan:
-    """All links of one host, and the backend that shapes them."""
+    """All links of one host, and the backend that shapes them.
+
+    ``dilation``: the wall seconds per emulated second by which rates are divided here, for who wants to multiply.
+    """
 
     backend: str
     egresses: tuple[Egress, ...]
+    dilation: float = 1.0
 
     def __post_init__(self) -> None:
         for name, times in Counter(flow.name for flow in self.flows).most_common(1):
@@ -137,11 +141,23 @@ class LinkPlan:
         """All flows, egress by egress."""
         return tuple(flow for egress in self.egresses for flow in egress.flows)
 
+    def at_rates(self, rates: Mapping[str, float]) -> LinkPlan:
+        """The plan with other payload rates (bit/s) for the flows named. Raises LinkError for one it does not have."""
+        if unknown := rates.keys() - {flow.name for flow in self.flows}:
+            known = ", ".join(flow.name for flow in self.flows)
+            raise LinkError(f"{min(unknown)}: there is no such flow", f"the plan has {known}")
+        egresses = tuple(
+            replace(egress, flows=tuple(replace(f, rate_bps=rates.get(f.name, f.rate_bps)) for f in egress.flows))
+            for egress in self.egresses
+        )
+        return replace(self, egresses=egresses)
+
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> LinkPlan:
         """The plan in a JSON object as ``to_json`` makes it. Raises LinkError when it is none."""
         try:
-            return LinkPlan(str(document["backend"]), tuple(map(_egress, document["egresses"])))
+            backend, egresses = str(document["backend"]), tuple(map(_egress, document["egresses"]))
+            return LinkPlan(backend, egresses, float(document.get("dilation", 1.0)))
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"not a link plan: {error!r}", "see testbed.shaping.model.LinkPlan") from error
 

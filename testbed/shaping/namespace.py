@@ -15,6 +15,8 @@ from testbed.errors import LinkError
 
 __all__ = [
     "GSO_DEFAULT",
+    "NOWHERE",
+    "NOWHERE_TABLE",
     "Interface",
     "NetlinkError",
     "entered",
@@ -28,8 +30,8 @@ _CLONE_NEWNET = 0x40000000
 _AF_INET = 2
 GSO_DEFAULT = 65535
 """How many frames the kernel puts into one packet unless told otherwise."""
-# Never seen on the air: a documentation address (RFC 5737) in a routing table that nothing consults.
-_NOWHERE = {"dst": "192.0.2.1/32", "table": 0x7E57, "type": "unreachable"}
+NOWHERE, NOWHERE_TABLE = "192.0.2.1", 0x7E57
+"""Never seen on the air: a documentation address (RFC 5737), in a routing table that nothing consults."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -97,8 +99,9 @@ def limit_packets(ipr: Any, link: Interface, frames: int) -> None:
         return
     ipr.link("set", index=link.index, gso_max_segs=frames)
     # A connected socket asks again only when its route has changed, and any change of any route counts.
-    ipr.route("replace", **_NOWHERE)
-    ipr.route("del", **_NOWHERE)
+    nowhere = {"dst": f"{NOWHERE}/32", "table": NOWHERE_TABLE, "type": "unreachable"}
+    ipr.route("replace", **nowhere)
+    ipr.route("del", **nowhere)
 
 
 def _interface(ipr: Any, index: int) -> Interface:

@@ -36,6 +36,7 @@ def test_the_json_of_a_plan_is_a_contract() -> None:
                 "flows": ({"name": "ue1.down", "address": "10.9.0.3", "rate_bps": 2e7, "medium": wire},),
             },
         ),
+        "dilation": 1.0,
     }
 
 
@@ -145,6 +146,7 @@ def _shaper(*argv: str, stdin: str = "", memory: Path) -> tuple[int, dict[str, o
         ("set", '{"backend": "htb"}', "not a link plan"),
         ("set", '{"backend": "string", "egresses": []}', "no shaping backend 'string'"),
         ("measure", "", "no links"),
+        ("tune", '{"rates": {}}', "no links to change"),
     ],
 )
 def test_errors_are_json(action: str, stdin: str, error: str, tmp_path: Path) -> None:
@@ -157,9 +159,19 @@ def test_errors_are_json(action: str, stdin: str, error: str, tmp_path: Path) ->
 def test_a_plan_that_cannot_be_set_is_not_remembered(tmp_path: Path) -> None:
     stdin = json.dumps(to_json(LinkPlan("string", (UE,))))
     assert _shaper("set", stdin=stdin, memory=tmp_path / "links.json")[0] == 1
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "links.json").exists()
 
 
 def test_before_anything_was_set_there_is_nothing(tmp_path: Path) -> None:
     assert _shaper("read", memory=tmp_path / "m") == (0, {"backend": None, "settings": []})
     assert _shaper("clear", memory=tmp_path / "m") == (0, {"cleared": []})
+
+
+def test_other_rates_leave_the_rest_of_a_plan_alone() -> None:
+    plan = LinkPlan("htb", (UE,), dilation=2.0)
+    (flow,) = UE.flows
+    changed = plan.at_rates({flow.name: 5e6})
+    assert changed.flows[0].rate_bps == 5e6
+    assert changed.at_rates({flow.name: flow.rate_bps}) == plan == LinkPlan.from_json(to_json(plan))
+    with pytest.raises(LinkError, match=r"^nobody/up: there is no such flow"):
+        plan.at_rates({"nobody/up": 1e6})
