@@ -21,7 +21,8 @@ DOWN_TASKS = ("downlink", "weights_down")
 class Happened:
     """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute.
 
-    ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost.
+    ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost, and ``wait_s`` how
+    long it waited for a core. ``late_s`` is how late the agent woke up at the end of the task.
     """
 
     round: int
@@ -34,6 +35,8 @@ class Happened:
     bytes: int = 0
     overrun_s: float = 0.0
     cpu_s: float = 0.0
+    wait_s: float = 0.0
+    late_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -60,6 +63,8 @@ def happened(
             bytes=e.get("bytes", 0),
             overrun_s=e.get("overrun_ns", 0) / 1e9 / dilation,
             cpu_s=e.get("cpu_ns", 0) / 1e9,
+            wait_s=e.get("wait_ns", 0) / 1e9,
+            late_s=e.get("late_ns", 0) / 1e9 / dilation,
         )
         for e in events
     ]

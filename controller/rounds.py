@@ -10,7 +10,7 @@ from typing import IO
 
 from agents.plan import Job, Privacy
 from agents.scheme import SCHEMES
-from controller.fidelity import judge
+from controller.fidelity import gather, judge
 from controller.host import host_facts
 from controller.instance import instance
 from controller.measured import Happened, after_warm_up, happened, round_row, spread, ue_results
@@ -21,6 +21,7 @@ from controller.session import Session
 from controller.timing import per_sample, stations
 from controller.trial import Prepared
 from controller.watch import RoundEnded, SchemeBegins, Watcher
+from controller.witnesses import Sights
 from controller.workload import workload
 from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
@@ -40,6 +41,7 @@ class Trial:
         self._out, self._watcher = out, watcher
         self._topology = prepared.topology
         self._problem = instance(self._topology, workload(self._topology))
+        self._sights: list[Sights] = []
 
     def run(self) -> Results:
         """All schemes, one after another; what has been measured is written as soon as it is."""
@@ -70,6 +72,7 @@ class Trial:
         self._limit(None)  # building a model and its first passes are not emulated
         session.configure(job)
         self._limit(self._prepared.quotas_us)
+        self._sights.clear()
         rounds, rows, accuracy = self._rounds(session, planned, job, log)
         summary = _summary(planned, rounds)
         ues = ue_results(plan, rows, rounds)
@@ -81,7 +84,7 @@ class Trial:
             accuracy=accuracy,
             ues=ues,
             scraped=_scraped(before, self._counters(planned.label), rounds),
-            fidelity=judge(plan, summary, rows, ues),
+            fidelity=judge(gather(plan, planned.predicted.round_s, rounds, summary, rows, ues, self._sights)),
         )
 
     def _rounds(
@@ -118,6 +121,7 @@ class Trial:
             report = session.phase(number, index, job.deadline_s)
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
             clock_s = max((row.end_s for row in rows), default=clock_s)
+            self._sights.append(report.seen)
         return rows, report.train_loss
 
     def _evaluate(self, session: Session, job: Job) -> dict[str, float]:
