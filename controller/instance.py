@@ -23,6 +23,7 @@ class Instance:
 
     ``rate_up`` and ``rate_down`` (bit/s) are what a UE gets with the whole frame to itself;
     with ``shared_air`` a slot of ``τ`` gives it ``τ / frame_s`` of that, else slots do not matter.
+    A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors.
     """
 
     workload: Workload
@@ -38,6 +39,8 @@ class Instance:
     shared_air: bool
     duplex: str
     memory_bytes: Floats | None = None
+    message_s: float = 0.0
+    message_bytes: float = 0.0
 
     @property
     def n(self) -> int:

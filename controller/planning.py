@@ -17,8 +17,11 @@ from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.timeline import Timeline, typical
 from controller.workload import workload
 from testbed import data
+from testbed.compute import Transport
 from testbed.errors import InputError
 from testbed.topology import Privacy, SchemeChoice, Topology
+
+FREE_OF_CHARGE = Transport()
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,13 @@ class Planned:
         return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper, **warnings}
 
 
-def plan_all(topology: Topology, dilation: float = 1.0) -> tuple[Planned, ...]:
-    """A plan for each scheme that the topology asks for."""
-    problem = instance(topology, workload(topology))
+def plan_all(topology: Topology, dilation: float = 1.0, transport: Transport = FREE_OF_CHARGE) -> tuple[Planned, ...]:
+    """A plan for each scheme that the topology asks for; messages cost what they do on a calibrated host."""
+    problem = replace(
+        instance(topology, workload(topology)),
+        message_s=transport.message_s / dilation,
+        message_bytes=transport.message_bytes,
+    )
     return tuple(plan_one(topology, problem, i, choice, dilation) for i, choice in enumerate(topology.schemes))
 
 
