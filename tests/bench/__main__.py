@@ -10,7 +10,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import accuracy, field, links, planning_ao, planning_makespan
+from tests.bench import accuracy, dilation, field, links, planning_ao, planning_makespan, verdict
 from tests.bench.number import Number
 
 BENCHES = {
@@ -19,6 +19,8 @@ BENCHES = {
     "field": field.numbers,
     "planning-ao": planning_ao.numbers,
     "planning-makespan": planning_makespan.numbers,
+    "verdict": verdict.numbers,
+    "dilation": dilation.numbers,
 }
 
 
