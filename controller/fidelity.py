@@ -57,7 +57,7 @@ def gather(
         overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
         link_errors=link_errors(plan, ues),
         explained=explain(plan, predicted_s, rounds, rows),
-        host=host_load(sights),
+        host=host_load(sights, computed),
     )
 
 

@@ -84,14 +84,16 @@ class Scraped(Part):
 
 class HostLoad(Part):
     """The busiest host while rounds ran, in shares of its cores' time: in use, by others than agents, taken by the
-    hypervisor. ``throttled_share``: of the time of the agent most held back by its own quota. ``clock_jump_s``: the
-    most that wall clock and monotonic clock went apart in one phase of a round.
+    hypervisor. ``throttled_share``: of the time of the agent most held back by its own quota. ``waited_share``: of
+    the time in which computations wanted a core, that in which they had none. ``clock_jump_s``: the most that wall
+    clock and monotonic clock went apart in one phase of a round.
     """
 
     busy_share: float
     others_share: float
     steal_share: float
     throttled_share: float
+    waited_share: float
     clock_jump_s: float
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from controller.measured import Happened
 from controller.results import HostLoad
 
 Sights = Mapping[str, Mapping[str, float | str]]
@@ -12,8 +13,12 @@ Sights = Mapping[str, Mapping[str, float | str]]
 COUNTERS = ("cpu_s", "idle_s", "steal_s", "own_s")
 
 
-def host_load(phases: Sequence[Sights]) -> HostLoad:
-    """The load of the busiest host over these phases, the most throttled agent, and the largest jump of a clock."""
+def host_load(phases: Sequence[Sights], computed: Sequence[Happened] = ()) -> HostLoad:
+    """The load of the busiest host over these phases, the most throttled agent, and the largest jump of a clock.
+
+    ``computed``: the computations of these phases, for how long they waited.
+    """
+    waited_s, used_s = sum(row.wait_s for row in computed), sum(row.cpu_s for row in computed)
     loads = [_load([_of_host(phase, kernel) for phase in phases]) for kernel in sorted(_kernels(phases))]
     busy, others, steal = max(loads, default=(0.0, 0.0, 0.0))
     return HostLoad(
@@ -21,6 +26,7 @@ def host_load(phases: Sequence[Sights]) -> HostLoad:
         others_share=others,
         steal_share=steal,
         throttled_share=max(_throttled(phases), default=0.0),
+        waited_share=waited_s / max(1e-9, waited_s + used_s),
         clock_jump_s=max((abs(jump) for phase in phases for jump in _jumps(phase)), default=0.0),
     )
 

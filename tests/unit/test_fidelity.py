@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from controller.fidelity import Evidence, judge
+from controller.measured import Happened
 from controller.results import Explained, HostLoad, Spread, Summary
 from controller.witnesses import host_load
 
-CALM = HostLoad(busy_share=0.5, others_share=0.01, steal_share=0.0, throttled_share=0.0, clock_jump_s=0.0)
+CALM = HostLoad(
+    busy_share=0.5, others_share=0.01, steal_share=0.0, throttled_share=0.0, waited_share=0.1, clock_jump_s=0.0
+)
 NOTHING = Explained(compute=0.0, transfers=0.0, wake_ups=0.0, unexplained=0.0)
 SATURATED = CALM.model_copy(update={"busy_share": 0.999, "others_share": 0.8})
 
@@ -101,6 +104,11 @@ def test_of_several_hosts_the_busiest_counts():
 def test_throttling_and_jumps_are_those_of_the_worst_agent():
     load = host_load([{"bs": sight(), "ue1": sight(throttled_s=3.0)}, {"bs": sight(realtime_s=9.5), "ue1": sight()}])
     assert (load.throttled_share, load.clock_jump_s) == (0.15, 0.5)
+
+
+def test_what_computations_waited_for_a_core_is_a_share_of_what_they_wanted_of_it():
+    rows = [Happened(2, "ue_forward", "ue1", m, 0, 0.0, 1.0, cpu_s=0.03, wait_s=0.01) for m in range(3)]
+    assert host_load([], rows).waited_share == pytest.approx(0.25)
 
 
 def test_a_host_that_shows_nothing_is_not_accused():
