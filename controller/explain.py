@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,17 +34,20 @@ class Chain:
         row: Happened,
         before: Happened | None,
         after: Happened | None,
-        rates: Mapping[str, Callable[[str], float]],
+        rates: Rates,
+        message_s: float,
     ) -> Chain:
         """The chain with one more task, between the one it waited for and the one that waited for it.
 
-        A processor makes up for a late wake-up in its next task, so that one counts only where others saw it.
+        A processor makes up for a late wake-up in its next task, so that one counts only where others saw it. To
+        pass a message on takes ``message_s``, unless the link was busy meanwhile.
         """
         ended_s = 0.0 if before is None else before.end_s
         gap_s = max(0.0, row.start_s - ended_s)
         if row.task not in COMPUTE:
             own_s = row.bytes * BITS / rates[row.task](row.ue)
-            return self._plus(own_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s)
+            passing_s = 0.0 if gap_s <= EXACT_S else message_s
+            return self._plus(own_s + passing_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s - passing_s)
         made_up_s = row.late_s if _same_processor(row, after) else 0.0
         inherited_s = before.late_s if before is not None and _same_processor(before, row) else 0.0
         took_s = row.end_s - made_up_s - (ended_s - inherited_s) - gap_s
@@ -63,15 +67,18 @@ def _same_processor(row: Happened, after: Happened | None) -> bool:
     return after is not None and row.task in COMPUTE and after.task in COMPUTE and row.ue == after.ue
 
 
-def explain(plan: Plan, predicted_s: float, rounds: Sequence[Round], rows: Sequence[Happened]) -> Explained:
+def explain(
+    plan: Plan, predicted_s: float, rounds: Sequence[Round], rows: Sequence[Happened], message_s: float = 0.0
+) -> Explained:
     """The error of the typical round by cause, each as a share of the predicted round; they add up to the error.
 
-    Typical are the rounds between the first and the third quarter by length, round 1 left out.
+    ``message_s``: what the prediction allows for passing a message on. Typical are the rounds between the first
+    and the third quarter by length, round 1 left out.
     """
     by_length = sorted(after_warm_up(rounds), key=lambda r: r.round_s)
     quarter = (len(by_length) + 1) // 4
     typical = {r.round for r in by_length[quarter : len(by_length) - quarter]}
-    chains = [chain([row for row in rows if row.round == number], plan) for number in sorted(typical)]
+    chains = [chain([row for row in rows if row.round == number], plan, message_s) for number in sorted(typical)]
 
     def mean(value: Callable[[Chain], float]) -> float:
         return sum(map(value, chains)) / len(chains) / predicted_s
@@ -84,28 +91,37 @@ def explain(plan: Plan, predicted_s: float, rounds: Sequence[Round], rows: Seque
     )
 
 
-def chain(rows: Sequence[Happened], plan: Plan) -> Chain:
+def chain(rows: Sequence[Happened], plan: Plan, message_s: float = 0.0) -> Chain:
     """From the last task of a round back, at each task to the one it waited for, until the round's start."""
     rates, found, seen = _rates_bps(plan), Chain(), set[int]()
-    row: Happened | None = max(rows, key=lambda r: r.end_s)
+    by_end = sorted(rows, key=lambda r: r.end_s)
+    row: Happened | None = by_end[-1]
     after: Happened | None = None
     while row is not None:
         seen.add(id(row))
-        before = _before(row, rows, seen)
-        found = found.with_link(row, before, after, rates)
+        before = _before(row, by_end, seen)
+        found = found.with_link(row, before, after, rates, message_s)
         row, after = before, row
     return found
 
 
-def _before(row: Happened, rows: Sequence[Happened], seen: set[int]) -> Happened | None:
+def _before(row: Happened, by_end: Sequence[Happened], seen: set[int]) -> Happened | None:
     """The task that this one waited for: the last to end before it began, of those it can have waited for."""
-    ended = [r for r in rows if r.end_s <= row.start_s + EXACT_S and id(r) not in seen]
-    exact = [r for r in ended if row.start_s - r.end_s <= EXACT_S]
+    any_at_all = None
+    for at in range(bisect_right(by_end, row.start_s + EXACT_S, key=lambda r: r.end_s) - 1, -1, -1):
+        other = by_end[at]
+        if id(other) in seen:
+            continue
+        if row.start_s - other.end_s <= EXACT_S or _can_wait_for(row, other):
+            return other
+        any_at_all = any_at_all or other
+    return any_at_all
+
+
+def _can_wait_for(row: Happened, other: Happened) -> bool:
     if row.task in AT_THE_BS:
-        related = [r for r in ended if r.task in HEARD_BY_THE_BS or (r.task in DOWN_TASKS and r.ue == row.ue)]
-    else:
-        related = [r for r in ended if r.ue == row.ue]
-    return max(exact or related or ended, key=lambda r: r.end_s, default=None)
+        return other.task in HEARD_BY_THE_BS or (other.task in DOWN_TASKS and other.ue == row.ue)
+    return other.ue == row.ue
 
 
 def _rates_bps(plan: Plan) -> Rates:

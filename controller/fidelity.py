@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agents.plan import Plan
 from controller.explain import COMPUTE, explain
 from controller.measured import Happened
+from controller.planning import Planned
 from controller.results import Explained, Fidelity, HostLoad, Round, Summary, UeResult
 from controller.witnesses import Sights, host_load
 
@@ -41,8 +42,7 @@ class Evidence:
 
 
 def gather(
-    plan: Plan,
-    predicted_s: float,
+    planned: Planned,
     rounds: Sequence[Round],
     summary: Summary,
     rows: Sequence[Happened],
@@ -55,8 +55,8 @@ def gather(
         summary=summary,
         computed=len(computed),
         overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
-        link_errors=link_errors(plan, ues),
-        explained=explain(plan, predicted_s, rounds, rows),
+        link_errors=link_errors(planned.plan, ues),
+        explained=explain(planned.plan, planned.predicted.round_s, rounds, rows, planned.message_s),
         host=host_load(sights, computed),
     )
 

@@ -37,7 +37,10 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, its predicted timeline, and how it looks in the paper's own terms."""
+    """A plan, its predicted timeline, and how it looks in the paper's own terms.
+
+    ``message_s``: what the prediction allows, in emulated seconds, for passing a message on.
+    """
 
     label: str
     plan: Plan
@@ -48,6 +51,7 @@ class Planned:
     rounds: int
     privacy: Privacy | None = None
     warnings: tuple[str, ...] = ()
+    message_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
@@ -106,7 +110,8 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     plan = _plan(topology, problem, decision, scheme, name, dilation)
     paper = {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)}
     rounds = choice.rounds or topology.training.rounds
-    return Planned(choice.key, plan, decision, timeline, predicted, paper, rounds, choice.privacy, answer.warnings)
+    about = (rounds, choice.privacy, answer.warnings, problem.message_s)
+    return Planned(choice.key, plan, decision, timeline, predicted, paper, *about)
 
 
 def in_the_papers_terms(problem: Instance, decision: Decision, scheme: Scheme) -> dict[str, Any]:

@@ -61,6 +61,13 @@ def test_each_delay_has_its_cause(rows, cause):
     assert causes(rows) == {cause: pytest.approx(0.3)}
 
 
+def test_what_the_prediction_allows_for_passing_a_message_on_is_no_delay():
+    rows = disturbed(1, 0.0, gap_s=0.3)
+    found = explain(PLAN, PREDICTED_S + 0.2, [round_row(2, rows, 0.0)], rows, message_s=0.2)
+    assert found.wake_ups * (PREDICTED_S + 0.2) == pytest.approx(0.1)
+    assert found.unexplained == pytest.approx(0.0, abs=1e-9)
+
+
 def test_a_processor_that_woke_up_late_and_made_up_for_it_has_delayed_nothing():
     rows = list(PERFECT)
     rows[2] = dataclasses.replace(rows[2], end_s=3.2, late_s=0.2)
