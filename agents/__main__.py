@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from agents import witness
 from agents.bs import Bs
 from agents.data import Samples
 from agents.meter import Metrics
@@ -67,8 +68,9 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             agent.job = agent.job.at_tempo(request["tempo"])
             return {}, []
         case "phase":
+            before = witness.look()
             agent.phase(request["round"], request["phase"], request["start_ns"])
-            return _phase_answer(agent), []
+            return {**_phase_answer(agent), "seen": {**witness.since(before), "kernel": witness.kernel()}}, []
         case "end_round":
             agent.meter.end_round(request["round_s"])
             return {}, []

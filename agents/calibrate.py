@@ -2,9 +2,9 @@
 
 SHAPE is a ``DatasetInfo`` as JSON.
 
-Prints JSON: per unit and number of samples, CPU seconds of a forward and a backward pass, while
-several processes per core do the same, as in a trial: cores that share caches, or are two threads
-of one, are slower together than alone.
+Prints JSON. ``units``: per unit and number of samples, CPU seconds of a forward and a backward pass,
+while several processes per core do the same, as in a trial: cores that share caches, or are two
+threads of one, are slower together than alone. ``transport``: see ``agents.transport``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 from torch import nn
 
+from agents import transport
 from agents.catalog import DatasetInfo
 from agents.models import build
 
@@ -88,4 +89,5 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 if __name__ == "__main__":
-    json.dump(measure_everywhere(sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3]))), sys.stdout)
+    units = measure_everywhere(sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3])))
+    json.dump({"units": units, "transport": transport.measure()}, sys.stdout)

@@ -100,7 +100,7 @@ class Meter:
     def computed(self, task: str, span: Span, micro_batch: int, turn: int) -> None:
         """A task occupied this agent's processor."""
         self.busy_s += span.seconds / self.dilation
-        cost = {"overrun_ns": span.overrun_ns, "cpu_ns": span.cpu_ns}
+        cost = {key: getattr(span, key) for key in ("overrun_ns", "cpu_ns", "wait_ns", "late_ns")}
         self._event(task, self.owner, span.start_ns, span.end_ns, micro_batch, turn, **cost)
         if span.overrun_ns:
             self.metrics.overruns.labels(self.trial, self.scheme, self.owner).inc()

@@ -29,13 +29,16 @@ def sleep_until(at_ns: int) -> None:
 class Span:
     """When a task occupied the modelled processor (monotonic ns), and by how much it ran over its time.
 
-    ``cpu_ns``: the CPU time that the work itself took on the host.
+    ``cpu_ns``: the CPU time that the work itself took on the host. ``wait_ns``: how long it had to wait for a
+    core, or for its quota, on top of that. ``late_ns``: how long after the end of its time this thread woke up.
     """
 
     start_ns: int
     end_ns: int
     overrun_ns: int = 0
     cpu_ns: int = 0
+    wait_ns: int = 0
+    late_ns: int = 0
 
     @property
     def seconds(self) -> float:
@@ -70,7 +73,7 @@ class Pacer:
         modelled processor needs, None for as long as it takes (``compute: quota``).
         """
         begin_ns = max(self._free_ns, ready_ns)
-        cpu_ns = -time.thread_time_ns()
+        cpu_ns, started_ns = -time.thread_time_ns(), time.monotonic_ns()
         result = work()
         done_ns = time.monotonic_ns()
         cpu_ns += time.thread_time_ns()
@@ -82,6 +85,7 @@ class Pacer:
             overrun_ns = 0
             sleep_until(due_ns)
             self._free_ns = due_ns
-        span = Span(max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns), overrun_ns, cpu_ns)
-        self._last_end_ns = span.end_ns
-        return result, span
+        start_ns, end_ns = max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns)
+        wait_ns = max(0, done_ns - started_ns - cpu_ns)
+        self._last_end_ns = end_ns
+        return result, Span(start_ns, end_ns, overrun_ns, cpu_ns, wait_ns, end_ns - self._free_ns)

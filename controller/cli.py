@@ -124,17 +124,23 @@ def images_build() -> None:
 
 @app.command()
 def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
-    """Measure anew how fast a core of this host runs the topology's model."""
+    """Measure anew how fast this host runs the topology's model and moves messages."""
     import dataclasses
 
+    from controller.report.calibration import costs, speeds
     from controller.report.table import rows_table
+    from controller.workload import workload
     from testbed.calibration import calibrate as measure
     from testbed.engine import Engine
     from testbed.loading import load
 
     loaded = load(topology)
-    units = [dataclasses.asdict(u) for u in measure(Engine.connect(), loaded, fresh=True).units]
-    _show(units, as_json, rows_table(f"{loaded.model.name}: one host core", units))
+    found = measure(Engine.connect(), loaded, fresh=True)
+    units = speeds(found, workload(loaded))
+    if as_json:
+        _print_json({"units": units, "transport": dataclasses.asdict(found.transport)})
+        return
+    _console().print(rows_table(f"{loaded.model.name}: one host core", units), rows_table("transport", costs(found)))
 
 
 @app.command()

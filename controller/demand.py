@@ -10,7 +10,7 @@ from agents.scheme import SCHEMES, groups
 from controller.instance import Instance
 from controller.planning import Planned, decision_of
 from controller.timing import per_sample, stations
-from testbed.compute import Calibration, Demand, dilation_that_fits, shares
+from testbed.compute import Calibration, Demand, dilation_that_fits, shares, tightness
 from testbed.topology import Topology
 
 
@@ -20,31 +20,36 @@ class Need:
 
     ``largest``: the largest share of a core that one agent needs at D = 1, for its tightest task
     under any plan. ``together``: the most that the agents of one turn and the BS need at the same
-    time. ``tasks``: every distinct task.
+    time. ``tasks``: every distinct task. ``air``: the most that all links carry in one direction or, with fdd, in
+    both, as a share of what the host can move.
     """
 
     largest: float
     together: float
     tasks: tuple[Demand, ...]
+    air: float = 0.0
 
 
 def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
     """What these plans need of the host."""
     tasks: list[Demand] = []
-    together = 0.0
+    together, most_bps = 0.0, 0.0
     for plan in (p.plan for p in planned):
         found = list(demands(problem, calibration, plan))
         own = shares(found)
         tasks += found
         for members in groups(SCHEMES[plan.scheme], plan.clusters):
             together = max(together, own.get("bs", 0.0) + sum(own.get(ue, 0.0) for ue in members))
-    return Need(max(shares(tasks).values()), together, tuple(tasks))
+            up, down = (sum(getattr(plan.ues[ue], key) for ue in members) for key in ("uplink_bps", "downlink_bps"))
+            most_bps = max(most_bps, up + down if problem.duplex == "fdd" else max(up, down))
+    return Need(max(shares(tasks).values()), together, tuple(tasks), most_bps / calibration.transport.link_bps)
 
 
 def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
     """The topology's dilation, or the smallest that fits the host when it says ``auto``."""
     if topology.time_dilation == "auto":
-        return dilation_that_fits(needed.largest, needed.together, cores)
+        tightest = tightness(needed.tasks)
+        return dilation_that_fits(needed.largest, needed.together, cores, tightest=tightest, air=needed.air)
     return float(topology.time_dilation)
 
 

@@ -2,46 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from agents.plan import Plan
-from controller.measured import BS_TASKS, UE_TASKS, Happened
-from controller.results import Fidelity, Summary, UeResult
+from controller.explain import COMPUTE, explain
+from controller.measured import Happened
+from controller.planning import Planned
+from controller.results import Explained, Fidelity, HostLoad, Round, Summary, UeResult
+from controller.witnesses import Sights, host_load
 
 ROUND_ERROR = 0.03
+"""Beyond this nothing excuses a round; below ``DOUBT`` its length was not disturbed, whatever went on."""
+DOUBT = 0.015
 BUBBLE_RATE_ERROR = 0.02
 LINK_ERROR = 0.03
 OVERRUN_SHARE = 0.02
+BUSY_SHARE = 0.95
+STEAL_SHARE = 0.02
+CLOCK_JUMP_S = 0.05
+WAKE_UPS = 0.01
 
 
-def judge(plan: Plan, summary: Summary, rows: Sequence[Happened], ues: Mapping[str, UeResult]) -> Fidelity:
-    """Each limit that is passed becomes a reason in words; no reason, no doubt."""
-    computed = [row for row in rows if row.task in (*UE_TASKS, *BS_TASKS) and row.round > 1]
-    overruns = [row.overrun_s for row in computed if row.overrun_s > 0]
-    link_error = link_error_max(plan, ues)
-    reasons = []
-    if abs(summary.round_error) > ROUND_ERROR:
-        reasons.append(f"the round took {summary.round_error:+.1%} against prediction (limit {ROUND_ERROR:.0%})")
-    if abs(summary.bubble_rate_error) > BUBBLE_RATE_ERROR:
-        reasons.append(f"the bubble rate is off by {summary.bubble_rate_error:+.3f} (limit {BUBBLE_RATE_ERROR})")
-    if len(overruns) > OVERRUN_SHARE * len(computed):
-        share = len(overruns) / len(computed)
-        reasons.append(f"{share:.1%} of the tasks overran their time (limit {OVERRUN_SHARE:.0%}): raise time_dilation")
-    if link_error > LINK_ERROR:
-        reasons.append(f"a link's goodput is {link_error:.1%} off its plan (limit {LINK_ERROR:.0%})")
-    return Fidelity(
-        ok=not reasons,
-        cpu_overruns=len(overruns),
-        worst_overrun=max(overruns, default=0.0),
-        link_error_max=link_error,
-        reasons=reasons,
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict rests on, of one scheme's rounds after the first."""
+
+    summary: Summary
+    computed: int
+    overruns: Sequence[float]
+    link_errors: Mapping[str, float]
+    explained: Explained
+    host: HostLoad
+
+    @property
+    def overrun_share(self) -> float:
+        """Share of the computations that took longer than the modelled device would have."""
+        return len(self.overruns) / max(1, self.computed)
+
+
+def gather(
+    planned: Planned,
+    rounds: Sequence[Round],
+    summary: Summary,
+    rows: Sequence[Happened],
+    ues: Mapping[str, UeResult],
+    sights: Sequence[Sights],
+) -> Evidence:
+    """The evidence in a scheme's rounds, its events and what its agents saw of their hosts."""
+    computed = [row for row in rows if row.task in COMPUTE and row.round > 1]
+    return Evidence(
+        summary=summary,
+        computed=len(computed),
+        overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
+        link_errors=link_errors(planned.plan, ues),
+        explained=explain(planned.plan, planned.predicted.round_s, rounds, rows, planned.message_s),
+        host=host_load(sights, computed),
     )
 
 
-def link_error_max(plan: Plan, ues: Mapping[str, UeResult]) -> float:
-    """Largest relative distance of a link's goodput from its planned rate, over UEs and directions."""
-    errors = [0.0]
+def judge(evidence: Evidence) -> Fidelity:
+    """The verdict: no when a number is off its limit, or when it is doubtful and a cause was seen.
+
+    What was seen while the round kept its time becomes a note: the numbers are then as good as any.
+    """
+    faults, causes = list(_faults(evidence)), list(_causes(evidence))
+    doubtful = bool(faults) or abs(evidence.summary.round_error) > DOUBT
+    reasons = [*faults, *causes] if doubtful else []
+    return Fidelity(
+        ok=not reasons,
+        cpu_overruns=len(evidence.overruns),
+        worst_overrun=max(evidence.overruns, default=0.0),
+        link_error_max=max(map(abs, evidence.link_errors.values()), default=0.0),
+        reasons=reasons,
+        overrun_share=evidence.overrun_share,
+        notes=[] if doubtful else causes,
+        link_errors=dict(evidence.link_errors),
+        explained=evidence.explained,
+        host=evidence.host,
+    )
+
+
+def _faults(e: Evidence) -> Iterator[str]:
+    """Numbers that are wrong, whatever the cause."""
+    error, bubbles = e.summary.round_error, e.summary.bubble_rate_error
+    if abs(error) > ROUND_ERROR:
+        yield f"the round took {error:+.1%} against prediction (limit {ROUND_ERROR:.0%}): {_shares(e.explained)}"
+    if abs(bubbles) > BUBBLE_RATE_ERROR:
+        yield f"the bubble rate is off by {bubbles:+.3f} (limit {BUBBLE_RATE_ERROR})"
+    for link, off in e.link_errors.items():
+        if abs(off) > LINK_ERROR:
+            yield f"the goodput of {link} is {off:+.1%} off its plan (limit {LINK_ERROR:.0%})"
+    if e.host.clock_jump_s > CLOCK_JUMP_S:
+        yield f"a clock of the host jumped by {e.host.clock_jump_s:.2f} s within a round: the host was paused or set"
+
+
+def _causes(e: Evidence) -> Iterator[str]:
+    """What can make a round wrong; enough only where it is doubtful."""
+    host = e.host
+    if e.overrun_share > OVERRUN_SHARE:
+        yield f"{e.overrun_share:.1%} of the tasks overran their time (limit {OVERRUN_SHARE:.0%}): raise time_dilation"
+    if host.busy_share > BUSY_SHARE:
+        others = f"{host.others_share:.0%} by other programs: end them, or raise time_dilation"
+        yield f"the host's cores were busy {host.busy_share:.0%} of the time (limit {BUSY_SHARE:.0%}), {others}"
+    if host.steal_share > STEAL_SHARE:
+        yield f"the hypervisor took {host.steal_share:.1%} of the host's CPU time (limit {STEAL_SHARE:.0%})"
+    if e.explained.wake_ups > WAKE_UPS:
+        yield f"late wake-ups made the round {e.explained.wake_ups:.1%} longer (limit {WAKE_UPS:.0%})"
+
+
+def _shares(e: Explained) -> str:
+    causes = {"computing": e.compute, "transfers": e.transfers, "late wake-ups": e.wake_ups}
+    named = ", ".join(f"{name} {value:+.1%}" for name, value in causes.items())
+    return f"{named}, unexplained {e.unexplained:+.1%}"
+
+
+def link_errors(plan: Plan, ues: Mapping[str, UeResult]) -> dict[str, float]:
+    """Relative distance of each link's goodput from its planned rate, where anything was sent."""
+    errors: dict[str, float] = {}
     for name, ue in ues.items():
-        pairs = ((ue.uplink_bps, plan.ues[name].uplink_bps), (ue.downlink_bps, plan.ues[name].downlink_bps))
-        errors += [abs(got / asked - 1.0) for got, asked in pairs if got is not None]
-    return max(errors)
+        asked = plan.ues[name]
+        pairs = {"up": (ue.uplink_bps, asked.uplink_bps), "down": (ue.downlink_bps, asked.downlink_bps)}
+        errors |= {f"{name}/{way}": got / bps - 1.0 for way, (got, bps) in pairs.items() if got is not None}
+    return errors

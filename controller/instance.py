@@ -26,6 +26,7 @@ class Instance:
     With ``subcarriers`` (FDMA) slots stand for bandwidth: c of M subcarriers are a slot of ``c T / M``.
     ``bandwidth_hz`` is the band that shared rates were computed for, ``tx_power_w`` (n,) what a UE may
     send with, NaN where its SNR is given instead.
+    A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors.
     """
 
     workload: Workload
@@ -44,6 +45,8 @@ class Instance:
     subcarriers: int | None = None
     bandwidth_hz: float = 0.0
     tx_power_w: Floats | None = None
+    message_s: float = 0.0
+    message_bytes: float = 0.0
 
     @property
     def n(self) -> int:

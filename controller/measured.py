@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,15 @@ UE_TASKS = ("ue_forward", "ue_backward")
 BS_TASKS = ("bs_forward", "bs_backward")
 UP_TASKS = ("uplink", "weights_up")
 DOWN_TASKS = ("downlink", "weights_down")
+NO_PAUSE_S = 1e-6
 
 
 @dataclass(frozen=True)
 class Happened:
     """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute.
 
-    ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost.
+    ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost, and ``wait_s`` how
+    long it waited for a core. ``late_s`` is how late the agent woke up at the end of the task.
     """
 
     round: int
@@ -35,6 +37,8 @@ class Happened:
     bytes: int = 0
     overrun_s: float = 0.0
     cpu_s: float = 0.0
+    wait_s: float = 0.0
+    late_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -61,6 +65,8 @@ def happened(
             bytes=e.get("bytes", 0),
             overrun_s=e.get("overrun_ns", 0) / 1e9 / dilation,
             cpu_s=e.get("cpu_ns", 0) / 1e9,
+            wait_s=e.get("wait_ns", 0) / 1e9,
+            late_s=e.get("late_ns", 0) / 1e9 / dilation,
         )
         for e in events
     ]
@@ -113,9 +119,27 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
 
 
 def goodput_bps(transfers: Sequence[Happened]) -> float | None:
-    """Median over transfers of bits per second on the air; None when there were none.
+    """Median over bursts, by bytes, of bits per second on the air; None when nothing was sent.
 
-    The median, because a receiver that wakes up late once in a while is not a slow link.
+    A burst is transfers that follow each other at once on a link: a receiver that wakes up late takes from one
+    what it adds to the next. The median, because one that does so at the end of a burst is not a slow link.
     """
-    rates = [row.bytes * 8 / row.seconds for row in transfers if row.seconds > 0]
-    return float(np.median(rates)) if rates else None
+    bursts = [burst for burst in _bursts(transfers) if burst.seconds > 0]
+    if not bursts:
+        return None
+    rates = np.array([burst.bytes * 8 / burst.seconds for burst in bursts])
+    order = np.argsort(rates)
+    bytes_below = np.cumsum([bursts[i].bytes for i in order])
+    middle = int(np.searchsorted(bytes_below, bytes_below[-1] / 2))
+    return float(rates[order[middle]])
+
+
+def _bursts(transfers: Sequence[Happened]) -> list[Happened]:
+    """Transfers of one link, those without a pause between them as one."""
+    found: list[Happened] = []
+    for row in sorted(transfers, key=lambda r: (r.round, r.start_s, r.end_s)):
+        if found and found[-1].round == row.round and row.start_s - found[-1].end_s <= NO_PAUSE_S:
+            found[-1] = replace(found[-1], end_s=row.end_s, bytes=found[-1].bytes + row.bytes)
+        else:
+            found.append(row)
+    return found

@@ -119,10 +119,13 @@ def _joint_times(scene: Scene, rows: list[int]) -> TaskTimes:
         uplink=times.uplink,
         bs_forward=times.bs_forward + merges * shared * per.bs_forward,
         bs_backward=times.bs_backward - merges * shared * (len(rows) - 1) * per.bs_backward,
-        downlink=np.maximum(samples - shared, 0) * per.downlink[:, None],
+        downlink=np.where(
+            samples > shared, (samples - shared) * per.downlink[:, None] + per.message_down[:, None], 0.0
+        ),
         ue_backward=times.ue_backward,
         shared=shared,
-        broadcast_s=bits / float(instance.rate_down[rows].min()),
+        broadcast_s=(bits + instance.message_bytes * BITS) / float(instance.rate_down[rows].min()),
+        message_s=times.message_s,
     )
 
 
@@ -140,7 +143,7 @@ def _events(times: TaskTimes, ends: TurnEnds, phase: Phase) -> list[Event]:
         for m in np.flatnonzero(times.samples.sum(axis=0)):
             found.append(Event(task, "bs", int(m), phase.turn, float(end[m] - duration[m]), float(end[m])))
     if times.shared:
-        begin = float(max(ends.bs_backward.max(), ends.uplink.max()))
+        begin = float(max(ends.bs_backward.max(), ends.uplink.max())) + times.message_s
         found += [Event("broadcast", ue, 0, phase.turn, begin, begin + times.broadcast_s) for ue in phase.members]
     return found
 
@@ -217,8 +220,8 @@ class _Queue:
                 begin_s = self.compute_s[ue]
                 self.compute_s[ue] = begin_s + size * float(per.ue_forward[0])
                 self._add("ue_forward", ue, m, begin_s, self.compute_s[ue])
-                begin_s = max(self.compute_s[ue], sent_s)
-                sent_s = begin_s + size * float(per.uplink[0])
+                begin_s = max(self.compute_s[ue] + per.message_s, sent_s)
+                sent_s = begin_s + size * float(per.uplink[0]) + float(per.message_up[0])
                 self._add("uplink", ue, m, begin_s, sent_s)
                 heapq.heappush(self.arrived, (sent_s, i, step, m))
 
@@ -243,8 +246,8 @@ class _Queue:
         self.busy_s += self.free_s - begin_s
         self._add("bs_forward", "bs", m, begin_s, between_s)
         self._add("bs_backward", "bs", m, between_s, self.free_s)
-        begin_s = max(self.free_s, self.gate_s, self.down_s[ue])
-        self.down_s[ue] = begin_s + size * float(per.downlink[0])
+        begin_s = max(max(self.free_s, self.gate_s) + per.message_s, self.down_s[ue])
+        self.down_s[ue] = begin_s + size * float(per.downlink[0]) + float(per.message_down[0])
         self._add("downlink", ue, m, begin_s, self.down_s[ue])
         begin_s = max(self.down_s[ue], self.compute_s[ue])
         self.compute_s[ue] = begin_s + size * float(per.ue_backward[0])
@@ -262,12 +265,14 @@ def shared_weights(scene: Scene, phase: Phase, done_s: Mapping[str, float]) -> l
     if not phase.syncs:
         return []
     up_s, down_s = scene.handover_s
-    ups = [
-        Event("weights_up", ue, 0, phase.turn, done_s.get(ue, 0.0), done_s.get(ue, 0.0) + up_s[scene.index[ue]])
-        for ue in phase.members
-    ]
+    wait_s = scene.instance.message_s
+
+    def moves(task: str, ue: str, ready_s: float, seconds: float) -> Event:
+        return Event(task, ue, 0, phase.turn, ready_s + wait_s, ready_s + wait_s + seconds)
+
+    ups = [moves("weights_up", ue, done_s.get(ue, 0.0), up_s[scene.index[ue]]) for ue in phase.members]
     at_s = max(event.end_s for event in ups)
-    return ups + [Event("weights_down", ue, 0, phase.turn, at_s, at_s + down_s[scene.index[ue]]) for ue in phase.heirs]
+    return ups + [moves("weights_down", ue, at_s, down_s[scene.index[ue]]) for ue in phase.heirs]
 
 
 TRAINING: dict[str, Callable[[Scene, Phase], Trained]] = {

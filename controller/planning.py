@@ -17,8 +17,11 @@ from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.timeline import Timeline, typical
 from controller.workload import workload
 from testbed import data
+from testbed.compute import Transport
 from testbed.errors import InputError
 from testbed.topology import Privacy, SchemeChoice, Topology
+
+FREE_OF_CHARGE = Transport()
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, its predicted timeline, and how it looks in the paper's own terms."""
+    """A plan, its predicted timeline, and how it looks in the paper's own terms.
+
+    ``message_s``: what the prediction allows, in emulated seconds, for passing a message on.
+    """
 
     label: str
     plan: Plan
@@ -45,6 +51,7 @@ class Planned:
     rounds: int
     privacy: Privacy | None = None
     warnings: tuple[str, ...] = ()
+    message_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
@@ -52,9 +59,13 @@ class Planned:
         return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper, **warnings}
 
 
-def plan_all(topology: Topology, dilation: float = 1.0) -> tuple[Planned, ...]:
-    """A plan for each scheme that the topology asks for."""
-    problem = instance(topology, workload(topology))
+def plan_all(topology: Topology, dilation: float = 1.0, transport: Transport = FREE_OF_CHARGE) -> tuple[Planned, ...]:
+    """A plan for each scheme that the topology asks for; messages cost what they do on a calibrated host."""
+    problem = replace(
+        instance(topology, workload(topology)),
+        message_s=transport.message_s / dilation,
+        message_bytes=transport.message_bytes,
+    )
     return tuple(plan_one(topology, problem, i, choice, dilation) for i, choice in enumerate(topology.schemes))
 
 
@@ -99,7 +110,8 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     plan = _plan(topology, problem, decision, scheme, name, dilation)
     paper = {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)}
     rounds = choice.rounds or topology.training.rounds
-    return Planned(choice.key, plan, decision, timeline, predicted, paper, rounds, choice.privacy, answer.warnings)
+    about = (rounds, choice.privacy, answer.warnings, problem.message_s)
+    return Planned(choice.key, plan, decision, timeline, predicted, paper, *about)
 
 
 def in_the_papers_terms(problem: Instance, decision: Decision, scheme: Scheme) -> dict[str, Any]:

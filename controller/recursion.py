@@ -33,18 +33,19 @@ def turn_ends(times: TaskTimes, duplex: str, begin: Floats | float = 0.0) -> Tur
     uplink; the BS runs micro-batch m, forward then backward, once every UE that has one has
     sent it; with ``tdd`` no downlink starts before the last uplink of the turn; a UE's
     backwards run in order after its forwards. A UE with an empty micro-batch takes no time
-    for it, and nobody waits. ``begin`` (n,) is when each UE begins. Shared gradients are broadcast
-    first, and a UE computes backward once it has them and its own.
+    for it, and nobody waits. A transfer starts ``message_s`` after it could. ``begin`` (n,) is
+    when each UE begins. Shared gradients are broadcast first, and a UE computes backward once it
+    has them and its own.
     """
     has = times.samples > 0
     forward = np.broadcast_to(begin, len(has))[:, None] + np.cumsum(times.ue_forward, axis=1)
-    uplink = _in_order(forward, times.uplink, has)
+    uplink = _in_order(forward + times.message_s, times.uplink, has)
     served = np.asarray(has.any(axis=0), dtype=np.bool_)
     ready = np.where(has, uplink, 0.0).max(axis=0, initial=0.0)
     bs_backward = _in_order(ready, times.bs_forward + times.bs_backward, served)
     bs_forward = bs_backward - times.bs_backward
     last_uplink = uplink[:, -1].max(initial=0.0) if duplex == "tdd" else 0.0
-    free = (np.maximum(bs_backward, last_uplink) + times.broadcast_s)[None, :]
+    free = (np.maximum(bs_backward, last_uplink) + times.message_s + times.broadcast_s)[None, :]
     alone = times.samples > times.shared
     downlink = np.where(alone, _in_order(free, times.downlink, alone), free)
     backward = _in_order(np.maximum(downlink, forward[:, -1:]), times.ue_backward, has)
@@ -72,8 +73,9 @@ def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
     """
     done = np.cumsum(samples, axis=-1, dtype=np.float64)
     before = done - samples
-    forward, uplink = per.ue_forward[..., None], _where_used(per.uplink, done)
-    sent = uplink * done + np.maximum.accumulate(forward * done - uplink * before, axis=-1)
+    forward = per.ue_forward[..., None]
+    own, sum_s = _on_air(per.uplink, per.message_up, samples, done)
+    sent = sum_s + np.maximum.accumulate(forward * done + per.message_s - (sum_s - own), axis=-1)
     ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
     bs = per.bs_forward + per.bs_backward
     computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
@@ -85,9 +87,10 @@ def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
     """Lengths (s) of turns of samples (..., n, k) whose gradients leave the BS at ``leave`` (..., k)."""
     done = np.cumsum(samples, axis=-1, dtype=np.float64)
     before, batch = done - samples, done[..., -1:]
-    downlink, backward = _where_used(per.downlink, done), per.ue_backward[..., None]
-    waits = np.where(samples > 0, leave[..., None, :] - downlink * before, -np.inf)
-    got = downlink * done + np.maximum.accumulate(waits, axis=-1)
+    backward = per.ue_backward[..., None]
+    own, sum_s = _on_air(per.downlink, per.message_down, samples, done)
+    waits = np.where(samples > 0, leave[..., None, :] + per.message_s - (sum_s - own), -np.inf)
+    got = sum_s + np.maximum.accumulate(waits, axis=-1)
     last = np.maximum(
         (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]
     )
@@ -95,6 +98,13 @@ def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
     return ends
 
 
-def _where_used(seconds: Floats, done: Floats) -> Floats:
-    """Per-sample times (..., n, 1), 0 for a UE without samples: it may have no slot, and so an infinite time."""
-    return np.where(done[..., -1:] > 0, seconds[..., None], 0.0)
+def _on_air(seconds: Floats, message: Floats, samples: Ints, done: Floats) -> tuple[Floats, Floats]:
+    """Of each transfer its time on its link, and that of all up to it (..., n, k).
+
+    Nothing for a UE without samples: it may have no slot, and so an infinite time.
+    """
+    each = np.where(done[..., -1:] > 0, seconds[..., None], 0.0)
+    if not message.any():
+        return each * samples, each * done
+    sent, fixed = samples > 0, message[..., None]
+    return each * samples + fixed * sent, each * done + fixed * np.cumsum(sent, axis=-1)

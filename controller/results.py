@@ -85,14 +85,47 @@ class Scraped(Part):
     events_bubble_rate: float
 
 
+class HostLoad(Part):
+    """The busiest host while rounds ran, in shares of its cores' time: in use, by others than agents, taken by the
+    hypervisor. ``throttled_share``: of the time of the agent most held back by its own quota. ``waited_share``: of
+    the time in which computations wanted a core, that in which they had none. ``clock_jump_s``: the most that wall
+    clock and monotonic clock went apart in one phase of a round.
+    """
+
+    busy_share: float
+    others_share: float
+    steal_share: float
+    throttled_share: float
+    waited_share: float
+    clock_jump_s: float
+
+
+class Explained(Part):
+    """The error of the typical round by cause, in shares of the predicted round; together they are the error."""
+
+    compute: float
+    transfers: float
+    wake_ups: float
+    unexplained: float
+
+
 class Fidelity(Part):
-    """Whether the emulation can be believed; ``worst_overrun`` in emulated seconds."""
+    """Whether the emulation can be believed; ``worst_overrun`` in emulated seconds.
+
+    ``reasons`` say why not; ``notes`` what was seen that did not change the round. ``link_errors`` is each link's
+    goodput against its plan (``ue1/up``).
+    """
 
     ok: bool
     cpu_overruns: int
     worst_overrun: float
     link_error_max: float
     reasons: list[str]
+    overrun_share: float
+    notes: list[str]
+    link_errors: dict[str, float]
+    explained: Explained
+    host: HostLoad
 
 
 class SchemeResult(Part):

@@ -11,7 +11,7 @@ from typing import IO
 from agents.plan import Job, Plan, Privacy
 from agents.scheme import SCHEMES
 from controller.dynamics import Moment, at_plan_rates, changes, moment
-from controller.fidelity import judge
+from controller.fidelity import gather, judge
 from controller.host import host_facts
 from controller.instance import Instance, instance
 from controller.measured import Happened, after_warm_up, happened, round_row, spread, ue_results
@@ -22,6 +22,7 @@ from controller.session import Session
 from controller.timing import per_sample, stations
 from controller.trial import Prepared
 from controller.watch import RoundEnded, SchemeBegins, Watcher
+from controller.witnesses import Sights
 from controller.workload import workload
 from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
@@ -41,7 +42,12 @@ class Trial:
         self._engine, self._prepared, self._deployment = engine, prepared, deployment
         self._out, self._watcher = out, watcher
         self._topology = prepared.topology
-        self._problem = instance(self._topology, workload(self._topology))
+        self._problem = dataclasses.replace(
+            instance(self._topology, workload(self._topology)),
+            message_s=prepared.planned[0].message_s,
+            message_bytes=prepared.message_bytes,
+        )
+        self._sights: list[Sights] = []
 
     def run(self) -> Results:
         """All schemes, one after another; what has been measured is written as soon as it is."""
@@ -77,10 +83,12 @@ class Trial:
         self._limit(None)  # building a model and its first passes are not emulated
         session.configure(job)
         self._limit(self._prepared.quotas_us)
+        self._sights.clear()
         plans: dict[int, Plan] = {}
         rounds, rows, accuracy = self._rounds(session, planned, job, log, plans)
         summary = _summary(rounds)
         ues = ue_results(plan, rows, rounds)
+        of_their_round = ue_results(plan, at_plan_rates(plan, rows, plans), rounds)
         return SchemeResult(
             plan=plan.to_json(),
             predicted=dataclasses.asdict(planned.predicted),
@@ -89,7 +97,7 @@ class Trial:
             accuracy=accuracy,
             ues=ues,
             scraped=_scraped(before, self._counters(planned.label), rounds),
-            fidelity=judge(plan, summary, rows, ue_results(plan, at_plan_rates(plan, rows, plans), rounds)),
+            fidelity=judge(gather(planned, rounds, summary, rows, of_their_round, self._sights)),
         )
 
     def _rounds(
@@ -143,6 +151,7 @@ class Trial:
             report = session.phase(number, index, job.deadline_s)
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
             clock_s = max((row.end_s for row in rows), default=clock_s)
+            self._sights.append(report.seen)
         return rows, report.train_loss
 
     def _evaluate(self, session: Session, job: Job) -> dict[str, float]:

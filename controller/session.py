@@ -22,11 +22,15 @@ LEAD_NS = 30_000_000
 
 @dataclass(frozen=True)
 class PhaseReport:
-    """What the agents answered about a phase: its start (monotonic ns), raw events, the loss of the round so far."""
+    """What the agents answered about a phase: its start (monotonic ns), raw events, the loss of the round so far.
+
+    ``seen``: what each saw of its host meanwhile (``agents.witness``).
+    """
 
     start_ns: int
     events: list[dict[str, Any]]
     train_loss: float
+    seen: dict[str, dict[str, float | str]]
 
 
 class Session:
@@ -58,10 +62,12 @@ class Session:
         """Runs one phase of a round; all agents start it at the same instant."""
         start_ns = time.monotonic_ns() + LEAD_NS
         request = {"verb": "phase", "round": number, "phase": index, "start_ns": start_ns}
-        headers = [header for header, _ in self._request(request, deadline_s + 10.0).values()]
+        answers = {name: header for name, (header, _) in self._request(request, deadline_s + 10.0).items()}
+        headers = answers.values()
         events = [event for header in headers for event in header["events"]]
         samples = sum(header["loss_samples"] for header in headers)
-        return PhaseReport(start_ns, events, sum(header["loss_sum"] for header in headers) / max(1, samples))
+        loss = sum(header["loss_sum"] for header in headers) / max(1, samples)
+        return PhaseReport(start_ns, events, loss, {name: header["seen"] for name, header in answers.items()})
 
     def end_round(self, round_s: float) -> None:
         """Tells every agent how long the round was, for its meters."""

@@ -14,11 +14,16 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BITS = 8.0
+PER_UE = ("ue_forward", "uplink", "downlink", "ue_backward", "message_up", "message_down")
 
 
 @dataclass(frozen=True)
 class PerSample:
-    """Seconds that one sample takes in each task: per UE (n,), and for the BS."""
+    """Seconds that one sample takes in each task: per UE (n,), and for the BS.
+
+    A transfer takes ``message_up`` or ``message_down`` (n,) more on its link, however few its samples, and begins
+    ``message_s`` after it was handed over.
+    """
 
     ue_forward: Floats
     uplink: Floats
@@ -26,16 +31,17 @@ class PerSample:
     bs_backward: float
     downlink: Floats
     ue_backward: Floats
+    message_up: Floats
+    message_down: Floats
+    message_s: float = 0.0
 
     def of(self, rows: list[int]) -> PerSample:
         """The same for some of the UEs."""
-        per_ue = {key: getattr(self, key)[rows] for key in ("ue_forward", "uplink", "downlink", "ue_backward")}
-        return replace(self, **per_ue)
+        return replace(self, **{key: getattr(self, key)[rows] for key in PER_UE})
 
     def each_alone(self) -> PerSample:
         """The same as one turn per UE: arrays (n, 1)."""
-        per_ue = {key: getattr(self, key)[:, None] for key in ("ue_forward", "uplink", "downlink", "ue_backward")}
-        return replace(self, **per_ue)
+        return replace(self, **{key: getattr(self, key)[:, None] for key in PER_UE})
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class TaskTimes:
     """Durations (s) of the tasks of one turn: (UEs, micro-batches), for the BS (micro-batches,).
 
     ``samples`` (UEs, micro-batches) says which tasks exist: an empty micro-batch has none. The gradients of
-    ``shared`` rows of each UE are broadcast in ``broadcast_s``, so that only the others have a downlink.
+    ``shared`` rows of each UE are broadcast in ``broadcast_s``, so that only the others have a downlink. Transfers
+    begin ``message_s`` after they could.
     """
 
     samples: Ints
@@ -55,6 +62,7 @@ class TaskTimes:
     ue_backward: Floats
     shared: int = 0
     broadcast_s: float = 0.0
+    message_s: float = 0.0
 
 
 def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
@@ -66,7 +74,10 @@ def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
 
 
 def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats) -> PerSample:
-    """Eqs 7–12 for one sample: all of them are linear in samples. A rate of 0 gives an infinite time."""
+    """Eqs 7–12 for one sample: all of them are linear in samples. A rate of 0 gives an infinite time.
+
+    Messages cost nothing here: planners search for slots and batches without them.
+    """
     work: Workload = instance.workload
     ue_forward = work.ue_forward_flops(cut) / instance.ue_flops
     bs_forward = work.bs_forward_flops(cut) / instance.bs_flops
@@ -80,36 +91,52 @@ def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats)
         bs_backward=bs_forward * work.backward_ratio,
         downlink=downlink,
         ue_backward=ue_forward * work.backward_ratio,
+        message_up=np.zeros(np.shape(uplink)),
+        message_down=np.zeros(np.shape(downlink)),
     )
+
+
+def _with_messages(instance: Instance, per: PerSample, rate_up: Floats, rate_down: Floats) -> PerSample:
+    """The same with what the instance says that a message costs; no link, no message."""
+    bits = instance.message_bytes * BITS
+
+    def each(rate: Floats) -> Floats:
+        return np.where(rate > 0, bits / np.where(rate > 0, rate, 1.0), 0.0)
+
+    return replace(per, message_up=each(rate_up), message_down=each(rate_down), message_s=instance.message_s)
 
 
 def task_times(per: PerSample, samples: Ints) -> TaskTimes:
     """Durations of a turn whose UEs send these samples (n, k)."""
     total = samples.sum(axis=0)
 
-    def each(seconds: Floats) -> Floats:
-        return np.where(samples > 0, seconds[:, None] * np.maximum(samples, 1), 0.0)
+    def each(seconds: Floats, message: Floats | None = None) -> Floats:
+        whole = seconds[:, None] * np.maximum(samples, 1)
+        return np.where(samples > 0, whole if message is None else whole + message[:, None], 0.0)
 
     return TaskTimes(
         samples=samples,
         ue_forward=each(per.ue_forward),
-        uplink=each(per.uplink),
+        uplink=each(per.uplink, per.message_up),
         bs_forward=total * per.bs_forward,
         bs_backward=total * per.bs_backward,
-        downlink=each(per.downlink),
+        downlink=each(per.downlink, per.message_down),
         ue_backward=each(per.ue_backward),
+        message_s=per.message_s,
     )
 
 
 def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
-    """``per_sample`` under the rates that the decision's slots give."""
-    return per_sample(instance, decision.cut, *link_rates(instance, decision))
+    """``per_sample`` under the rates that the decision's slots give, with the cost of messages."""
+    up, down = link_rates(instance, decision)
+    return _with_messages(instance, per_sample(instance, decision.cut, up, down), up, down)
 
 
 def stations(instance: Instance, decision: Decision) -> list[PerSample]:
-    """``per_sample`` of each UE alone (arrays of one), at its own cut."""
+    """``per_sample`` of each UE alone (arrays of one), at its own cut, with the cost of messages."""
     up, down = link_rates(instance, decision)
-    found = {int(cut): per_sample(instance, int(cut), up, down) for cut in set(decision.cuts(instance.n).tolist())}
+    cuts = set(decision.cuts(instance.n).tolist())
+    found = {int(c): _with_messages(instance, per_sample(instance, int(c), up, down), up, down) for c in cuts}
     return [found[int(cut)].of([i]) for i, cut in enumerate(decision.cuts(instance.n))]
 
 
@@ -117,6 +144,7 @@ def handover_times(instance: Instance, decision: Decision) -> tuple[Floats, Floa
     """Seconds to move the UE half's weights up from, and down to, each UE (n,); infinite without a slot."""
     rate_up, rate_down = link_rates(instance, decision)
     cuts = decision.cuts(instance.n)
-    bits = np.array([instance.workload.ue_weight_bytes(int(cut)) * BITS for cut in cuts])
+    weights = np.array([instance.workload.ue_weight_bytes(int(cut)) for cut in cuts])
+    bits = (weights + instance.message_bytes) * BITS
     with np.errstate(divide="ignore", invalid="ignore"):
         return bits / rate_up, bits / rate_down

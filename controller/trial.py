@@ -34,26 +34,41 @@ class Prepared:
     dilation: float
     quotas_us: Mapping[str, int]
     dealt: Dealt
+    message_bytes: float
 
 
 def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
-    """Plans every scheme, calibrates the host and fits the dilation; nothing is created yet."""
+    """Plans every scheme, calibrates the host and fits the dilation; nothing is created yet.
+
+    What is wrong with the topology shows before a calibration that takes a while; what messages cost is known
+    only after it, so the plans are made again.
+    """
     units = UNITS[topology.model.name]
     if len(topology.model.units) != len(units):
         message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
         raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
     links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))
-    planned = plan_all(topology)
+    first = plan_all(topology)
     watcher(Stage("calibrating the host"))
-    problem = instance(topology, workload(topology))
-    rounds = max(p.rounds for p in planned)
-    needed = need(fastest(topology, problem, rounds), calibrate(engine, topology), planned)
-    dilation = pick_dilation(topology, needed, int(engine.info()["NCPU"]))
+    problem, cores = instance(topology, workload(topology)), int(engine.info()["NCPU"])
+    problem = fastest(topology, problem, max(p.rounds for p in first))
+    calibration = calibrate(engine, topology)
+    assumed = pick_dilation(topology, need(problem, calibration, first), cores)
+    planned = plan_all(topology, assumed, calibration.transport)
+    needed = need(problem, calibration, planned)
+    dilation = pick_dilation(topology, needed, cores)
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     dealt = deal(topology, planned[0].plan)
-    return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)}, dealt)
+    return Prepared(
+        topology,
+        dilated,
+        dilation,
+        {**idle, **quotas_us(needed.tasks, dilation)},
+        dealt,
+        calibration.transport.message_bytes,
+    )
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:

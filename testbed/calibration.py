@@ -1,4 +1,4 @@
-"""Measures how fast a core of the engine's host runs a model's units; remembered per host and image."""
+"""Measures how fast the engine's host runs a model's units and moves messages; remembered per host and image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from testbed.compute import Calibration, fit
+from testbed.compute import Calibration, Transport, fit
 from testbed.data import info
 from testbed.deploy import AGENT_IMAGE, resource
 from testbed.engine import LABEL, ContainerSpec, Engine
@@ -37,4 +37,5 @@ def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibr
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(text)
         partial.replace(path)
-    return fit(json.loads(path.read_text()))
+    found = json.loads(path.read_text())
+    return fit(found["units"], Transport(**found["transport"]))

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 PERIOD_US = 5000
 LEAST_QUOTA_US = 1000
 UNLIMITED = -1
-QUOTA_MARGIN = 1.25
+QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 2.0
+SHORT_PERIODS = 10
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
+ROOM_S = 0.003
+"""Wall seconds that a task may have to wait for a core: about a time slice of whoever runs there."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,27 @@ class UnitSpeed:
 
 
 @dataclass(frozen=True)
+class Transport:
+    """What timers, messages and bytes cost on a host, in wall seconds (``agents.transport``).
+
+    ``timer_s`` and ``jitter_s``: how late a sleep ends, typically and at worst in a hundred. ``message_s``: from
+    handing a small message to the radio until it is there; ``message_bytes``: what a micro-batch carries besides
+    its tensors. ``link_bps``: what all links together can carry.
+    """
+
+    timer_s: float = 0.0
+    jitter_s: float = 0.0
+    message_s: float = 0.0
+    message_bytes: float = 0.0
+    link_bps: float = math.inf
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """How fast one core of a host runs each unit of a model."""
+    """How fast one core of a host runs each unit of a model, and what its transport costs."""
 
     units: tuple[UnitSpeed, ...]
+    transport: Transport = Transport()
 
     def forward_s(self, first: int, last: int, samples: int) -> float:
         """Host seconds for a forward pass through units first…last (1-based, inclusive)."""
@@ -40,7 +60,7 @@ class Calibration:
         return sum(u.backward_fixed_s + u.backward_s * samples for u in self.units[first - 1 : last])
 
 
-def fit(rows: Iterable[Mapping[str, float | str]]) -> Calibration:
+def fit(rows: Iterable[Mapping[str, float | str]], transport: Transport = Transport()) -> Calibration:
     """The calibration that measured rows (unit, samples, forward_s, backward_s) give.
 
     A straight line through the smallest and the largest number of samples, raised where it
@@ -50,7 +70,7 @@ def fit(rows: Iterable[Mapping[str, float | str]]) -> Calibration:
     by_unit: dict[str, list[Mapping[str, float | str]]] = {}
     for row in rows:
         by_unit.setdefault(str(row["unit"]), []).append(row)
-    return Calibration(tuple(_unit(name, points) for name, points in by_unit.items()))
+    return Calibration(tuple(_unit(name, points) for name, points in by_unit.items()), transport)
 
 
 def _unit(name: str, points: Sequence[Mapping[str, float | str]]) -> UnitSpeed:
@@ -74,6 +94,11 @@ class Demand:
     model_s: float
 
 
+def tightness(demands: Iterable[Demand]) -> float:
+    """The dilation at which every task has ``ROOM_S`` of its time left beside what it needs of the host."""
+    return max(((demand.host_s + ROOM_S) / demand.model_s for demand in demands if demand.model_s), default=0.0)
+
+
 def shares(demands: Iterable[Demand]) -> dict[str, float]:
     """Per agent the share of a host core it needs at D = 1: that of its tightest task."""
     found: dict[str, float] = {}
@@ -82,13 +107,16 @@ def shares(demands: Iterable[Demand]) -> dict[str, float]:
     return found
 
 
-def dilation_that_fits(largest: float, together: float, cores: int) -> float:
+def dilation_that_fits(
+    largest: float, together: float, cores: int, *, tightest: float = 0.0, air: float = 0.0
+) -> float:
     """The least D ≥ 1, to two digits, at which the shares fit the host with its margin.
 
     ``largest``: the largest share of one agent, which runs on one core at a time; ``together``:
-    the largest sum of shares of agents that compute at the same time.
+    the largest sum of shares of agents that compute at the same time; ``tightest``: see ``tightness``; ``air``:
+    what all links carry at once, as a share of what the host can move.
     """
-    least = max(1.0, together / (cores * HOST_MARGIN), largest / HOST_MARGIN)
+    least = max(1.0, together / (cores * HOST_MARGIN), largest / HOST_MARGIN, air / HOST_MARGIN, tightest)
     if least == 1.0:
         return 1.0
     step = 10.0 ** (math.floor(math.log10(least)) - 1)
@@ -101,11 +129,13 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
     The kernel hands out a quota period by period, and a task that begins when the current one
     is used up has only the whole periods after it: a task of M wall seconds needs its C seconds
     of CPU in ⌊M / period⌋ of them (at least one). For long tasks that is the share C / M. A
-    quarter is added, and no quota is below what the kernel takes or above one core.
+    quarter is added, and as much again for tasks of fewer than ten periods, whose CPU time varies from one
+    to the next; no quota is below what the kernel takes or above one core.
     """
     found: dict[str, int] = {}
     for demand in demands:
         periods = max(1, math.floor(demand.model_s * dilation * 1e6 / PERIOD_US))
-        quota = round(demand.host_s * 1e6 / periods * QUOTA_MARGIN)
+        margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
+        quota = round(demand.host_s * 1e6 / periods * margin)
         found[demand.agent] = max(found.get(demand.agent, LEAST_QUOTA_US), min(quota, PERIOD_US))
     return found

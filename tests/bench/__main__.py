@@ -10,7 +10,17 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import accuracy, field, links, planning_ao, planning_makespan, planning_managers, schemes
+from tests.bench import (
+    accuracy,
+    dilation,
+    field,
+    links,
+    planning_ao,
+    planning_makespan,
+    planning_managers,
+    schemes,
+    verdict,
+)
 from tests.bench.number import Number
 
 BENCHES = {
@@ -21,6 +31,8 @@ BENCHES = {
     "planning-ao": planning_ao.numbers,
     "planning-makespan": planning_makespan.numbers,
     "planning-managers": planning_managers.numbers,
+    "verdict": verdict.numbers,
+    "dilation": dilation.numbers,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from controller.field_trial import field_trial
 from controller.results import Results
@@ -69,6 +70,7 @@ def trial(engine: Engine, topology: Topology) -> list[Number]:
         at_most("warm trial", 180, wall_s, "s", 0),
         at_most("left after the trial", 0, len(_left(engine)), "", 0),
         *(number for label in results.schemes for number in _scheme(results, label)),
+        at_most("median round error of the schemes", 1.5, 100 * _median_error(results), "%"),
         at_least("c2p2sl round shorter than psl by", 20, _saving(results), "%", 1),
     ]
 
@@ -79,11 +81,15 @@ def _scheme(results: Results, label: str) -> list[Number]:
     believed = Number(f"{label}: verdict", "yes", "; ".join(one.fidelity.reasons) or "yes", one.fidelity.ok)
     return [
         at_most(f"{label}: round error", 3, 100 * abs(one.summary.round_error), "%"),
-        at_most(f"{label}: bubble rate error", 0.02, abs(one.summary.bubble_rate_error), "", 4),
+        at_most(f"{label}: bubble rate error", 0.01, abs(one.summary.bubble_rate_error), "", 4),
         at_least(f"{label}: accuracy", 85, 100 * one.accuracy.final, "%", 1),
         at_most(f"{label}: scraped idle against events", 1, 100 * abs(idle / from_events - 1), "%", 3),
         believed,
     ]
+
+
+def _median_error(results: Results) -> float:
+    return median(abs(one.summary.round_error) for one in results.schemes.values())
 
 
 def _saving(results: Results) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.compute import Calibration, Demand, UnitSpeed, dilation_that_fits, fit, quotas_us, shares
+from testbed.compute import Calibration, Demand, UnitSpeed, dilation_that_fits, fit, quotas_us, shares, tightness
 
 
 def test_an_agents_share_is_that_of_its_tightest_task():
@@ -25,6 +25,15 @@ def test_dilation_is_the_smallest_that_fits(largest, together, cores, dilation):
     assert dilation_that_fits(largest, together, cores) == pytest.approx(dilation)
 
 
+def test_links_that_the_host_cannot_move_at_once_dilate_time():
+    assert dilation_that_fits(0.1, 0.1, 2, air=1.6) == pytest.approx(2.0)
+
+
+def test_a_short_task_has_room_to_wait_for_a_core():
+    assert tightness([Demand("bs", 0.002, 0.0025), Demand("ue1", 0.1, 0.2)]) == pytest.approx(2.0)
+    assert dilation_that_fits(0.8, 0.8, 2, tightest=2.0) == pytest.approx(2.0)
+
+
 def quota(host_s: float, model_s: float, dilation: float = 1.0) -> int:
     return quotas_us([Demand("ue1", host_s, model_s)], dilation)["ue1"]
 
@@ -34,10 +43,10 @@ def test_the_quota_of_a_long_task_is_its_share_and_a_quarter():
     assert quota(0.040, 0.100, dilation=2.0) == 1250
 
 
-def test_a_short_task_gets_its_cpu_time_in_the_whole_periods_it_sees():
-    assert quota(0.0016, 0.0064) == 2000  # one whole period of 5 ms
-    assert quota(0.0016, 0.0120) == 1000  # two
-    assert quota(0.0016, 0.0030) == 2000  # none: one all the same
+def test_a_short_task_gets_twice_its_cpu_time_in_the_whole_periods_it_sees():
+    assert quota(0.0016, 0.0064) == 3200  # one whole period of 5 ms
+    assert quota(0.0016, 0.0120) == 1600  # two
+    assert quota(0.0016, 0.0030) == 3200  # none: one all the same
 
 
 def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():

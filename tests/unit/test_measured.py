@@ -34,6 +34,15 @@ def test_goodput_is_the_median_of_bits_over_time_on_the_air():
     assert goodput_bps([]) is None
 
 
+def test_a_late_wake_up_between_two_transfers_of_a_burst_is_not_a_slow_link():
+    late = [
+        Happened(2, "uplink", "ue1", 0, 0, 0.0, 1.4, bytes=1000),
+        Happened(2, "uplink", "ue1", 1, 0, 1.4, 2.0, bytes=1000),
+        Happened(3, "uplink", "ue1", 0, 0, 0.0, 1.0, bytes=10),
+    ]
+    assert goodput_bps(late) == pytest.approx(8000)
+
+
 def test_spread_of_one_value():
     assert spread([2.0]).model_dump() == {"median": 2.0, "p5": 2.0, "p95": 2.0}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agents.scheme import SCHEMES
 from controller.instance import Decision
 from controller.recursion import turn_ends
-from controller.timeline import predict
+from controller.timeline import predict, round_s
 from controller.timing import TaskTimes, split_batches
 from tests.unit.problems import problem
 
@@ -85,10 +85,11 @@ def simulate(times: TaskTimes, duplex: str) -> float:
             for task in ("ue_forward", "uplink", "downlink", "ue_backward"):
                 duration[task, i, m] = float(getattr(times, task)[i, m])
                 needs[task, i, m] = {(task, i, before)} if before is not None else set()
-            needs["uplink", i, m].add(("ue_forward", i, m))
-            needs["downlink", i, m].add(("bs_backward", -1, m))
-            if duplex == "tdd":
-                needs["downlink", i, m] |= last_uplinks
+            duration["up_message", i, m] = duration["down_message", i, m] = times.message_s
+            needs["up_message", i, m] = {("ue_forward", i, m)}
+            needs["down_message", i, m] = {("bs_backward", -1, m)} | (last_uplinks if duplex == "tdd" else set())
+            needs["uplink", i, m].add(("up_message", i, m))
+            needs["downlink", i, m].add(("down_message", i, m))
             needs["ue_backward", i, m] |= {("downlink", i, m), ("ue_forward", i, mine[-1])}
     steps = [m for m in range(k) if members[m]]
     for position, m in enumerate(steps):
@@ -124,10 +125,39 @@ def turns(draw):
     scale = 10.0 ** rng.uniform(-2, 1, 6)
     per_ue = [np.where(samples > 0, rng.uniform(0.1, 1, (n, k)) * s, 0.0) for s in scale[:4]]
     per_bs = [np.where(samples.sum(0) > 0, rng.uniform(0.1, 1, k) * s, 0.0) for s in scale[4:]]
-    return TaskTimes(samples, per_ue[0], per_ue[1], per_bs[0], per_bs[1], per_ue[2], per_ue[3])
+    tasks = (samples, per_ue[0], per_ue[1], per_bs[0], per_bs[1], per_ue[2], per_ue[3])
+    return TaskTimes(*tasks, message_s=draw(st.sampled_from([0.0, 0.1])))
 
 
 @settings(max_examples=1000, deadline=None)
 @given(turns(), st.sampled_from(["tdd", "fdd"]))
 def test_recursion_equals_event_simulation(times, duplex):
     assert turn_ends(times, duplex).turn_s == pytest.approx(simulate(times, duplex), rel=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("duplex", ["tdd", "fdd"])
+def test_the_short_way_to_a_round_knows_what_messages_cost(k, duplex):
+    for batch in ((10, 10), (17, 3), (20, 0)):
+        costly = problem(duplex=duplex, message_s=0.002, message_bytes=400)
+        decision, scheme = both(batch, k=k), SCHEMES["c2p2sl"]
+        assert round_s(costly, scheme, decision) == pytest.approx(predict(costly, scheme, decision).round_s, rel=1e-12)
+        assert round_s(costly, scheme, decision) > round_s(problem(duplex=duplex), scheme, decision)
+
+
+def test_one_message_costs_its_bytes_on_the_link_and_its_time_before_it():
+    free, costly = problem(), problem(message_s=0.002, message_bytes=100)
+    before, after = (
+        [e for e in predict(p, SCHEMES["psl"], both((10, 10))).events if e.ue == "ue1"] for p in (free, costly)
+    )
+    up, down = (next(i for i, e in enumerate(before) if e.task == task) for task in ("uplink", "downlink"))
+    assert after[up].start_s == pytest.approx(before[up].start_s + 0.002)
+    assert after[up].end_s - after[up].start_s == pytest.approx(before[up].end_s - before[up].start_s + 100 * 8 / 0.8e6)
+    assert after[down].end_s - before[down].end_s == pytest.approx(2 * 0.002 + 100 * 8 / 0.8e6 + 100 * 8 / 1.6e6)
+
+
+@pytest.mark.parametrize("name", list(SCHEMES))
+def test_messages_make_no_scheme_faster(name):
+    decision = Decision(1, 1, np.array([10, 10]), HALF, HALF)
+    lengths = [predict(p, SCHEMES[name], decision).round_s for p in (problem(), problem(message_s=0.002))]
+    assert lengths[1] >= lengths[0]

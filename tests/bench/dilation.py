@@ -1,0 +1,95 @@
+"""Time dilation and pacing: the same emulated rounds at D, 2 D and 4 D, and tasks that take what the model says.
+
+D is the automatic one: 1 where the host keeps up with quickstart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from controller.results import Results
+from controller.rounds import Trial
+from controller.trial import Prepared, bring_up, prepare
+from controller.watch import silent
+from testbed import deploy
+from testbed.engine import Engine
+from testbed.loading import load
+from testbed.topology import SchemeChoice, Topology
+from tests.bench.number import Number, at_most
+
+QUICKSTART = Path("topologies/quickstart.yaml")
+TIMES = (1.0, 2.0, 4.0)
+ROUNDS = 20
+LEAST_TASK_S = 0.002
+SCHEMES = (SchemeChoice(scheme="psl", cut=2), SchemeChoice(scheme="c2p2sl", cut=2, micro_batches=8))
+
+
+def numbers() -> list[Number]:
+    """Quickstart's parallel schemes at each dilation on one deployment."""
+    engine, topology = Engine.connect(), _chosen(load(QUICKSTART))
+    automatic = prepare(engine, topology, silent)
+    deployment = bring_up(engine, automatic, "up", silent)
+    rounds: dict[float, dict[str, float]] = {}
+    found: list[Number] = []
+    try:
+        for dilation in (automatic.dilation * times for times in TIMES):
+            with tempfile.TemporaryDirectory() as folder:
+                prepared = prepare(engine, topology.model_copy(update={"time_dilation": dilation}), silent)
+                results = Trial(engine, prepared, deployment, Path(folder), silent).run()
+                if dilation == automatic.dilation:
+                    found += pacing(prepared, Path(folder))
+                rounds[dilation] = _medians(results)
+    finally:
+        deploy.down(engine, topology.name)
+    return [*found, *_agree(rounds)]
+
+
+def _chosen(topology: Topology) -> Topology:
+    training = topology.training.model_copy(update={"rounds": ROUNDS, "evaluate_every": ROUNDS})
+    return topology.model_copy(update={"name": "bench-dilation", "training": training, "schemes": SCHEMES})
+
+
+def _medians(results: Results) -> dict[str, float]:
+    return {label: one.summary.round_s.median for label, one in results.schemes.items()}
+
+
+def _agree(rounds: dict[float, dict[str, float]]) -> Iterator[Number]:
+    first, *others = rounds
+    for dilation in others:
+        for label, seconds in rounds[dilation].items():
+            off = 100 * abs(seconds / rounds[first][label] - 1)
+            yield at_most(f"{label}: round at D = {dilation:g} against D = {first:g}", 1, off, "%")
+
+
+def pacing(prepared: Prepared, out: Path) -> list[Number]:
+    """Mean and spread of each task's duration over its modelled one, worst agent, after the first round."""
+    modelled = {
+        (p.label, e.task, e.ue, e.micro_batch): e.end_s - e.start_s for p in prepared.planned for e in p.timeline.events
+    }
+    ratios: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for line in (out / "events.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        asked_s = modelled[row["scheme"], row["task"], row["ue"], row["micro_batch"]]
+        computes = row["task"].endswith(("forward", "backward"))
+        if computes and row["round"] > 1 and asked_s * prepared.dilation >= LEAST_TASK_S:
+            ratios[row["scheme"], row["task"], row["ue"]].append((row["end_s"] - row["start_s"]) / asked_s)
+    off = max((abs(float(np.mean(found)) - 1), key) for key, found in ratios.items())
+    spread = max((float(np.std(found) / np.mean(found)), key) for key, found in ratios.items())
+    where = f"worst of {len(ratios)} kinds of task, D = {prepared.dilation:g}"
+    mean = at_most(f"mean of paced tasks, {where}", 1, 100 * off[0], "%")
+    cv = at_most(f"cv of paced tasks, {where}", 0.03, spread[0], "")
+    return [
+        dataclasses.replace(mean, measured=_say(off, 100)),
+        dataclasses.replace(cv, measured=_say(spread, 1)),
+    ]
+
+
+def _say(found: tuple[float, tuple[str, str, str]], scale: float) -> str:
+    return f"{scale * found[0]:.3f} ({' '.join(found[1])})"
