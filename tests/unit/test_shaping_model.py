@@ -33,7 +33,7 @@ def test_the_json_of_a_plan_is_a_contract() -> None:
             {
                 "pid": 12,
                 "address": "10.9.0.2",
-                "flows": ({"name": "ue1.down", "address": "10.9.0.3", "rate_bps": 2e7, "medium": wire},),
+                "flows": ({"name": "ue1.down", "address": "10.9.0.3", "rate_bps": 2e7, "medium": wire, "port": None},),
             },
         ),
         "dilation": 1.0,
