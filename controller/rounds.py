@@ -84,7 +84,7 @@ class Trial:
             accuracy=accuracy,
             ues=ues,
             scraped=_scraped(before, self._counters(planned.label), rounds),
-            fidelity=judge(gather(planned, rounds, summary, rows, ues, self._sights)),
+            fidelity=judge(gather(planned, rounds, summary, rows, self._sights)),
         )
 
     def _rounds(
