@@ -129,7 +129,7 @@ def link_errors(plan: Plan, rows: Sequence[Happened], share: float = 0.5) -> dic
     for name, ue in plan.ues.items():
         for way, tasks, asked in (("up", UP_TASKS, ue.uplink_bps), ("down", DOWN_TASKS, ue.downlink_bps)):
             got = goodput_bps([row for row in rows if row.ue == name and row.task in tasks], share)
-            if got is not None:
+            if got is not None and asked:
                 errors[f"{name}/{way}"] = got / asked - 1.0
     return errors
 
