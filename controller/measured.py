@@ -118,11 +118,11 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
     return found
 
 
-def goodput_bps(transfers: Sequence[Happened]) -> float | None:
-    """Median over bursts, by bytes, of bits per second on the air; None when nothing was sent.
+def goodput_bps(transfers: Sequence[Happened], share: float = 0.5) -> float | None:
+    """Bits per second on the air that this share of all bytes did not exceed, burst by burst; None without any.
 
     A burst is transfers that follow each other at once on a link: a receiver that wakes up late takes from one
-    what it adds to the next. The median, because one that does so at the end of a burst is not a slow link.
+    what it adds to the next. By default the median, as one that does so at the end of a burst is not a slow link.
     """
     bursts = [burst for burst in _bursts(transfers) if burst.seconds > 0]
     if not bursts:
@@ -130,7 +130,7 @@ def goodput_bps(transfers: Sequence[Happened]) -> float | None:
     rates = np.array([burst.bytes * 8 / burst.seconds for burst in bursts])
     order = np.argsort(rates)
     bytes_below = np.cumsum([bursts[i].bytes for i in order])
-    middle = int(np.searchsorted(bytes_below, bytes_below[-1] / 2))
+    middle = int(np.searchsorted(bytes_below, bytes_below[-1] * share))
     return float(rates[order[middle]])
 
 

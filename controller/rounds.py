@@ -88,7 +88,6 @@ class Trial:
         rounds, rows, accuracy = self._rounds(session, planned, job, log, plans)
         summary = _summary(rounds)
         ues = ue_results(plan, rows, rounds)
-        of_their_round = ue_results(plan, at_plan_rates(plan, rows, plans), rounds)
         return SchemeResult(
             plan=plan.to_json(),
             predicted=dataclasses.asdict(planned.predicted),
@@ -97,7 +96,7 @@ class Trial:
             accuracy=accuracy,
             ues=ues,
             scraped=_scraped(before, self._counters(planned.label), rounds),
-            fidelity=judge(gather(planned, rounds, summary, rows, of_their_round, self._sights)),
+            fidelity=judge(gather(planned, rounds, summary, at_plan_rates(plan, rows, plans), self._sights)),
         )
 
     def _rounds(

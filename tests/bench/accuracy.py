@@ -10,7 +10,6 @@ import numpy as np
 
 import agents.ue
 from agents.bs import Bs
-from agents.datasets import mnist5k
 from agents.meter import Metrics
 from agents.partition import partition
 from agents.plan import Job
@@ -18,6 +17,7 @@ from agents.scheme import SCHEMES
 from agents.ue import Ue
 from agents.wire.air import Air
 from controller.planning import Planned, plan_all
+from testbed import data
 from testbed.loading import load
 from tests.bench.number import Number, at_least
 from tests.unit.loopback import World, free_port, job
@@ -42,7 +42,7 @@ def numbers() -> list[Number]:
 
 def learn(planned: Planned, lr: float) -> float:
     """Test accuracy (%) after the passes; the mean over UE halves where they never synchronise."""
-    train, test = mnist5k()
+    train, test = data.load(load(TOPOLOGY).data)
     plan = planned.plan
     names = list(plan.ues)
     shards = partition(train.labels, names, 7, {"kind": "iid"})

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.fidelity import Evidence, judge
+from agents.plan import Plan, UePlan
+from controller.fidelity import Evidence, judge, link_errors, steady_errors
 from controller.measured import Happened
 from controller.results import Explained, HostLoad, Spread, Summary
 from controller.witnesses import host_load
@@ -23,7 +24,7 @@ def summary(error: float = 0.0, bubbles: float = 0.0) -> Summary:
     return Summary(round_s=spread, bubble_rate=0.5, round_error=error, bubble_rate_error=bubbles)
 
 
-GOOD = Evidence(summary(), 100, (), {"ue1/up": 0.004, "ue1/down": -0.01}, NOTHING, CALM)
+GOOD = Evidence(summary(), 100, (), {"ue1/up": 0.004, "ue1/down": -0.01}, {"ue1/up": 0.0}, NOTHING, CALM)
 DOUBTFUL = replace(GOOD, summary=summary(0.02))
 
 
@@ -39,10 +40,7 @@ def test_nothing_against_it():
         (replace(GOOD, summary=summary(0.031)), "the round took +3.1% against prediction"),
         (replace(GOOD, summary=summary(-0.031)), "the round took -3.1% against prediction"),
         (replace(GOOD, summary=summary(0.0, 0.03)), "the bubble rate is off by +0.030"),
-        (
-            replace(GOOD, link_errors={"ue1/up": 0.0, "ue2/down": -0.05}),
-            "the goodput of ue2/down is -5.0% off its plan",
-        ),
+        (replace(GOOD, steady_link_errors={"ue2/down": -0.05}), "goodput of ue2/down is -5.0% off its plan most"),
         (replace(GOOD, host=CALM.model_copy(update={"clock_jump_s": 1.5})), "a clock of the host jumped by 1.50 s"),
     ],
 )
@@ -53,6 +51,7 @@ def test_a_number_off_its_limit_is_a_reason(evidence, words):
 
 
 CAUSES = [
+    ({"link_errors": {"ue1/up": 0.01, "ue2/up": -0.04}}, "the median goodput of ue2/up is -4.0% off its plan"),
     ({"overruns": (0.1, 0.2, 0.3)}, "3.0% of the tasks overran their time"),
     ({"host": SATURATED}, "the host's cores were busy 100% of the time (limit 95%), 80% by other programs"),
     ({"host": CALM.model_copy(update={"steal_share": 0.04})}, "the hypervisor took 4.0%"),
@@ -83,6 +82,24 @@ def test_a_wrong_round_says_what_made_it_long_and_what_caused_that():
     verdict = judge(replace(GOOD, summary=summary(0.07), explained=explained, host=SATURATED))
     assert "computing +5.0%, transfers +1.0%, late wake-ups +2.0%, unexplained -1.0%" in verdict.reasons[0]
     assert any("by other programs: end them" in reason for reason in verdict.reasons[1:])
+
+
+PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e3, 16e3)})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "median", "steady"),
+    [
+        ((1.0, 1.0, 1.0, 1.5), 0.0, 0.0),  # late once
+        ((1.0, 1.1, 1.1, 1.2), 1 / 1.1 - 1, 1 / 1.1 - 1),  # a slow link, but for a burst
+        ((1.0, 1.0, 1.1, 1.1), 1 / 1.1 - 1, 0.0),  # half of the time
+        ((0.9, 0.9, 0.9, 0.9), 1 / 0.9 - 1, 1 / 0.9 - 1),  # too fast
+    ],
+)
+def test_a_wrong_link_is_wrong_most_of_the_time(seconds, median, steady):
+    rows = [Happened(2 + i, "uplink", "ue1", 0, 0, 0.0, s, bytes=1000) for i, s in enumerate(seconds)]
+    assert link_errors(PLAN, rows) == {"ue1/up": pytest.approx(median)}
+    assert steady_errors(PLAN, rows) == {"ue1/up": pytest.approx(steady)}
 
 
 def sight(kernel: str = "a", **changes: float) -> dict[str, float | str]:
