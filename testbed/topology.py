@@ -255,8 +255,15 @@ def problems(topology: Topology) -> list[tuple[str, str, str]]:
         *_ue_problems(topology),
         *_scheme_problems(topology),
         *_data_problems(topology),
+        *_mobility_problems(topology),
         *changing,
     ]
+
+
+def _mobility_problems(t: Topology) -> list[tuple[str, str, str]]:
+    still = {ue.name for ue in t.ues if ue.snr_db is not None}
+    message, hint = "has an SNR and no distance, so it cannot move", "give distance_m instead of snr_db, or use a trace"
+    return [(f"dynamics.mobility.{ue}", f"{ue} {message}", hint) for ue in t.dynamics.mobility if ue in still]
 
 
 def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:
