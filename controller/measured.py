@@ -76,7 +76,7 @@ def happened(
 def round_row(number: int, rows: Sequence[Happened], train_loss: float, predicted: Timeline | None = None) -> Round:
     """A round lasts until its last task ends; the BS is busy while it computes."""
     round_s = max(row.end_s for row in rows)
-    busy_s = sum(row.seconds for row in rows if row.task in BS_TASKS)
+    busy_s = min(round_s, sum(row.seconds for row in rows if row.task in BS_TASKS))  # rounding must not idle below 0
     return Round(
         round=number,
         round_s=round_s,
