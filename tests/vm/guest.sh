@@ -7,7 +7,7 @@ job=$1 results=$2
 tests() {
     export TESTBED_BACKEND=netem TESTBED_RESULTS=$results
     images/host/with-docker.sh sh -c ".venv/bin/testbed images build &&
-        exec .venv/bin/python -m pytest -p no:cacheprovider -v --durations=8 --junitxml=$results/junit.xml \
+        exec .venv/bin/python -m pytest -p no:cacheprovider -v -s --durations=8 --junitxml=$results/junit.xml \
             -k 'not htb' tests/vm tests/contract/test_links.py"
 }
 
