@@ -57,8 +57,9 @@ def grow(ipr: Any, link: Interface, egress: Egress, branch: Branch) -> None:
         there = set()
     limit_packets(ipr, link, frames)
     for number, flow in _with_standing(egress, flows).items():
-        _put_class(ipr, link, number, branch.tokens(flow, link, frames))
-        branch.queue(ipr, link, ROOT + number, flow, frames)
+        held = frames if number in flows else 1  # what always stands is the same whatever the flows' rates
+        _put_class(ipr, link, number, branch.tokens(flow, link, held))
+        branch.queue(ipr, link, ROOT + number, flow, held)
         if number not in there and number not in (_CONTROL, _REST):
             goal = [f"{int(ipaddress.IPv4Address(flow.address)):#010x}/0xffffffff+{_DESTINATION}"]
             if flow.port is not None:
