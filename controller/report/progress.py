@@ -17,14 +17,15 @@ class Terminal:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Terminal:
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def __call__(self, event: Stage | SchemeBegins | RoundEnded) -> None:
         """Shows an event: a line for a stage, a bar for a scheme, its movement for a round."""
+        self._progress.start()  # not before there is something to show: it leaves an empty line
         match event:
             case Stage(text):
                 self._progress.console.print(f"{text} …", style="dim", highlight=False)
