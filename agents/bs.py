@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -14,9 +14,9 @@ from agents.halves import BsHalf, average, to_inputs
 from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
-from agents.passes import READINGS, Pass, Rows
+from agents.passes import Pass, Rows
 from agents.plan import Job
-from agents.scheme import SCHEMES, Phase
+from agents.scheme import AGGREGATES, SCHEMES, Phase
 from agents.serving import SERVING, Served
 from agents.wire.air import Air, AirError, Arrival
 from agents.wire.frames import Header
@@ -53,7 +53,7 @@ class Bs:
         self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
         info = (job.trial, job.label, plan.planner, str(plan.cut), str(plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
-        self._evaluator.warm_up(job, self.half, sorted(set(self._batch_sizes())))
+        self._evaluator.warm_up(job, self.half, sorted({size for _, size in plan.bs_tasks}))
         self._await_hellos()
 
     @property
@@ -122,7 +122,7 @@ class Bs:
         rows = self._rows(phase, served)
         total, merged = sum(len(part) for part in rows.labels), 0
         if rows.paired:
-            merged = rows.paired * (len(rows.labels) - 1) if READINGS[self.job.plan.aggregate].merges else 0
+            merged = rows.paired * (len(rows.labels) - 1) if AGGREGATES[self.job.plan.aggregate].merges else 0
         extra = rows.paired if merged else 0
         ready_ns = max((a.arrived_ns for a in served.arrivals), default=0)
         ending: Pass = self._compute(
@@ -217,17 +217,6 @@ class Bs:
             name: BsHalf(split(self._evaluator.copy_of_model(), cut)[1], job.lr, job.momentum, self.device)
             for name, cut in cuts.items()
         }
-
-    def _batch_sizes(self) -> Iterator[int]:
-        """Samples of the groups that this BS computes at once."""
-        if self.job.plan.bs_batch:
-            yield self.job.plan.bs_batch
-        for phase in self.phases:
-            if self.row.bs_model == "joint":
-                columns = zip(*(self.sizes[ue] for ue in phase.members), strict=True)
-                yield from (sum(column) for column in columns if sum(column))
-            else:
-                yield from (size for ue in phase.members for size in self.sizes[ue] if size)
 
     def _await_hellos(self) -> None:
         missing, deadline = (set(self.job.plan.ues), time.monotonic() + self.job.deadline_s)

@@ -108,25 +108,13 @@ def at_the_cut(model: nn.Module, rows: Rows) -> Pass:
     return Pass(whole.loss, backward)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A way to aggregate: the pass, whether paired rows go backward as one, and whether a UE takes its λ_i of it."""
-
-    run: Callable[[nn.Module, Rows], Pass]
-    merges: bool
-    weighted: bool
-
-
-READINGS = {
-    "virtual": Reading(virtual, merges=True, weighted=True),
-    "own": Reading(own_point, merges=False, weighted=False),
-    "cut": Reading(at_the_cut, merges=False, weighted=False),
-}
+READINGS: dict[str, Callable[[nn.Module, Rows], Pass]] = {"virtual": virtual, "own": own_point, "cut": at_the_cut}
+"""The pass of each of ``agents.scheme.AGGREGATES``."""
 
 
 def run(model: nn.Module, rows: Rows, aggregate: str) -> Pass:
     """The pass of these rows; without paired ones it is exactly that of PSL."""
-    return READINGS[aggregate].run(model, rows) if rows.paired else plain(model, rows)
+    return READINGS[aggregate](model, rows) if rows.paired else plain(model, rows)
 
 
 def _leaf(parts: Sequence[torch.Tensor]) -> torch.Tensor:

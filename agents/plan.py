@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from agents.catalog import DatasetInfo
-from agents.scheme import SCHEMES, Phase, phases, shared_rows
+from agents.scheme import SCHEMES, Phase, groups, phases, shared_rows
 
 
 def micro_batch_sizes(batch: int, micro_batches: int, first: int = 0) -> tuple[int, ...]:
@@ -81,6 +81,21 @@ class Plan:
     def clusters(self) -> dict[str, int]:
         """The cluster of each UE that takes part."""
         return {name: ue.cluster for name, ue in self.ues.items() if ue.batch}
+
+    @property
+    def bs_tasks(self) -> set[tuple[int, int]]:
+        """Cut and samples of everything that the BS computes at once."""
+        scheme = SCHEMES[self.scheme]
+        if scheme.bs_model == "none":
+            return set()
+        found = {(self.cut, self.bs_batch)}
+        for members in groups(scheme, self.clusters):
+            if scheme.bs_model == "joint":
+                columns = zip(*(self.sizes(ue) for ue in members), strict=True)
+                found |= {(self.cut, sum(column)) for column in columns}
+            else:
+                found |= {(self.cut_of(ue), size) for ue in members for size in self.sizes(ue)}
+        return {(cut, size) for cut, size in found if size}
 
     def phases(self, duplex: str) -> tuple[Phase, ...]:
         """What happens in a round."""

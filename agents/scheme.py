@@ -51,6 +51,21 @@ class Scheme:
         return self.micro_batches != "one"
 
 
+@dataclass(frozen=True)
+class Aggregate:
+    """A reading of EPSL: whether paired rows go backward as one, and whether a UE takes its λ_i of the gradient."""
+
+    merges: bool
+    weighted: bool
+
+
+AGGREGATES: dict[str, Aggregate] = {
+    "virtual": Aggregate(merges=True, weighted=True),
+    "own": Aggregate(merges=False, weighted=False),
+    "cut": Aggregate(merges=False, weighted=False),
+}
+
+
 _ROWS = (
     Scheme("sl", "one", "joint", "one", "shared", "SL: split learning, one UE after another"),
     Scheme("fl", "all", "none", "one", "shared", "FL: federated learning, the whole model on the UE", "epoch"),

@@ -16,10 +16,10 @@ from agents.halves import BsHalf, UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
-from agents.passes import READINGS, Pass, Rows
+from agents.passes import Pass, Rows
 from agents.plan import AIR_PORT, BROADCAST_PORT, Job
 from agents.privacy import privatise, privatise_weights
-from agents.scheme import SCHEMES, Phase
+from agents.scheme import AGGREGATES, SCHEMES, Phase
 from agents.wire.air import Air, AirError, Arrival
 from agents.wire.frames import Header
 
@@ -135,7 +135,7 @@ class Ue:
 
         def work() -> None:
             gradients = [arrival.tensors()[0] for arrival in arrivals]
-            if shared and READINGS[self.job.plan.aggregate].weighted:
+            if shared and AGGREGATES[self.job.plan.aggregate].weighted:
                 gradients[0] = gradients[0] * self.job.shares[self.name]
             self.half.backward(output, torch.cat(gradients))
             if last:

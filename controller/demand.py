@@ -62,24 +62,7 @@ def demands(problem: Instance, calibration: Calibration, plan: Plan) -> Iterator
         for size in sorted(set(plan.sizes(ue)) - {0}):
             yield Demand(ue, calibration.forward_s(1, cut, size), size * float(each[i].ue_forward[0]))
             yield Demand(ue, calibration.backward_s(1, cut, size), size * float(each[i].ue_backward[0]))
-    for cut, size in sorted(_bs_tasks(plan)):
+    for cut, size in sorted(plan.bs_tasks):
         per = per_sample(problem, cut, problem.rate_up, problem.rate_down)
         yield Demand("bs", calibration.forward_s(cut + 1, last, size), size * per.bs_forward)
         yield Demand("bs", calibration.backward_s(cut + 1, last, size), size * per.bs_backward)
-
-
-def _bs_tasks(plan: Plan) -> set[tuple[int, int]]:
-    """Cut and samples of what the BS computes at once."""
-    scheme = SCHEMES[plan.scheme]
-    if scheme.bs_model == "none":
-        return set()
-    if scheme.bs_model == "own":
-        return {(0, plan.bs_batch)}
-    found = set()
-    for members in groups(scheme, plan.clusters):
-        if scheme.bs_model == "joint":
-            columns = zip(*(plan.sizes(ue) for ue in members), strict=True)
-            found |= {(plan.cut, sum(column)) for column in columns}
-        else:
-            found |= {(plan.cut_of(ue), size) for ue in members for size in plan.sizes(ue)}
-    return {(cut, size) for cut, size in found if size}

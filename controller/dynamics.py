@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from agents.plan import Plan
 from agents.scheme import SCHEMES
-from controller.instance import GIGA, MEGA, Instance, instance, link_rates
+from controller.instance import GIGA, MEGA, Floats, Instance, instance, link_rates
 from controller.measured import DOWN_TASKS, UP_TASKS, Happened
 from controller.planning import Planned
 from controller.timeline import Timeline, predict
 from testbed.topology import Topology, Ue
-
-Floats = npt.NDArray[np.float64]
 
 LEAST_SPEED = 0.1
 """A drawn speed is at least this share of the device's own: a normal distribution has no lower end."""

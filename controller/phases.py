@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.plan import micro_batch_sizes
-from agents.scheme import Phase, Scheme, order_of, shared_rows
+from agents.scheme import AGGREGATES, Phase, Scheme, order_of, shared_rows
 from controller.instance import Decision, Instance
 from controller.recursion import TurnEnds, turn_ends
 from controller.timing import (
@@ -24,9 +24,6 @@ from controller.timing import (
     stations,
     task_times,
 )
-
-MERGES = frozenset({"virtual"})
-"""Ways of aggregating under which the paired rows go backward as one."""
 
 
 class Event(NamedTuple):
@@ -111,7 +108,7 @@ def _joint_times(scene: Scene, rows: list[int]) -> TaskTimes:
     shared = shared_rows(decision.phi, decision.batch[rows].tolist())
     if not shared:
         return times
-    merges = decision.aggregate in MERGES
+    merges = AGGREGATES[decision.aggregate].merges
     bits = shared * instance.workload.down_bytes(decision.cut) * BITS
     return TaskTimes(
         samples=samples,

@@ -109,9 +109,18 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     predicted = Predicted(timeline.round_s, timeline.bubble_rate, timeline.bs_busy_s, timeline.bs_idle_s, bound_s)
     plan = _plan(topology, problem, decision, scheme, name, dilation)
     paper = {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)}
-    rounds = choice.rounds or topology.training.rounds
-    about = (rounds, choice.privacy, answer.warnings, problem.message_s)
-    return Planned(choice.key, plan, decision, timeline, predicted, paper, *about)
+    return Planned(
+        choice.key,
+        plan,
+        decision,
+        timeline,
+        predicted,
+        paper,
+        rounds=choice.rounds or topology.training.rounds,
+        privacy=choice.privacy,
+        warnings=answer.warnings,
+        message_s=problem.message_s,
+    )
 
 
 def in_the_papers_terms(problem: Instance, decision: Decision, scheme: Scheme) -> dict[str, Any]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from controller.instance import Decision, Instance, link_rates
+from controller.instance import Decision, Floats, Instance, Ints, link_rates
 from controller.workload import Workload
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 BITS = 8.0
 PER_UE = ("ue_forward", "uplink", "downlink", "ue_backward", "message_up", "message_down")
@@ -38,10 +34,6 @@ class PerSample:
     def of(self, rows: list[int]) -> PerSample:
         """The same for some of the UEs."""
         return replace(self, **{key: getattr(self, key)[rows] for key in PER_UE})
-
-    def each_alone(self) -> PerSample:
-        """The same as one turn per UE: arrays (n, 1)."""
-        return replace(self, **{key: getattr(self, key)[:, None] for key in PER_UE})
 
 
 @dataclass(frozen=True)

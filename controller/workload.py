@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,7 @@ def workload(topology: Topology) -> Workload:
     return Workload(model.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
 
 
+@cache
 def measure(model: str, norm: str, dataset: DatasetInfo) -> tuple[Floats, Floats, Floats]:
     """Forward FLOPs (2 per multiply-accumulate), output bytes and weight bytes of each unit.
 

@@ -23,7 +23,7 @@ from controller.planners.capacity import room, rooms
 from controller.planners.lemma import Extremum, air_limit_s, most_micro_batches
 from controller.planners.seam import Answer, Request
 from controller.planners.starts import fitting, starts
-from controller.planners.uniform import MOST_MICRO_BATCHES, uniform
+from controller.planners.uniform import MOST_MICRO_BATCHES, attempted, uniform
 from controller.planners.whole import whole
 from controller.timeline import round_s
 from testbed.errors import InputError
@@ -66,8 +66,7 @@ def ao(request: Request, options: Options | None = None) -> Answer:
         message = f"ao divides the air among UEs that train one BS model together, not for {request.scheme.name}"
         raise InputError(f"{request.path}.planner", message, "use planner: uniform")
     cuts = tuple(r.cut for r in rooms(request))
-    baseline = _uniform(request)
-    baseline_s = _seconds(request, baseline) if baseline else float("inf")
+    baseline, baseline_s = attempted(request, uniform)
     found = []
     for held in LEVELS:
         search = Search(request, held, options or Options(request.lemma, request.p3 == "milp"))
@@ -208,14 +207,6 @@ class Search:
 
     def _broken(self, decision: Decision) -> set[str]:
         return set(broken(self.instance, decision)) & (self.held | {"C2"})
-
-
-def _uniform(request: Request) -> Decision | None:
-    """The baseline, or None where equal batches do not fit."""
-    try:
-        return uniform(request).decision
-    except InputError:
-        return None
 
 
 def _seconds(request: Request, decision: Decision) -> float:

@@ -9,9 +9,8 @@ import numpy as np
 from controller.instance import Decision, Floats, Instance, Ints
 from controller.planners.capacity import Room, even_batches, rooms
 from controller.planners.clustering import CHAINS, ITERATIONS, SMOOTH, Clustering, gibbs, gibbs_chains
-from controller.planners.columns import column, refuse
 from controller.planners.cpsl_latency import Phases, phases, shares_of
-from controller.planners.seam import Answer, Request
+from controller.planners.seam import Answer, Request, refuse
 from testbed.topology import CLUSTER_SIZE
 
 
@@ -42,7 +41,7 @@ def cpsl(request: Request, options: Options | None = None) -> Answer:
 
     InputError for a scheme whose turns are not clusters, and where C2 cannot hold.
     """
-    if column(request, "turn") != "cluster":
+    if request.scheme.turn != "cluster":
         raise refuse(request, "cpsl deals UEs into clusters that take turns;")
     options, instance = options or Options(), request.instance
     rng = np.random.default_rng([request.seed, 14])

@@ -8,10 +8,9 @@ import numpy as np
 
 from controller.instance import Decision, Floats, Instance, Ints
 from controller.planners.capacity import Room, even_batches, rooms
-from controller.planners.columns import column, refuse
 from controller.planners.cpsl_latency import Bools, shares_of
 from controller.planners.epsl_latency import Stages, down_s, round_s, stages, up_s
-from controller.planners.seam import Answer, Request
+from controller.planners.seam import Answer, Request, refuse
 from controller.planners.subcarriers import equal_shares
 
 STEPS = 60
@@ -27,8 +26,8 @@ def epsl(request: Request) -> Answer:
     so slots may sum to more than the frame. InputError for schemes in which not all UEs share one BS model and
     send one batch together, and where C2 cannot hold.
     """
-    whole = column(request, "bs_model", "joint") == "joint" and not request.scheme.pipelined
-    if column(request, "turn") != "all" or not whole:
+    whole = request.scheme.bs_model == "joint" and not request.scheme.pipelined
+    if request.scheme.turn != "all" or not whole:
         raise refuse(request, "epsl plans one batch of all UEs through one BS model, which")
     plans = [_planned(request, room) for room in rooms(request)]
     _, decision, room = min(plans, key=lambda plan: plan[0])

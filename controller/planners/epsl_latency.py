@@ -9,11 +9,11 @@ band; on dedicated links nothing is shared, and each UE gets the m rows at its o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from agents.scheme import shared_rows
 from controller.instance import Floats, Instance, Ints
 from controller.timing import BITS
 
@@ -33,7 +33,7 @@ class Stages:
 def aggregated_rows(batch: Ints, phi: float) -> int:
     """Rows m of each UE whose last-layer gradients are aggregated with the other UEs': ``⌈φ b⌉``, b the least batch."""
     taking_part = batch[batch > 0]
-    return math.ceil(phi * int(taking_part.min()) - 1e-9) if len(taking_part) else 0
+    return shared_rows(phi, taking_part.tolist())
 
 
 def stages(instance: Instance, cut: int, batch: Ints, phi: float) -> Stages:

@@ -12,9 +12,9 @@ from controller.instance import Decision, Floats, Instance
 from controller.planners.ao import ao
 from controller.planners.batches import MANY, Found, cheapest, improve, starts
 from controller.planners.capacity import Room, rooms
-from controller.planners.seam import Answer, Planner, Request
+from controller.planners.seam import Answer, Request
 from controller.planners.slots import Turn
-from controller.planners.uniform import uniform
+from controller.planners.uniform import attempted, uniform
 from controller.planners.whole import whole
 from controller.timeline import round_s
 from controller.timing import PerSample, per_sample
@@ -44,7 +44,7 @@ def makespan(request: Request) -> Answer:
     cuts = rooms(request)
     if request.scheme.turn == "one":
         return _in_turns(request, cuts)
-    baseline, most_s = _baseline(request, uniform)
+    baseline, most_s = attempted(request, uniform)
     searches: list[_Search] = []
     best_s = float("inf")
     for plain in sorted((_Search(request, room) for room in cuts), key=lambda s: s.bound_s):
@@ -53,7 +53,7 @@ def makespan(request: Request) -> Answer:
             best_s = min(best_s, searches[-1].best_s)
     limit_s = min(best_s * (1 + SLACK), most_s)
     if request.scheme.pipelined and limit_s > searches[0].bound_s * AO_IS_NOT_BELOW and instance.n <= AO_IS_QUICK:
-        rival, rival_s = _baseline(request, ao)
+        rival, rival_s = attempted(request, ao)
         if rival_s < limit_s:
             baseline, limit_s = rival, rival_s
     found = [(*pick, search) for search in searches if (pick := search.smallest_within(limit_s))]
@@ -62,15 +62,6 @@ def makespan(request: Request) -> Answer:
     k, _, search = min(found, key=lambda f: f[:2])
     decision = whole(request, search.decision(k), baseline)
     return Answer(decision, warnings=search.room.warnings)
-
-
-def _baseline(request: Request, planner: Planner) -> tuple[Decision | None, float]:
-    """Another planner's decision and its round (s); None and infinity where it has no answer."""
-    try:
-        decision = planner(request).decision
-    except InputError:  # equal batches fit nowhere
-        return None, float("inf")
-    return decision, round_s(request.instance, request.scheme, decision)
 
 
 def _early_or_late(plain: _Search) -> _Search:

@@ -9,9 +9,8 @@ import numpy as np
 
 from controller.instance import Decision, Ints
 from controller.planners.capacity import even_batches, rooms
-from controller.planners.columns import column, refuse
 from controller.planners.pipar_model import epoch_s, parallel_batches, profile
-from controller.planners.seam import Answer, Request
+from controller.planners.seam import Answer, Request, refuse
 from controller.planners.uniform import equal_slots
 
 SLACK = 0.02
@@ -34,7 +33,7 @@ def pipar(request: Request) -> Answer:
     1 under a scheme that does not pipeline. InputError for schemes in which UEs do not have their own BS
     model, and where C2 cannot hold.
     """
-    if column(request, "bs_model") != "replicas":
+    if request.scheme.bs_model != "replicas":
         raise refuse(request, "pipar gives each UE its own cut and mini-batches, for which it needs a BS replica;")
     batch = batches(request)
     chosen = [selected(request, ue, batch) for ue in range(request.instance.n)]

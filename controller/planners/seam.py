@@ -8,6 +8,7 @@ from typing import Literal
 
 from agents.scheme import Scheme, cuts
 from controller.instance import Decision, Instance
+from testbed.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Answer:
     decision: Decision
     relaxed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def refuse(request: Request, message: str, hint: str = "use planner: uniform") -> InputError:
+    """The error of a planner that cannot plan the request's scheme; ``message`` starts with the planner's name."""
+    return InputError(f"{request.path}.planner", f"{message} {request.scheme.name} does not", hint)
 
 
 Planner = Callable[[Request], Answer]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from controller.instance import Decision, Instance
-from controller.planners.columns import column
-from controller.planners.seam import Answer, Request
+from controller.instance import Decision, Instance, Ints
+from controller.planners.seam import Answer, Planner, Request
 from controller.planners.subcarriers import equal_shares
 from controller.timeline import round_s
 from testbed.errors import InputError
 from testbed.topology import CLUSTER_SIZE
-
-Ints = npt.NDArray[np.int64]
 
 SLACK, SLACK_OF_KNOWN_COST = 0.05, 0.03
 MOST_MICRO_BATCHES = 64
@@ -48,6 +45,15 @@ def uniform(request: Request) -> Answer:
     return Answer(_decision(request, cut, k, batch))
 
 
+def attempted(request: Request, planner: Planner) -> tuple[Decision | None, float]:
+    """A planner's decision and its round (s), to be compared with; None and infinity where it has no answer."""
+    try:
+        decision = planner(request).decision
+    except InputError:  # equal batches fit nowhere
+        return None, float("inf")
+    return decision, round_s(request.instance, request.scheme, decision)
+
+
 def equal_batches(instance: Instance) -> Ints:
     """The batch dealt evenly, the first UEs one more where it does not divide."""
     share, rest = divmod(instance.batch, instance.n)
@@ -68,7 +74,7 @@ def equal_slots(request: Request) -> npt.NDArray[np.float64]:
 
 def equal_clusters(request: Request) -> Ints:
     """The turn of each UE (n,), in the UEs' order: one for all, one each, or clusters as equal as can be."""
-    n, turn = request.instance.n, column(request, "turn")
+    n, turn = request.instance.n, request.scheme.turn
     size = {"one": 1, "cluster": request.cluster_size or CLUSTER_SIZE}.get(turn, n)
     count = -(-n // size)
     sizes = [n // count + (m < n % count) for m in range(count)]
@@ -86,7 +92,7 @@ def _candidates(request: Request, batch: Ints) -> list[int]:
 
 def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
     slots = equal_slots(request)
-    clusters = equal_clusters(request) if column(request, "turn") == "cluster" else None
+    clusters = equal_clusters(request) if request.scheme.turn == "cluster" else None
     return Decision(cut, k, batch, slots, slots, cluster=clusters, steps=request.steps, phi=request.phi)
 
 

@@ -17,8 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -92,19 +92,26 @@ def _plug_in(bridge_pid: int, pid: int, name: str, address: str) -> None:
         ipr.link("set", index=eth0, state="up")
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[tuple[dict[str, int], dict[str, str]]]:
-    """A bridge in a namespace of its own, and five namespaces plugged into it."""
+@contextmanager
+def cell(ues: Sequence[str]) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
+    """Pids and addresses of a base station and UEs: namespaces plugged into a bridge in one of its own."""
     with ExitStack() as stack:
         hub = _hold(stack)
         with netlink(hub) as ipr:
             ipr.link("add", ifname="air", kind="bridge")
             ipr.link("set", index=ipr.link_lookup(ifname="air")[0], state="up")
-        pids = {name: _hold(stack) for name in ("bs", *UES)}
+        pids = {name: _hold(stack) for name in ("bs", *ues)}
         addresses = {name: f"10.9.0.{number}" for number, name in enumerate(pids, 1)}
         for name, pid in pids.items():
             _plug_in(hub, pid, name, addresses[name])
         yield pids, addresses
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[tuple[dict[str, int], dict[str, str]]]:
+    """A base station and four UEs."""
+    with cell(UES) as made:
+        yield made
 
 
 @pytest.fixture(params=BACKENDS)

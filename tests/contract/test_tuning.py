@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from testbed.shaping.backends import BACKENDS, support
 from testbed.shaping.lines import Lines, tune
 from testbed.shaping.namespace import interface, netlink
 from testbed.shaping.rates import matches
-from tests.contract.test_links import Air, _connect, _hold, _may_make_namespaces, _plug_in, _transfer_s
+from tests.contract.test_links import Air, _connect, _may_make_namespaces, _transfer_s, cell
 
 pytestmark = [
     pytest.mark.root,
@@ -30,26 +29,18 @@ UES = tuple(f"ue{number}" for number in range(1, 17))
 
 
 @pytest.fixture(scope="module")
-def cell() -> Iterator[tuple[dict[str, int], dict[str, str]]]:
-    """Pids and addresses of a base station and 16 UEs on a bridge."""
-    with ExitStack() as stack:
-        hub = _hold(stack)
-        with netlink(hub) as ipr:
-            ipr.link("add", ifname="air", kind="bridge")
-            ipr.link("set", index=ipr.link_lookup(ifname="air")[0], state="up")
-        pids = {name: _hold(stack) for name in ("bs", *UES)}
-        addresses = {name: f"10.9.0.{number}" for number, name in enumerate(pids, 1)}
-        for name, pid in pids.items():
-            _plug_in(hub, pid, name, addresses[name])
-        yield pids, addresses
+def crowd() -> Iterator[tuple[dict[str, int], dict[str, str]]]:
+    """A base station and 16 UEs."""
+    with cell(UES) as made:
+        yield made
 
 
 @pytest.fixture(params=BACKENDS)
-def air(request: pytest.FixtureRequest, cell: tuple[dict[str, int], dict[str, str]]) -> Iterator[Air]:
+def air(request: pytest.FixtureRequest, crowd: tuple[dict[str, int], dict[str, str]]) -> Iterator[Air]:
     """The cell under one backend; unshaped before and after each test."""
     if not support()[request.param]:
         pytest.skip(f"this kernel has no {request.param}")
-    air = Air(request.param, *cell)
+    air = Air(request.param, *crowd)
     yield air
     clear_links(air.plan(dict.fromkeys(UES, 1e6), {"ue1": 1e6}))
 
