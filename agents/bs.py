@@ -15,7 +15,7 @@ from agents.meter import Meter, Metrics
 from agents.models import build, split
 from agents.pace import Pacer, sleep_until
 from agents.passes import Pass, Rows
-from agents.plan import Job
+from agents.plan import CONFIGURE_S, Job
 from agents.scheme import AGGREGATES, SCHEMES, Phase
 from agents.serving import SERVING, Served
 from agents.wire.air import Air, AirError, Arrival
@@ -50,7 +50,7 @@ class Bs:
         self._front_counts = {ue: self._evaluator.front_count(job, ue) for ue in plan.ues}
         self._take_own()
         self._inbox: dict[tuple[int, int], dict[str, Arrival]] = {}
-        self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
+        self.meter.begin_scheme(job.trial, job.label, plan.time_dilation, job.delay_s)
         info = (job.trial, job.label, plan.planner, str(plan.cut), str(plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
         self._evaluator.warm_up(job, self.half, sorted({size for _, size in plan.bs_tasks}))
@@ -219,7 +219,7 @@ class Bs:
         }
 
     def _await_hellos(self) -> None:
-        missing, deadline = (set(self.job.plan.ues), time.monotonic() + self.job.deadline_s)
+        missing, deadline = set(self.job.plan.ues), time.monotonic() + CONFIGURE_S
         while missing:
             try:
                 arrival = self.air.receive(max(0.0, deadline - time.monotonic()))

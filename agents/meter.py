@@ -75,15 +75,17 @@ class Meter:
     trial: str = ""
     scheme: str = ""
     dilation: float = 1.0
+    delay_ns: int = 0
     events: list[Event] = field(default_factory=list)
     busy_s: float = 0.0
     transfers: dict[tuple[str, str], Transfers] = field(default_factory=dict)
     loss_sum: float = 0.0
     loss_samples: int = 0
 
-    def begin_scheme(self, trial: str, scheme: str, dilation: float) -> None:
-        """From now on everything is counted under these labels."""
+    def begin_scheme(self, trial: str, scheme: str, dilation: float, delay_s: float = 0.0) -> None:
+        """From now on everything is counted under these labels; ``delay_s`` is what links delay each packet by."""
         self.trial, self.scheme, self.dilation = trial, scheme, dilation
+        self.delay_ns = round(delay_s * dilation * 1e9)
         self.begin_phase(first=True)
 
     def begin_phase(self, first: bool) -> None:
@@ -108,12 +110,12 @@ class Meter:
     def received(self, task: str, ue: str, header: dict[str, Any], size: int, arrived_ns: int) -> None:
         """A transfer of ``size`` bytes over the link of ``ue`` ended at this agent.
 
-        It began when it was handed to the radio or when the previous transfer over the same
-        link ended, whichever is later.
+        It began when its first bit could be here after it was handed to the radio, or when the previous
+        transfer over the same link ended, whichever is later.
         """
         direction = DIRECTIONS[task]
         link = self.transfers.setdefault((ue, direction), Transfers())
-        start_ns = max(header["sent_ns"], link.last_end_ns)
+        start_ns = min(max(header["sent_ns"] + self.delay_ns, link.last_end_ns), arrived_ns)
         link.bytes += size
         link.seconds += (arrived_ns - start_ns) / 1e9 / self.dilation
         link.last_end_ns = arrived_ns

@@ -143,7 +143,8 @@ class Job:
     The ``…_s_per_sample`` are emulated seconds of the modelled processors (eqs 7, 9, 10, 12,
     linear in samples); agents multiply by the time dilation themselves. With ``paced`` false
     the kernel's CPU quota alone sets the speed. ``deadline_s`` bounds, in wall seconds, every
-    wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D).
+    wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D). A packet is ``delay_s``
+    (emulated) on its way.
     """
 
     trial: str
@@ -166,6 +167,7 @@ class Job:
     bs_address: str
     shares: Mapping[str, float]
     privacy: Privacy | None = None
+    delay_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The job as plain data, for the wire."""
@@ -197,6 +199,9 @@ _TEMPO = (
     "bs_backward_s_per_sample",
     "deadline_s",
 )
+
+CONFIGURE_S = 120.0
+"""Wall seconds for taking up a job: a model is built and run once, which is half a minute on an emulated processor."""
 
 AIR_PORT = 5700
 BROADCAST_PORT = 5702

@@ -53,7 +53,7 @@ class Ue:
             len(self._labels), plan.ues[self.name].batch, (job.seed, 2, number)
         )
         self._noise = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
-        self.meter.begin_scheme(job.trial, job.label, plan.time_dilation)
+        self.meter.begin_scheme(job.trial, job.label, plan.time_dilation, job.delay_s)
         self._warm_up()
         self._connect(job.bs_address)
         self.air.send("bs", {"kind": "hello", "label": job.label, "round": 0, "phase": 0})

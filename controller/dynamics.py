@@ -85,12 +85,12 @@ def fastest(topology: Topology, base: Instance, rounds: int) -> Instance:
     return replace(base, ue_flops=np.max([traced, *flops], axis=0))
 
 
-def moment(topology: Topology, base: Instance, planned: Planned, number: int, clock_s: float) -> Moment:
+def moment(topology: Topology, planned: Planned, number: int, clock_s: float) -> Moment:
     """What a round of a plan will be like: its slots stay, link rates and speeds follow."""
     scheme = SCHEMES[planned.plan.scheme]
     if topology.dynamics.still and scheme.bs_model != "in_order":  # every round is alike
-        return Moment(base, planned.plan, planned.timeline)
-    now, decision = instance_at(topology, base, number, clock_s), planned.decision
+        return Moment(planned.problem, planned.plan, planned.timeline)
+    now, decision = instance_at(topology, planned.problem, number, clock_s), planned.decision
     up, down = link_rates(now, decision)
     ues = {
         name: replace(ue, uplink_bps=float(up[i]), downlink_bps=float(down[i]))
@@ -119,7 +119,9 @@ def at_plan_rates(plan: Plan, rows: Sequence[Happened], plans: Mapping[int, Plan
 
 
 def _ratio(plan: Plan, then: Plan, row: Happened) -> float:
-    if row.ue not in plan.ues or row.task not in (*UP_TASKS, *DOWN_TASKS):
+    if row.task == "broadcast":
+        return plan.broadcast_bps / then.broadcast_bps
+    if row.task not in (*UP_TASKS, *DOWN_TASKS):
         return 1.0
     key = "uplink_bps" if row.task in UP_TASKS else "downlink_bps"
     return float(getattr(plan.ues[row.ue], key) / getattr(then.ues[row.ue], key))

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from agents.plan import Plan
+from controller.latency import NONE, Latency
 from controller.measured import BS_TASKS, DOWN_TASKS, UE_TASKS, UP_TASKS, Happened, after_warm_up
 from controller.results import Explained, Round
-
-Rates = Mapping[str, Callable[[str], float]]
-"""Per task of the air the planned rate (bit/s) of a UE."""
 
 BITS = 8.0
 EXACT_S = 1e-6
 COMPUTE = (*UE_TASKS, *BS_TASKS)
 AT_THE_BS = (*BS_TASKS, *DOWN_TASKS, "broadcast")
 HEARD_BY_THE_BS = (*UP_TASKS, *BS_TASKS)
+
+
+@dataclass(frozen=True)
+class Links:
+    """What a transfer should take: at the plan's rates, and after what it waits."""
+
+    plan: Plan
+    waits: Latency = NONE
+
+    def on_air_s(self, row: Happened) -> float:
+        """Seconds for its bytes at the planned rate."""
+        ue = self.plan.ues[row.ue]
+        rate_bps = {"up": ue.uplink_bps, "down": ue.downlink_bps, "shared": self.plan.broadcast_bps}[_way(row)]
+        return row.bytes * BITS / rate_bps
+
+    def slot_s(self, row: Happened) -> float:
+        """Seconds until its first slot, and after its last."""
+        index = list(self.plan.ues).index(row.ue)
+        gate = {"up": self.waits.up, "down": self.waits.down, "shared": NONE.up}[_way(row)]
+        return float(gate.of([index]).wait_s(np.array([self.on_air_s(row)]))[0])
+
+
+def _way(row: Happened) -> str:
+    return "up" if row.task in UP_TASKS else "down" if row.task in DOWN_TASKS else "shared"
 
 
 @dataclass(frozen=True)
@@ -34,20 +58,19 @@ class Chain:
         row: Happened,
         before: Happened | None,
         after: Happened | None,
-        rates: Rates,
-        message_s: float,
+        links: Links,
     ) -> Chain:
         """The chain with one more task, between the one it waited for and the one that waited for it.
 
-        A processor makes up for a late wake-up in its next task, so that one counts only where others saw it. To
-        pass a message on takes ``message_s``, unless the link was busy meanwhile.
+        A processor makes up for a late wake-up in its next task, so that one counts only where others saw it. A
+        message waits as predicted, unless the link was busy meanwhile.
         """
         ended_s = 0.0 if before is None else before.end_s
         gap_s = max(0.0, row.start_s - ended_s)
         if row.task not in COMPUTE:
-            own_s = row.bytes * BITS / rates[row.task](row.ue)
-            passing_s = 0.0 if gap_s <= EXACT_S else message_s
-            return self._plus(own_s + passing_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s - passing_s)
+            fixed_s, slot_s = (0.0, 0.0) if gap_s <= EXACT_S else (links.waits.fixed_s, links.slot_s(row))
+            own_s = links.on_air_s(row) + slot_s
+            return self._plus(own_s + fixed_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s - fixed_s)
         made_up_s = row.late_s if _same_processor(row, after) else 0.0
         inherited_s = before.late_s if before is not None and _same_processor(before, row) else 0.0
         took_s = row.end_s - made_up_s - (ended_s - inherited_s) - gap_s
@@ -68,20 +91,22 @@ def _same_processor(row: Happened, after: Happened | None) -> bool:
 
 
 def explain(
-    plan: Plan, predicted_s: float, rounds: Sequence[Round], rows: Sequence[Happened], message_s: float = 0.0
+    plan: Plan, predicted_s: float, rounds: Sequence[Round], rows: Sequence[Happened], waits: Latency = NONE
 ) -> Explained:
     """The error of the typical round by cause, each as a share of the predicted round; they add up to the error.
 
-    ``message_s``: what the prediction allows for passing a message on. Typical are the rounds between the first
-    and the third quarter by length, round 1 left out.
+    A round is held against its own prediction where it has one. ``waits``: what the prediction allows messages
+    to wait. Typical are the rounds between the first and the third quarter by error, round 1 left out.
     """
-    by_length = sorted(after_warm_up(rounds), key=lambda r: r.round_s)
-    quarter = (len(by_length) + 1) // 4
-    typical = {r.round for r in by_length[quarter : len(by_length) - quarter]}
-    chains = [chain([row for row in rows if row.round == number], plan, message_s) for number in sorted(typical)]
+    predicted = {r.round: r.predicted_s or predicted_s for r in rounds}
+    by_error = sorted(after_warm_up(rounds), key=lambda r: r.round_s / predicted[r.round])
+    quarter = (len(by_error) + 1) // 4
+    typical = sorted(r.round for r in by_error[quarter : len(by_error) - quarter])
+    links = Links(plan, waits)
+    chains = {number: chain([row for row in rows if row.round == number], links) for number in typical}
 
     def mean(value: Callable[[Chain], float]) -> float:
-        return sum(map(value, chains)) / len(chains) / predicted_s
+        return sum(value(found) / predicted[number] for number, found in chains.items()) / len(chains)
 
     return Explained(
         compute=mean(lambda c: c.compute_s),
@@ -91,16 +116,16 @@ def explain(
     )
 
 
-def chain(rows: Sequence[Happened], plan: Plan, message_s: float = 0.0) -> Chain:
+def chain(rows: Sequence[Happened], links: Links) -> Chain:
     """From the last task of a round back, at each task to the one it waited for, until the round's start."""
-    rates, found, seen = _rates_bps(plan), Chain(), set[int]()
+    found, seen = Chain(), set[int]()
     by_end = sorted(rows, key=lambda r: r.end_s)
     row: Happened | None = by_end[-1]
     after: Happened | None = None
     while row is not None:
         seen.add(id(row))
         before = _before(row, by_end, seen)
-        found = found.with_link(row, before, after, rates, message_s)
+        found = found.with_link(row, before, after, links)
         row, after = before, row
     return found
 
@@ -122,9 +147,3 @@ def _can_wait_for(row: Happened, other: Happened) -> bool:
     if row.task in AT_THE_BS:
         return other.task in HEARD_BY_THE_BS or (other.task in DOWN_TASKS and other.ue == row.ue)
     return other.ue == row.ue
-
-
-def _rates_bps(plan: Plan) -> Rates:
-    up = {task: (lambda ue: plan.ues[ue].uplink_bps) for task in UP_TASKS}
-    down = {task: (lambda ue: plan.ues[ue].downlink_bps) for task in DOWN_TASKS}
-    return {**up, **down, "broadcast": lambda ue: plan.broadcast_bps}

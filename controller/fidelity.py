@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from agents.plan import Plan
 from controller.explain import COMPUTE, explain
-from controller.measured import DOWN_TASKS, UP_TASKS, Happened, after_warm_up, goodput_bps
+from controller.latency import NONE, Gate, Latency
+from controller.measured import DOWN_TASKS, UP_TASKS, Happened, after_warm_up, speed
 from controller.planning import Planned
 from controller.results import Explained, Fidelity, HostLoad, Round, Summary
 from controller.witnesses import Sights, host_load
@@ -52,14 +56,15 @@ def gather(
     """The evidence in a scheme's rounds, its events and what its agents saw of their hosts."""
     numbers = {r.round for r in after_warm_up(rounds)}
     counted = [row for row in rows if row.round in numbers]
+    waits = planned.latency
     computed = [row for row in counted if row.task in COMPUTE]
     return Evidence(
         summary=summary,
         computed=len(computed),
         overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
-        link_errors=link_errors(planned.plan, counted),
-        steady_link_errors=steady_errors(planned.plan, counted),
-        explained=explain(planned.plan, planned.predicted.round_s, rounds, rows, planned.message_s),
+        link_errors=link_errors(planned.plan, counted, waits),
+        steady_link_errors=steady_errors(planned.plan, counted, waits),
+        explained=explain(planned.plan, planned.predicted.round_s, rounds, rows, waits),
         host=host_load(sights, computed),
     )
 
@@ -123,21 +128,33 @@ def _shares(e: Explained) -> str:
     return f"{named}, unexplained {e.unexplained:+.1%}"
 
 
-def link_errors(plan: Plan, rows: Sequence[Happened], share: float = 0.5) -> dict[str, float]:
-    """Relative distance of each link's goodput (its median, or another share) from its planned rate, if it sent."""
+def link_errors(plan: Plan, rows: Sequence[Happened], waits: Latency = NONE, share: float = 0.5) -> dict[str, float]:
+    """Relative distance of each link's goodput (its median, or another share) from its plan, if it sent.
+
+    The plan is a rate, and on a gated link the wait for the first slot.
+    """
     errors: dict[str, float] = {}
-    for name, ue in plan.ues.items():
-        for way, tasks, asked in (("up", UP_TASKS, ue.uplink_bps), ("down", DOWN_TASKS, ue.downlink_bps)):
-            got = goodput_bps([row for row in rows if row.ue == name and row.task in tasks], share)
-            if got is not None and asked:
-                errors[f"{name}/{way}"] = got / asked - 1.0
+    for i, (name, ue) in enumerate(plan.ues.items()):
+        ways = ("up", UP_TASKS, ue.uplink_bps, waits.up), ("down", DOWN_TASKS, ue.downlink_bps, waits.down)
+        for way, tasks, asked_bps, gate in ways:
+            if not asked_bps:
+                continue
+            planned_s = partial(_planned_s, asked_bps, gate.of([i]))
+            found = speed([row for row in rows if row.ue == name and row.task in tasks], planned_s, share)
+            if found is not None:
+                errors[f"{name}/{way}"] = found - 1.0
     return errors
 
 
-def steady_errors(plan: Plan, rows: Sequence[Happened]) -> dict[str, float]:
+def _planned_s(rate_bps: float, gate: Gate, size: int) -> float:
+    on_air_s = size * 8.0 / rate_bps
+    return on_air_s + float(gate.wait_s(np.array([on_air_s]))[0])
+
+
+def steady_errors(plan: Plan, rows: Sequence[Happened], waits: Latency = NONE) -> dict[str, float]:
     """How far a link is off that is off, to one side, with three of four bytes.
 
     A wrong link is wrong with every burst; a thread that wakes up late is late now and then.
     """
-    low, high = (link_errors(plan, rows, share) for share in (0.25, 0.75))
+    low, high = (link_errors(plan, rows, waits, share) for share in (0.25, 0.75))
     return {link: low[link] if low[link] > 0 else min(high[link], 0.0) for link in low}

@@ -26,7 +26,8 @@ class Instance:
     With ``subcarriers`` (FDMA) slots stand for bandwidth: c of M subcarriers are a slot of ``c T / M``.
     ``bandwidth_hz`` is the band that shared rates were computed for, ``tx_power_w`` (n,) what a UE may
     send with, NaN where its SNR is given instead.
-    A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors.
+    A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors: what
+    messages cost on a host. It is on its way for ``delay_s``, and where links are ``gated`` waits for its slots.
     """
 
     workload: Workload
@@ -47,6 +48,8 @@ class Instance:
     tx_power_w: Floats | None = None
     message_s: float = 0.0
     message_bytes: float = 0.0
+    delay_s: float = 0.0
+    gated: bool = False
 
     @property
     def n(self) -> int:
@@ -141,6 +144,8 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         memory_bytes=_memory_bytes(topology),
         subcarriers=radio.subcarriers,
         bandwidth_hz=band_hz(radio),
+        delay_s=radio.delay_ms * MILLI,
+        gated=radio.slots == "gated" and radio.access != "dedicated",
         tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),
     )
 

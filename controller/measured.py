@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,8 +118,13 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
     return found
 
 
-def goodput_bps(transfers: Sequence[Happened], share: float = 0.5) -> float | None:
-    """Bits per second on the air that this share of all bytes did not exceed, burst by burst; None without any.
+def goodput_bps(transfers: Sequence[Happened]) -> float | None:
+    """Bits per second on the air, the median over all bytes; None without any."""
+    return speed(transfers, lambda size: 8.0 * size)
+
+
+def speed(transfers: Sequence[Happened], planned_s: Callable[[int], float], share: float = 0.5) -> float | None:
+    """How fast against ``planned_s`` of its bytes a burst was, at most, for this share of all bytes; None without any.
 
     A burst is transfers that follow each other at once on a link: a receiver that wakes up late takes from one
     what it adds to the next. By default the median, as one that does so at the end of a burst is not a slow link.
@@ -127,11 +132,11 @@ def goodput_bps(transfers: Sequence[Happened], share: float = 0.5) -> float | No
     bursts = [burst for burst in _bursts(transfers) if burst.seconds > 0]
     if not bursts:
         return None
-    rates = np.array([burst.bytes * 8 / burst.seconds for burst in bursts])
-    order = np.argsort(rates)
+    speeds = np.array([planned_s(burst.bytes) / burst.seconds for burst in bursts])
+    order = np.argsort(speeds)
     bytes_below = np.cumsum([bursts[i].bytes for i in order])
     middle = int(np.searchsorted(bytes_below, bytes_below[-1] * share))
-    return float(rates[order[middle]])
+    return float(speeds[order[middle]])
 
 
 def _bursts(transfers: Sequence[Happened]) -> list[Happened]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from agents.plan import micro_batch_sizes
 from agents.scheme import AGGREGATES, Phase, Scheme, order_of, shared_rows
-from controller.instance import Decision, Instance
+from controller.instance import Decision, Floats, Instance
+from controller.latency import latency
 from controller.recursion import TurnEnds, turn_ends
 from controller.timing import (
     BITS,
@@ -73,10 +74,9 @@ class Scene:
         return stations(self.instance, self.decision)
 
     @cached_property
-    def handover_s(self) -> tuple[list[float], list[float]]:
+    def handover_s(self) -> tuple[Floats, Floats]:
         """Seconds for each UE's weights to go up, and to come down."""
-        up, down = handover_times(self.instance, self.decision)
-        return up.tolist(), down.tolist()
+        return handover_times(self.instance, self.decision)
 
     def sizes(self, ue: str) -> tuple[int, ...]:
         """Samples in each micro-batch of a UE."""
@@ -122,7 +122,7 @@ def _joint_times(scene: Scene, rows: list[int]) -> TaskTimes:
         ue_backward=times.ue_backward,
         shared=shared,
         broadcast_s=(bits + instance.message_bytes * BITS) / float(instance.rate_down[rows].min()),
-        message_s=times.message_s,
+        latency=times.latency,
     )
 
 
@@ -140,7 +140,7 @@ def _events(times: TaskTimes, ends: TurnEnds, phase: Phase) -> list[Event]:
         for m in np.flatnonzero(times.samples.sum(axis=0)):
             found.append(Event(task, "bs", int(m), phase.turn, float(end[m] - duration[m]), float(end[m])))
     if times.shared:
-        begin = float(max(ends.bs_backward.max(), ends.uplink.max())) + times.message_s
+        begin = float(max(ends.bs_backward.max(), ends.uplink.max())) + times.latency.fixed_s
         found += [Event("broadcast", ue, 0, phase.turn, begin, begin + times.broadcast_s) for ue in phase.members]
     return found
 
@@ -217,8 +217,9 @@ class _Queue:
                 begin_s = self.compute_s[ue]
                 self.compute_s[ue] = begin_s + size * float(per.ue_forward[0])
                 self._add("ue_forward", ue, m, begin_s, self.compute_s[ue])
-                begin_s = max(self.compute_s[ue] + per.message_s, sent_s)
-                sent_s = begin_s + size * float(per.uplink[0]) + float(per.message_up[0])
+                on_air_s = size * per.uplink + per.message_up
+                begin_s = max(self.compute_s[ue] + float(per.latency.up_s(on_air_s)[0]), sent_s)
+                sent_s = begin_s + float(on_air_s[0])
                 self._add("uplink", ue, m, begin_s, sent_s)
                 heapq.heappush(self.arrived, (sent_s, i, step, m))
 
@@ -243,8 +244,9 @@ class _Queue:
         self.busy_s += self.free_s - begin_s
         self._add("bs_forward", "bs", m, begin_s, between_s)
         self._add("bs_backward", "bs", m, between_s, self.free_s)
-        begin_s = max(max(self.free_s, self.gate_s) + per.message_s, self.down_s[ue])
-        self.down_s[ue] = begin_s + size * float(per.downlink[0]) + float(per.message_down[0])
+        on_air_s = size * per.downlink + per.message_down
+        begin_s = max(max(self.free_s, self.gate_s) + float(per.latency.down_s(on_air_s)[0]), self.down_s[ue])
+        self.down_s[ue] = begin_s + float(on_air_s[0])
         self._add("downlink", ue, m, begin_s, self.down_s[ue])
         begin_s = max(self.down_s[ue], self.compute_s[ue])
         self.compute_s[ue] = begin_s + size * float(per.ue_backward[0])
@@ -261,15 +263,17 @@ def shared_weights(scene: Scene, phase: Phase, done_s: Mapping[str, float]) -> l
     """The members' weights go up as each is done; once all are there, their average goes down to the heirs."""
     if not phase.syncs:
         return []
+    waits = latency(scene.instance, scene.decision)
     up_s, down_s = scene.handover_s
-    wait_s = scene.instance.message_s
+    wait_up_s, wait_down_s = (np.broadcast_to(w, len(up_s)) for w in (waits.up_s(up_s), waits.down_s(down_s)))
 
-    def moves(task: str, ue: str, ready_s: float, seconds: float) -> Event:
-        return Event(task, ue, 0, phase.turn, ready_s + wait_s, ready_s + wait_s + seconds)
+    def moves(task: str, ue: str, ready_s: float, wait_s: Floats, seconds: Floats) -> Event:
+        begin_s = ready_s + float(wait_s[scene.index[ue]])
+        return Event(task, ue, 0, phase.turn, begin_s, begin_s + float(seconds[scene.index[ue]]))
 
-    ups = [moves("weights_up", ue, done_s.get(ue, 0.0), up_s[scene.index[ue]]) for ue in phase.members]
+    ups = [moves("weights_up", ue, done_s.get(ue, 0.0), wait_up_s, up_s) for ue in phase.members]
     at_s = max(event.end_s for event in ups)
-    return ups + [moves("weights_down", ue, at_s, down_s[scene.index[ue]]) for ue in phase.heirs]
+    return ups + [moves("weights_down", ue, at_s, wait_down_s, down_s) for ue in phase.heirs]
 
 
 TRAINING: dict[str, Callable[[Scene, Phase], Trained]] = {

@@ -12,6 +12,7 @@ from agents.plan import Plan, UePlan
 from agents.scheme import SCHEMES, Scheme
 from controller.bounds import decision_bound_s
 from controller.instance import Decision, Instance, instance, link_rates
+from controller.latency import Latency, latency
 from controller.paper import bubble_rate, constraints, round_times
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.timeline import Timeline, typical
@@ -37,12 +38,10 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, its predicted timeline, and how it looks in the paper's own terms.
-
-    ``message_s``: what the prediction allows, in emulated seconds, for passing a message on.
-    """
+    """A plan for a problem, its predicted timeline, and how it looks in the paper's own terms."""
 
     label: str
+    problem: Instance
     plan: Plan
     decision: Decision
     timeline: Timeline
@@ -51,7 +50,11 @@ class Planned:
     rounds: int
     privacy: Privacy | None = None
     warnings: tuple[str, ...] = ()
-    message_s: float = 0.0
+
+    @property
+    def latency(self) -> Latency:
+        """What the prediction allows messages to wait."""
+        return latency(self.problem, self.decision)
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
@@ -111,6 +114,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
     paper = {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)}
     return Planned(
         choice.key,
+        problem,
         plan,
         decision,
         timeline,
@@ -119,7 +123,6 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         rounds=choice.rounds or topology.training.rounds,
         privacy=choice.privacy,
         warnings=answer.warnings,
-        message_s=problem.message_s,
     )
 
 

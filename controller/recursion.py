@@ -31,19 +31,19 @@ def turn_ends(times: TaskTimes, duplex: str, begin: Floats | float = 0.0) -> Tur
     uplink; the BS runs micro-batch m, forward then backward, once every UE that has one has
     sent it; with ``tdd`` no downlink starts before the last uplink of the turn; a UE's
     backwards run in order after its forwards. A UE with an empty micro-batch takes no time
-    for it, and nobody waits. A transfer starts ``message_s`` after it could. ``begin`` (n,) is
+    for it, and nobody waits. A transfer starts its ``latency`` after it could. ``begin`` (n,) is
     when each UE begins. Shared gradients are broadcast first, and a UE computes backward once it
     has them and its own.
     """
     has = times.samples > 0
     forward = np.broadcast_to(begin, len(has))[:, None] + np.cumsum(times.ue_forward, axis=1)
-    uplink = _in_order(forward + times.message_s, times.uplink, has)
+    uplink = _in_order(forward + times.latency.up_s(times.uplink), times.uplink, has)
     served = np.asarray(has.any(axis=0), dtype=np.bool_)
     ready = np.where(has, uplink, 0.0).max(axis=0, initial=0.0)
     bs_backward = _in_order(ready, times.bs_forward + times.bs_backward, served)
     bs_forward = bs_backward - times.bs_backward
     last_uplink = uplink[:, -1].max(initial=0.0) if duplex == "tdd" else 0.0
-    free = (np.maximum(bs_backward, last_uplink) + times.message_s + times.broadcast_s)[None, :]
+    free = np.maximum(bs_backward, last_uplink)[None, :] + times.latency.down_s(times.downlink) + times.broadcast_s
     alone = times.samples > times.shared
     downlink = np.where(alone, _in_order(free, times.downlink, alone), free)
     backward = _in_order(np.maximum(downlink, forward[:, -1:]), times.ue_backward, has)
@@ -73,7 +73,7 @@ def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
     before = done - samples
     forward = per.ue_forward[..., None]
     own, sum_s = _on_air(per.uplink, per.message_up, samples, done)
-    sent = sum_s + np.maximum.accumulate(forward * done + per.message_s - (sum_s - own), axis=-1)
+    sent = sum_s + np.maximum.accumulate(forward * done + per.latency.up_s(own) - (sum_s - own), axis=-1)
     ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
     bs = per.bs_forward + per.bs_backward
     computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
@@ -87,7 +87,7 @@ def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
     before, batch = done - samples, done[..., -1:]
     backward = per.ue_backward[..., None]
     own, sum_s = _on_air(per.downlink, per.message_down, samples, done)
-    waits = np.where(samples > 0, leave[..., None, :] + per.message_s - (sum_s - own), -np.inf)
+    waits = np.where(samples > 0, leave[..., None, :] + per.latency.down_s(own) - (sum_s - own), -np.inf)
     got = sum_s + np.maximum.accumulate(waits, axis=-1)
     last = np.maximum(
         (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]

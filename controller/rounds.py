@@ -13,7 +13,7 @@ from agents.scheme import SCHEMES
 from controller.dynamics import Moment, at_plan_rates, changes, moment
 from controller.fidelity import gather, judge
 from controller.host import host_facts
-from controller.instance import Instance, instance
+from controller.instance import Instance
 from controller.measured import Happened, after_warm_up, happened, round_row, spread, ue_results
 from controller.planning import Planned
 from controller.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
@@ -23,7 +23,6 @@ from controller.timing import per_sample, stations
 from controller.trial import Prepared
 from controller.watch import RoundEnded, SchemeBegins, Watcher
 from controller.witnesses import Sights
-from controller.workload import workload
 from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
@@ -42,11 +41,6 @@ class Trial:
         self._engine, self._prepared, self._deployment = engine, prepared, deployment
         self._out, self._watcher = out, watcher
         self._topology = prepared.topology
-        self._problem = dataclasses.replace(
-            instance(self._topology, workload(self._topology)),
-            message_s=prepared.planned[0].message_s,
-            message_bytes=prepared.message_bytes,
-        )
         self._sights: list[Sights] = []
 
     def run(self) -> Results:
@@ -78,7 +72,7 @@ class Trial:
         folder.mkdir(exist_ok=True)
         (folder / "plan.json").write_text(json.dumps(planned.to_json(), indent=1) + "\n")
         links.set_links(self._engine, self._deployment, plan, self._topology.radio)
-        job = self._job(planned, self._problem, planned.predicted.round_s)
+        job = self._job(planned, planned.problem, planned.predicted.round_s)
         before = self._counters(planned.label)
         self._limit(None)  # building a model and its first passes are not emulated
         session.configure(job)
@@ -110,9 +104,9 @@ class Trial:
         rows: list[Happened] = []
         curve: list[tuple[int, float, float]] = []
         found: dict[str, float] = {}
-        now = Moment(self._problem, planned.plan, planned.timeline)
+        now = Moment(planned.problem, planned.plan, planned.timeline)
         for number in range(1, count + 1):
-            before, now = now, moment(self._topology, self._problem, planned, number, sum(r.round_s for r in rounds))
+            before, now = now, moment(self._topology, planned, number, sum(r.round_s for r in rounds))
             job, plans[number] = self._retuned(session, planned, job, number, (before, now), log), now.plan
             measured, train_loss = self._round(session, job, number)
             rounds.append(round_row(number, measured, train_loss, now.timeline))
@@ -208,6 +202,7 @@ class Trial:
             bs_address=self._deployment.addresses(deploy.AIR)[BS],
             shares=dict(self._prepared.dealt.shares),
             privacy=Privacy(**planned.privacy.model_dump()) if planned.privacy else None,
+            delay_s=planned.problem.delay_s,
         )
 
 

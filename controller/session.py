@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from agents.plan import CONTROL_PORT, Job
+from agents.plan import CONFIGURE_S, CONTROL_PORT, Job
 from agents.wire.mgmt import AgentError, AgentSilent, Answer, ControlClient
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import TrialError
+
+if TYPE_CHECKING:
+    import torch
 
 READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 LEAD_NS = 30_000_000
@@ -52,7 +53,7 @@ class Session:
 
     def configure(self, job: Job) -> None:
         """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
-        self._request({"verb": "configure", "job": job.to_json()}, job.deadline_s + 10.0)
+        self._request({"verb": "configure", "job": job.to_json()}, CONFIGURE_S + 10.0)
 
     def retune(self, job: Job) -> None:
         """Tells every agent the tempo of the rounds that follow."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from controller.instance import Decision, Floats, Instance, Ints, link_rates
+from controller.latency import Latency, latency
 from controller.workload import Workload
 
 BITS = 8.0
@@ -18,7 +19,7 @@ class PerSample:
     """Seconds that one sample takes in each task: per UE (n,), and for the BS.
 
     A transfer takes ``message_up`` or ``message_down`` (n,) more on its link, however few its samples, and begins
-    ``message_s`` after it was handed over.
+    ``latency`` after it was handed over.
     """
 
     ue_forward: Floats
@@ -29,11 +30,11 @@ class PerSample:
     ue_backward: Floats
     message_up: Floats
     message_down: Floats
-    message_s: float = 0.0
+    latency: Latency = field(default_factory=Latency)
 
     def of(self, rows: list[int]) -> PerSample:
         """The same for some of the UEs."""
-        return replace(self, **{key: getattr(self, key)[rows] for key in PER_UE})
+        return replace(self, latency=self.latency.of(rows), **{key: getattr(self, key)[rows] for key in PER_UE})
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class TaskTimes:
 
     ``samples`` (UEs, micro-batches) says which tasks exist: an empty micro-batch has none. The gradients of
     ``shared`` rows of each UE are broadcast in ``broadcast_s``, so that only the others have a downlink. Transfers
-    begin ``message_s`` after they could.
+    begin ``latency`` after they could.
     """
 
     samples: Ints
@@ -54,7 +55,7 @@ class TaskTimes:
     ue_backward: Floats
     shared: int = 0
     broadcast_s: float = 0.0
-    message_s: float = 0.0
+    latency: Latency = field(default_factory=Latency)
 
 
 def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
@@ -88,14 +89,16 @@ def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats)
     )
 
 
-def _with_messages(instance: Instance, per: PerSample, rate_up: Floats, rate_down: Floats) -> PerSample:
-    """The same with what the instance says that a message costs; no link, no message."""
+def _with_messages(instance: Instance, decision: Decision, per: PerSample) -> PerSample:
+    """The same with what the instance says that a message costs and waits; no link, no message."""
+    rate_up, rate_down = link_rates(instance, decision)
     bits = instance.message_bytes * BITS
 
     def each(rate: Floats) -> Floats:
         return np.where(rate > 0, bits / np.where(rate > 0, rate, 1.0), 0.0)
 
-    return replace(per, message_up=each(rate_up), message_down=each(rate_down), message_s=instance.message_s)
+    waits = latency(instance, decision)
+    return replace(per, message_up=each(rate_up), message_down=each(rate_down), latency=waits)
 
 
 def task_times(per: PerSample, samples: Ints) -> TaskTimes:
@@ -114,21 +117,21 @@ def task_times(per: PerSample, samples: Ints) -> TaskTimes:
         bs_backward=total * per.bs_backward,
         downlink=each(per.downlink, per.message_down),
         ue_backward=each(per.ue_backward),
-        message_s=per.message_s,
+        latency=per.latency,
     )
 
 
 def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
     """``per_sample`` under the rates that the decision's slots give, with the cost of messages."""
     up, down = link_rates(instance, decision)
-    return _with_messages(instance, per_sample(instance, decision.cut, up, down), up, down)
+    return _with_messages(instance, decision, per_sample(instance, decision.cut, up, down))
 
 
 def stations(instance: Instance, decision: Decision) -> list[PerSample]:
     """``per_sample`` of each UE alone (arrays of one), at its own cut, with the cost of messages."""
     up, down = link_rates(instance, decision)
     cuts = set(decision.cuts(instance.n).tolist())
-    found = {int(c): _with_messages(instance, per_sample(instance, int(c), up, down), up, down) for c in cuts}
+    found = {int(c): _with_messages(instance, decision, per_sample(instance, int(c), up, down)) for c in cuts}
     return [found[int(cut)].of([i]) for i, cut in enumerate(decision.cuts(instance.n))]
 
 

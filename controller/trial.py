@@ -34,7 +34,6 @@ class Prepared:
     dilation: float
     quotas_us: Mapping[str, int]
     dealt: Dealt
-    message_bytes: float
 
 
 def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
@@ -61,14 +60,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     dealt = deal(topology, planned[0].plan)
-    return Prepared(
-        topology,
-        dilated,
-        dilation,
-        {**idle, **quotas_us(needed.tasks, dilation)},
-        dealt,
-        calibration.transport.message_bytes,
-    )
+    return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)}, dealt)
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:

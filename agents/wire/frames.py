@@ -1,18 +1,22 @@
-"""One message as frames: a msgpack header, then each tensor's bytes as they lie in memory."""
+"""One message as frames: a msgpack header, then each tensor's bytes as they lie in memory.
+
+Torch is loaded by the first tensor that is read: a controller never reads one, and starts without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Header = dict[str, Any]
 Buffer = bytes | memoryview
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64, "uint8": torch.uint8, "int64": torch.int64}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_DTYPES = ("float32", "float64", "uint8", "int64")
 
 
 class FrameError(Exception):
@@ -22,7 +26,7 @@ class FrameError(Exception):
 def encode(header: Mapping[str, Any], tensors: Sequence[torch.Tensor] = ()) -> list[Buffer]:
     """The frames of a message; tensor bytes are views, so the tensors must not change until sent."""
     flat = [t.detach().cpu().contiguous() for t in tensors]
-    shapes = [[_NAMES[t.dtype], list(t.shape)] for t in flat]
+    shapes = [[_name(t.dtype), list(t.shape)] for t in flat]
     return [msgpack.packb([dict(header), shapes]), *(_view(t) for t in flat)]
 
 
@@ -44,6 +48,13 @@ def decode_header(frame: Buffer) -> Header:
         raise FrameError(f"unreadable message: {error}") from error
 
 
+def _name(dtype: torch.dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise FrameError(f"tensors of {name} are not sent")
+    return name
+
+
 def _view(tensor: torch.Tensor) -> Buffer:
     return tensor.numpy().data.cast("B") if tensor.numel() else b""
 
@@ -54,9 +65,14 @@ def _unpack(frame: Buffer) -> tuple[Header, list[tuple[str, list[int]]]]:
 
 
 def _tensor(name: str, shape: list[int], data: Buffer) -> torch.Tensor:
+    import torch
+
+    if name not in _DTYPES:
+        raise FrameError(f"unreadable message: tensors of {name}")
+    dtype = getattr(torch, name)
     if not len(data):
-        return torch.empty(shape, dtype=_DTYPES[name])
-    return torch.frombuffer(bytearray(data), dtype=_DTYPES[name]).reshape(shape)
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
 
 
 def size(frames: Sequence[Buffer]) -> int:

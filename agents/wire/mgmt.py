@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import zmq
 
 from agents.wire.frames import Header, decode, encode
 
-Tensors = list[torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+Tensors = list["torch.Tensor"]
 Answer = tuple[Header, Tensors]
 Handler = Callable[[Header, Tensors], Answer]
 

@@ -10,7 +10,6 @@ A rate of netem's is a clock and not a bucket: a packet leaves when its last bit
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from testbed.errors import LinkError
@@ -18,7 +17,14 @@ from testbed.shaping import tree
 from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import Interface
 from testbed.shaping.options import Netem
-from testbed.shaping.rates import frame_bytes, frames_per_packet, payload_rate, wire_rate
+from testbed.shaping.rates import (
+    frame_bytes,
+    frames_per_packet,
+    payload_rate,
+    slot_packets,
+    slot_period_s,
+    wire_rate,
+)
 
 clear = tree.clear
 
@@ -71,15 +77,13 @@ def chain(flow: Flow, mtu: int) -> tuple[Netem, ...]:
     )
     if not medium.gated:
         return (one,)
-    frame = frame_bytes(mtu)
-    packets = math.ceil(rate * medium.frame_s / frame - 1e-6)
     # A slot is used up by the packet that takes the last of its bytes: one byte after the last packet but one.
     slots = Netem(
         limit=tree.QUEUE_PACKETS,
         # Any delay makes netem take packets off their socket's account. On it, TCP queues two and fills no slot.
         delay_ns=1,
-        slot_ns=round(packets * frame / rate * 1e9),
-        slot_bytes=(packets - 1) * frame + 1,
+        slot_ns=round(slot_period_s(rate, medium.frame_s, mtu) * 1e9),
+        slot_bytes=(slot_packets(rate, medium.frame_s, mtu) - 1) * frame_bytes(mtu) + 1,
     )
     return (slots, one)
 

@@ -5,6 +5,11 @@ A qdisc counts Ethernet frames in bytes/s; a plan counts TCP payload in bit/s.
 
 from __future__ import annotations
 
+import math
+
+MTU = 1500
+"""Of the container networks that links run over."""
+
 _ETHERNET = 14
 _IPV4_AND_TCP = 20 + 20 + 12  # with timestamps, which Linux sends unless told otherwise
 
@@ -43,6 +48,16 @@ def matches(planned_bps: float, set_bps: float) -> bool:
 def frames_per_packet(wire_rate: float, mtu: int, packet_s: float = _PACKET_S) -> int:
     """How many frames may pass at once, as one packet that takes ``packet_s``, at ``wire_rate`` bytes/s."""
     return max(1, int(packet_s * wire_rate / frame_bytes(mtu)))
+
+
+def slot_packets(wire_rate: float, frame_s: float, mtu: int) -> int:
+    """Packets in a TDMA slot: whole ones, as many as it takes to hold a frame's bytes at ``wire_rate`` bytes/s."""
+    return math.ceil(wire_rate * frame_s / frame_bytes(mtu) - 1e-6)
+
+
+def slot_period_s(wire_rate: float, frame_s: float, mtu: int) -> float:
+    """Seconds from slot to slot: a frame, and longer by what the last packet of a slot is too much for it."""
+    return slot_packets(wire_rate, frame_s, mtu) * frame_bytes(mtu) / wire_rate
 
 
 def burst_bytes(wire_rate: float, mtu: int, frames: int) -> float:

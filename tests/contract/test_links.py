@@ -51,6 +51,8 @@ print("held", flush=True)
 sys.stdin.read()
 """
 UES = ("ue1", "ue2", "ue3", "ue4")
+CARRIES = float(os.environ.get("TESTBED_CARRIES", "1"))
+"""How much several links may carry at once here, against a usual host."""
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not _may_make_namespaces(), reason="needs root and network namespaces"),
@@ -204,7 +206,8 @@ def test_goodput_is_the_planned_rate_in_each_direction(air: Air, rate: float) ->
 
 
 def test_ues_on_one_station_get_their_own_rates_at_once(air: Air) -> None:
-    plan = air.plan({ue: 5e6 for ue in UES}, {"ue1": 2e6, "ue2": 1e7, "ue3": 3e7, "ue4": 8e7})
+    rates = {"ue1": 2e6, "ue2": 1e7, "ue3": 3e7, "ue4": 8e7}
+    plan = air.plan({ue: 5e6 for ue in UES}, {ue: rate * CARRIES for ue, rate in rates.items()})
     set_links(plan)
     names = [f"{ue}.down" for ue in UES]
     for result in measure(plan, names, together=True, seconds=1.5):
@@ -214,7 +217,7 @@ def test_ues_on_one_station_get_their_own_rates_at_once(air: Air) -> None:
 def test_what_leaves_from_a_port_of_its_own_has_a_rate_of_its_own(air: Air) -> None:
     plan = air.plan({"ue1": 1e7}, {"ue1": 5e6})
     bs, up = plan.egresses
-    broadcast = Flow("ue1.broadcast", air.addresses["ue1"], 4e7, port=5702)
+    broadcast = Flow("ue1.broadcast", air.addresses["ue1"], 4e7 * CARRIES, port=5702)
     plan = LinkPlan(plan.backend, (Egress(bs.pid, bs.address, (*bs.flows, broadcast)), up))
     set_links(plan)
     for result in measure(plan, ["ue1.down", "ue1.broadcast"], together=True, seconds=1.0):

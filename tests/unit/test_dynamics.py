@@ -117,7 +117,7 @@ def test_a_round_is_predicted_with_its_own_rates(tmp_path, index):
     """Slots stay; the rates of links and of the broadcast follow, and only what changed is told."""
     topology, base = scene("{trace: trace.csv}", tmp_path, "1,ue1,8,4,\n1,ue2,,,5\n")
     planned = plan_one(topology, base, index, topology.schemes[index], 2.0)
-    before, after = (moment(topology, base, planned, 2, clock_s) for clock_s in (0.0, 1.0))
+    before, after = (moment(topology, planned, 2, clock_s) for clock_s in (0.0, 1.0))
     first, then = before.plan.ues["ue1"], after.plan.ues["ue1"]
     assert (then.slot_up_s, then.batch) == (first.slot_up_s, first.batch)
     assert then.uplink_bps == pytest.approx(8e6 * then.slot_up_s / base.frame_s)
@@ -140,7 +140,7 @@ def test_a_change_takes_no_time_of_its_round():
 def test_a_link_is_judged_by_the_rate_of_its_round(tmp_path):
     topology, base = scene("{trace: trace.csv}", tmp_path, "1,ue1,8,4,\n")
     planned = plan_one(topology, base, 0, topology.schemes[0], 1.0)
-    plans = {n: moment(topology, base, planned, n, clock_s).plan for n, clock_s in ((1, 0.0), (2, 1.0))}
+    plans = {n: moment(topology, planned, n, clock_s).plan for n, clock_s in ((1, 0.0), (2, 1.0))}
     rows = [
         Happened(n, "uplink", "ue1", 0, 0, 0.0, 1.0, bytes=round(plan.ues["ue1"].uplink_bps / 8))
         for n, plan in plans.items()

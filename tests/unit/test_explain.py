@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from agents.plan import Plan, UePlan
-from controller.explain import chain, explain
+from controller.explain import Links, chain, explain
+from controller.latency import Latency
 from controller.measured import Happened, round_row
 
 PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e3, 16e3)})
@@ -63,7 +64,7 @@ def test_each_delay_has_its_cause(rows, cause):
 
 def test_what_the_prediction_allows_for_passing_a_message_on_is_no_delay():
     rows = disturbed(1, 0.0, gap_s=0.3)
-    found = explain(PLAN, PREDICTED_S + 0.2, [round_row(2, rows, 0.0)], rows, message_s=0.2)
+    found = explain(PLAN, PREDICTED_S + 0.2, [round_row(2, rows, 0.0)], rows, Latency(0.2))
     assert found.wake_ups * (PREDICTED_S + 0.2) == pytest.approx(0.1)
     assert found.unexplained == pytest.approx(0.0, abs=1e-9)
 
@@ -77,7 +78,7 @@ def test_a_processor_that_woke_up_late_and_made_up_for_it_has_delayed_nothing():
 
 def test_only_the_chain_that_the_round_waited_for_counts():
     idle_ue = Happened(2, "ue_forward", "ue2", 0, 0, 0.0, 0.9, overrun_s=0.5)
-    assert chain([*PERFECT, idle_ue], PLAN).compute_s == 0.0
+    assert chain([*PERFECT, idle_ue], Links(PLAN)).compute_s == 0.0
 
 
 def test_causes_add_up_to_the_error_of_the_typical_round():

@@ -77,6 +77,15 @@ def test_transfers_queue_behind_each_other_on_a_link():
     assert samples["testbed_link_goodput_bits_per_second", labels] == pytest.approx(1000)
 
 
+def test_a_transfer_begins_when_its_first_bit_can_be_there():
+    meter = Meter("bs", Metrics())
+    meter.begin_scheme("t", "psl", dilation=2.0, delay_s=0.5)
+    header = {"sent_ns": 1 * S, "micro_batch": 0, "turn": 0}
+    for arrived_ns in (3 * S, 5 * S):
+        meter.received("uplink", "ue1", header, 250, arrived_ns)
+    assert [(e["start_ns"], e["end_ns"]) for e in meter.events] == [(2 * S, 3 * S), (3 * S, 5 * S)]
+
+
 def test_overruns_are_counted_per_agent():
     meter = Meter("ue2", Metrics())
     meter.begin_scheme("t", "psl", dilation=1.0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agents.scheme import SCHEMES
 from controller.instance import Decision
+from controller.latency import Gate, Latency
 from controller.recursion import turn_ends
 from controller.timeline import predict, round_s
 from controller.timing import TaskTimes, split_batches
@@ -75,6 +76,10 @@ def simulate(times: TaskTimes, duplex: str) -> float:
     n, k = times.samples.shape
     exists = times.samples > 0
     members = {m: [i for i in range(n) if exists[i, m]] for m in range(k)}
+    waits_up, waits_down = (
+        np.broadcast_to(wait, (n, k))
+        for wait in (times.latency.up_s(times.uplink), times.latency.down_s(times.downlink))
+    )
     last_uplinks = {("uplink", i, m) for i in range(n) for m in range(k) if exists[i, m]}
     duration: dict[tuple[str, int, int], float] = {}
     needs: dict[tuple[str, int, int], set[tuple[str, int, int]]] = {}
@@ -85,7 +90,8 @@ def simulate(times: TaskTimes, duplex: str) -> float:
             for task in ("ue_forward", "uplink", "downlink", "ue_backward"):
                 duration[task, i, m] = float(getattr(times, task)[i, m])
                 needs[task, i, m] = {(task, i, before)} if before is not None else set()
-            duration["up_message", i, m] = duration["down_message", i, m] = times.message_s
+            duration["up_message", i, m] = float(waits_up[i, m])
+            duration["down_message", i, m] = float(waits_down[i, m])
             needs["up_message", i, m] = {("ue_forward", i, m)}
             needs["down_message", i, m] = {("bs_backward", -1, m)} | (last_uplinks if duplex == "tdd" else set())
             needs["uplink", i, m].add(("up_message", i, m))
@@ -126,7 +132,10 @@ def turns(draw):
     per_ue = [np.where(samples > 0, rng.uniform(0.1, 1, (n, k)) * s, 0.0) for s in scale[:4]]
     per_bs = [np.where(samples.sum(0) > 0, rng.uniform(0.1, 1, k) * s, 0.0) for s in scale[4:]]
     tasks = (samples, per_ue[0], per_ue[1], per_bs[0], per_bs[1], per_ue[2], per_ue[3])
-    return TaskTimes(*tasks, message_s=draw(st.sampled_from([0.0, 0.1])))
+    gates = [
+        Gate(rng.choice([0.0, 0.01, 0.3], n), rng.uniform(0.1, 1, n)) for _ in range(draw(st.sampled_from([0, 2])))
+    ]
+    return TaskTimes(*tasks, latency=Latency(draw(st.sampled_from([0.0, 0.1])), *gates))
 
 
 @settings(max_examples=1000, deadline=None)
@@ -157,7 +166,34 @@ def test_one_message_costs_its_bytes_on_the_link_and_its_time_before_it():
 
 
 @pytest.mark.parametrize("name", list(SCHEMES))
-def test_messages_make_no_scheme_faster(name):
+@pytest.mark.parametrize("cost", [{"message_s": 0.002}, {"delay_s": 0.002}, {"gated": True}], ids=str)
+def test_messages_make_no_scheme_faster(name, cost):
     decision = Decision(1, 1, np.array([10, 10]), HALF, HALF)
-    lengths = [predict(p, SCHEMES[name], decision).round_s for p in (problem(), problem(message_s=0.002))]
+    lengths = [predict(p, SCHEMES[name], decision).round_s for p in (problem(), problem(**cost))]
     assert lengths[1] >= lengths[0]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("cost", [{"delay_s": 0.003}, {"gated": True}, {"gated": True, "delay_s": 0.003}], ids=str)
+def test_the_short_way_to_a_round_knows_delays_and_slots(k, cost):
+    costly, decision, scheme = problem(**cost), both((17, 3), k=k), SCHEMES["c2p2sl"]
+    assert round_s(costly, scheme, decision) == pytest.approx(predict(costly, scheme, decision).round_s, rel=1e-12)
+
+
+def test_a_delay_counts_once_each_way():
+    decision = both((10, 10))
+    still, late = (predict(p, SCHEMES["psl"], decision).round_s for p in (problem(), problem(delay_s=0.003)))
+    assert late - still == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.99])
+@pytest.mark.parametrize("packets", [1, 3, 4, 5, 29])
+def test_what_a_message_waits_for_its_slots_is_what_netem_makes_it_wait(packets, share):
+    """The kernel's rule packet by packet: a slot opens a period after the first packet, and takes four of them."""
+    period_s, of_a_slot = 0.01, 4
+    packet_s = share * period_s / of_a_slot
+    slots_before, place = divmod(packets - 1, of_a_slot)
+    ends_s = period_s * (1 + slots_before) + (place + 1) * packet_s
+    gate = Gate(np.array([period_s]), np.array([share]))
+    at_mean_rate_s = packets * period_s / of_a_slot
+    assert at_mean_rate_s + gate.wait_s(np.array([at_mean_rate_s]))[0] == pytest.approx(ends_s)
