@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -74,9 +75,8 @@ class Trial:
         links.set_links(self._engine, self._deployment, plan, self._topology.radio)
         job = self._job(planned, planned.problem, planned.predicted.round_s)
         before = self._counters(planned.label)
-        self._limit(None)  # building a model and its first passes are not emulated
-        session.configure(job)
-        self._limit(self._prepared.quotas_us)
+        with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
+            session.configure(job)
         self._sights.clear()
         plans: dict[int, Plan] = {}
         rounds, rows, accuracy = self._rounds(session, planned, job, log, plans)
@@ -150,23 +150,24 @@ class Trial:
     def _evaluate(self, session: Session, job: Job) -> dict[str, float]:
         """Test accuracy per UE half that trains; where halves are shared, of the one that all have.
 
-        Outside emulated time, so the BS may use a whole core for it.
+        Outside emulated time, so whoever works for it may use a whole core.
         """
         plan = job.plan
         shared = SCHEMES[plan.scheme].ue_weights == "shared"
         holders = (list(plan.phases(job.duplex)[-1].heirs) if shared else []) or list(plan.clusters)
-        bs = self._deployment.agents[BS].name
-        self._engine.limit_cpu(bs, PERIOD_US, UNLIMITED)
-        try:
-            return session.evaluate(holders[:1] if shared else holders, job.deadline_s)
-        finally:
-            self._engine.limit_cpu(bs, PERIOD_US, self._prepared.quotas_us[BS])
+        asked = holders[:1] if shared else holders
+        with self._unlimited([BS, *asked]):
+            return session.evaluate(asked)
 
-    def _limit(self, quotas_us: Mapping[str, int] | None) -> None:
-        """Sets every agent's CPU quota, or lifts them all."""
-        for name in self._prepared.quotas_us:
-            quota_us = UNLIMITED if quotas_us is None else quotas_us[name]
-            self._engine.limit_cpu(self._deployment.agents[name].name, PERIOD_US, quota_us)
+    @contextmanager
+    def _unlimited(self, agents: Iterable[str]) -> Iterator[None]:
+        """No CPU quota for these agents meanwhile."""
+        names = {agent: self._deployment.agents[agent].name for agent in agents}
+        for name in names.values():
+            self._engine.limit_cpu(name, PERIOD_US, UNLIMITED)
+        yield
+        for agent, name in names.items():
+            self._engine.limit_cpu(name, PERIOD_US, self._prepared.quotas_us[agent])
 
     def _counters(self, label: str) -> tuple[float, float]:
         """Idle and busy seconds that the BS's ``/metrics`` shows for a scheme (0 before its first round)."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 READY_S = 180.0  # on an emulated processor an import of torch takes a minute
+BETWEEN_S = 60.0  # for what is not emulated, between rounds
 LEAD_NS = 30_000_000
 """How far ahead a round's start is set, so that every agent knows of it in time."""
 
@@ -57,7 +58,7 @@ class Session:
 
     def retune(self, job: Job) -> None:
         """Tells every agent the tempo of the rounds that follow."""
-        self._request({"verb": "retune", "tempo": job.tempo()}, 10.0)
+        self._request({"verb": "retune", "tempo": job.tempo()}, BETWEEN_S)
 
     def phase(self, number: int, index: int, deadline_s: float) -> PhaseReport:
         """Runs one phase of a round; all agents start it at the same instant."""
@@ -72,14 +73,14 @@ class Session:
 
     def end_round(self, round_s: float) -> None:
         """Tells every agent how long the round was, for its meters."""
-        self._request({"verb": "end_round", "round_s": round_s}, 10.0)
+        self._request({"verb": "end_round", "round_s": round_s}, BETWEEN_S)
 
-    def evaluate(self, ues: Sequence[str], deadline_s: float) -> dict[str, float]:
+    def evaluate(self, ues: Sequence[str]) -> dict[str, float]:
         """Test accuracy of each of these UEs' halves with the BS's half, and what else the BS finds (by name)."""
-        halves = self._request({"verb": "weights"}, deadline_s, ues) if ues else {}
+        halves = self._request({"verb": "weights"}, BETWEEN_S, ues) if ues else {}
         tensors = [tensor for ue in ues for tensor in halves[ue][1]]
         request = {"verb": "evaluate", "counts": {ue: len(halves[ue][1]) for ue in ues}}
-        found: dict[str, float] = self._request(request, deadline_s + 60.0, [BS], tensors)[BS][0]["accuracies"]
+        found: dict[str, float] = self._request(request, 2 * BETWEEN_S, [BS], tensors)[BS][0]["accuracies"]
         return found
 
     def _request(

@@ -1,4 +1,4 @@
-"""The backends by name. A new one is a module with these three functions, and a line in ``BACKENDS``."""
+"""The backends by name. A new one is a module with these four functions, and a line in ``BACKENDS``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from testbed.shaping import htb, netem
 from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import Interface, NetlinkError, private_interface
 from testbed.shaping.rates import matches
+from testbed.shaping.wire import Line
 
 
 class Backend(Protocol):
@@ -19,6 +20,9 @@ class Backend(Protocol):
 
     def read(self, ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
         """Payload bit/s by name of the flows that the kernel shapes."""
+
+    def tune(self, line: Line, old: Egress, new: Egress) -> dict[str, float]:
+        """Brings the interface from one to the other, which differs in rates only; what ``read`` would say then."""
 
     def clear(self, ipr: Any, link: Interface) -> None:
         """Removes what ``apply`` made, if anything."""

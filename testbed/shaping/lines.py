@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-from testbed.shaping import tree, wire
-from testbed.shaping.actions import check, naming, set_links
-from testbed.shaping.model import Egress, Flow, LinkPlan, Setting
-from testbed.shaping.namespace import Interface, entered, interface, netlink
-from testbed.shaping.rates import burst_bytes, frame_bytes, frames_per_packet, payload_rate, wire_rate
-
-
-@dataclass(frozen=True)
-class Line:
-    """An interface, and a netlink socket in its namespace."""
-
-    wire: socket.socket
-    link: Interface
+from testbed.shaping.actions import check, naming
+from testbed.shaping.backends import backend
+from testbed.shaping.model import Egress, LinkPlan, Setting
+from testbed.shaping.namespace import entered, interface, netlink
+from testbed.shaping.wire import Line, open_wire
 
 
 class Lines:
@@ -42,12 +30,8 @@ class Lines:
             with netlink(egress.pid) as ipr:
                 link = interface(ipr, egress.address)
             with entered(egress.pid):
-                self._open[key] = Line(wire.open_wire(), link)
+                self._open[key] = Line(open_wire(), link)
         return self._open[key]
-
-
-Turn = Callable[[Line, Egress, Egress], dict[str, float]]
-"""Changes the flows of an egress that differ, and says what rates (bit/s) the kernel has then, by flow."""
 
 
 def tune(before: LinkPlan, after: LinkPlan, lines: Lines) -> list[Setting]:
@@ -60,48 +44,8 @@ def tune(before: LinkPlan, after: LinkPlan, lines: Lines) -> list[Setting]:
         changed = [flow for was, flow in zip(old.flows, new.flows, strict=True) if flow != was]
         if not changed:
             continue
-        if turn := TURNS.get(after.backend):
-            with naming(new):
-                found = turn(lines.to(new), old, new)
-        else:
-            found = {one.flow: one.set_bps for one in set_links(LinkPlan(after.backend, (new,)))}
+        with naming(new):
+            found = backend(after.backend).tune(lines.to(new), old, new)
         settings += [Setting(flow.name, flow.rate_bps, found.get(flow.name, 0.0)) for flow in changed]
     check(settings)
     return settings
-
-
-def _turn_htb(line: Line, old: Egress, new: Egress) -> dict[str, float]:
-    mtu = line.link.mtu
-    frames = _frames(new, mtu)
-    repack = frames != _frames(old, mtu)  # every flow's burst depends on it
-    if repack:
-        wire.limit_packets(line.wire, line.link.index, frames)
-    known = {flow.name: flow for flow in old.flows}
-    numbered: Mapping[int, Flow] = tree.numbered(new)
-    buckets = [
-        wire.Bucket(
-            tree.ROOT + number,
-            tree.ROOT,
-            rate := wire_rate(flow.rate_bps, mtu),
-            burst_bytes(rate, mtu, frames),
-            frame_bytes(mtu),
-            1,
-        )
-        for number, flow in numbered.items()
-        if repack or flow != known[flow.name]
-    ]
-    wire.change(line.wire, line.link.index, buckets)
-    found = wire.rates(line.wire, line.link.index)
-    return {
-        flow.name: payload_rate(found[tree.ROOT + number], mtu)
-        for number, flow in numbered.items()
-        if tree.ROOT + number in found
-    }
-
-
-def _frames(egress: Egress, mtu: int) -> int:
-    return min(frames_per_packet(wire_rate(flow.rate_bps, mtu), mtu) for flow in egress.flows)
-
-
-TURNS: Mapping[str, Turn] = {"htb": _turn_htb}
-"""By backend; one that is not here has its links set anew, in place too, only slower."""

@@ -10,10 +10,11 @@ A rate of netem's is a clock and not a bucket: a packet leaves when its last bit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from testbed.errors import LinkError
-from testbed.shaping import tree
+from testbed.shaping import clocks, tree, wire
 from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import Interface
 from testbed.shaping.options import Netem
@@ -25,8 +26,12 @@ from testbed.shaping.rates import (
     slot_period_s,
     wire_rate,
 )
+from testbed.shaping.wire import Line
 
 clear = tree.clear
+
+Chains = dict[int, tuple[Netem, ...]]
+"""Netems by the class that they hang below, outer first."""
 
 _ENDLESS = (4_000_000_000, 1e7)  # bytes/s and bytes: more than anything below lets through
 _CHILD = 1  # the only class of a netem
@@ -41,24 +46,37 @@ def apply(ipr: Any, link: Interface, egress: Egress) -> None:
     Raises LinkError where the kernel has something else than what was set, and as ``tree.grow`` does.
     """
     tree.grow(ipr, link, egress, _Branch())
-    below = _below(ipr, link)
-    for number, flow in tree.numbered(egress).items():
-        planned, found = chain(flow, link.mtu), below.get(tree.ROOT + number, ())
-        if len(planned) != len(found) or not all(map(Netem.same, planned, found)):
-            raise LinkError(
-                f"{flow.name}: {planned} was set, the kernel has {found}",
-                "something else changes the qdiscs of this interface",
-            )
+    _check(egress, _chains(_netems(ipr, link)), link.mtu)
 
 
 def read(ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
     """The payload rate, in bit/s, that the kernel has for each flow it shapes; under slots the mean over frames."""
-    below = _below(ipr, link)
-    return {
-        flow.name: payload_rate(_mean_rate(below[tree.ROOT + number], link.mtu), link.mtu)
-        for number, flow in tree.numbered(egress).items()
-        if tree.ROOT + number in below
-    }
+    return _rates(egress, _chains(_netems(ipr, link)), link.mtu)
+
+
+def tune(line: Line, old: Egress, new: Egress) -> dict[str, float]:
+    """Brings an interface that shapes ``old`` to ``new``, which differs in rates only, in place and quickly.
+
+    What waits in a queue keeps the time it was given. The payload bit/s by name that the kernel has then. Raises
+    LinkError.
+    """
+    mtu, index = line.link.mtu, line.link.index
+    packed = tree.frames(new, line.link, _Branch())
+    if packed != tree.frames(old, line.link, _Branch()):
+        wire.limit_packets(line.wire, index, packed)
+    before, flows = {flow.name: flow for flow in old.flows}, tree.numbered(new)
+    handles = {parent: handle for parent, (handle, _) in clocks.there(line.wire, index).items()}
+    changed: list[tuple[int, Netem]] = []
+    for number, flow in flows.items():
+        if flow != before[flow.name]:
+            parent = tree.ROOT + number
+            for netem in chain(flow, mtu):
+                changed.append((parent, netem))
+                parent = handles.get(parent, 0) | _CHILD
+    clocks.put(line.wire, index, changed)
+    below = _chains(clocks.there(line.wire, index))
+    _check(new, below, mtu)
+    return _rates(new, below, mtu)
 
 
 def chain(flow: Flow, mtu: int) -> tuple[Netem, ...]:
@@ -103,15 +121,32 @@ def _netems(ipr: Any, link: Interface) -> dict[int, tuple[int, Netem]]:
     }
 
 
-def _below(ipr: Any, link: Interface) -> dict[int, tuple[Netem, ...]]:
-    """The netems below every class of ours, outer first."""
-    there = _netems(ipr, link)
-    below: dict[int, tuple[Netem, ...]] = {}
+def _chains(there: Mapping[int, tuple[int, Netem]]) -> Chains:
+    """The netems below every class of ours, outer first, of all that an interface has by parent, with handles."""
+    below: Chains = {}
     for parent, (handle, outer) in there.items():
         if parent & 0xFFFF_0000 == tree.ROOT:
             inner = there.get(handle | _CHILD)
             below[parent] = (outer, inner[1]) if inner else (outer,)
     return below
+
+
+def _check(egress: Egress, below: Chains, mtu: int) -> None:
+    for number, flow in tree.numbered(egress).items():
+        planned, found = chain(flow, mtu), below.get(tree.ROOT + number, ())
+        if len(planned) != len(found) or not all(map(Netem.same, planned, found)):
+            raise LinkError(
+                f"{flow.name}: {planned} was set, the kernel has {found}",
+                "something else changes the qdiscs of this interface",
+            )
+
+
+def _rates(egress: Egress, below: Chains, mtu: int) -> dict[str, float]:
+    return {
+        flow.name: payload_rate(_mean_rate(below[tree.ROOT + number], mtu), mtu)
+        for number, flow in tree.numbered(egress).items()
+        if tree.ROOT + number in below
+    }
 
 
 class _Branch:

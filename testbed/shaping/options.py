@@ -9,7 +9,8 @@ from typing import Any
 from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl.tcmsg import plugins, sched_netem
 
-_CERTAIN = 2**32 - 1  # the kernel's word for a probability of 1
+CERTAIN = 2**32 - 1
+"""The kernel's word for a probability of 1."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Netem:
             rate=rate["rate"] if rate else 0,
             delay_ns=options.get_attr("TCA_NETEM_LATENCY64"),
             jitter_ns=options.get_attr("TCA_NETEM_JITTER64"),
-            loss=options["loss"] / _CERTAIN,
+            loss=options["loss"] / CERTAIN,
             slot_ns=slot["min_delay"] if slot else 0,
             slot_bytes=slot["max_bytes"] if slot else 0,
         )
@@ -86,7 +87,7 @@ def _parameters(given: dict[str, Any]) -> dict[str, Any]:
     return {
         **dict.fromkeys(("delay", "jitter", "gap", "duplicate"), 0),
         "limit": wanted.limit,
-        "loss": int(wanted.loss * _CERTAIN),
+        "loss": int(wanted.loss * CERTAIN),
         "attrs": [
             ["TCA_NETEM_RATE", {"rate": wanted.rate}],
             ["TCA_NETEM_LATENCY64", wanted.delay_ns],

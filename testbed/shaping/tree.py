@@ -27,6 +27,7 @@ _ETH_P_ARP, _ETH_P_IP = 0x0806, 0x0800
 _DESTINATION = 16  # where an IPv4 header has it
 _SOURCE_PORT = 20  # behind an IPv4 header without options
 _WITH_PORT = 0x8000  # added to the class's number
+PRIORITY = 1  # of all flows; what is not in anybody's rate goes before
 QUEUE_PACKETS = 100_000
 """Never full: TCP's own buffers end first, and a link drops nothing it was not told to."""
 
@@ -50,21 +51,26 @@ def grow(ipr: Any, link: Interface, egress: Egress, branch: Branch) -> None:
     Raises LinkError for addresses that cannot be told apart; a failing netlink call raises NetlinkError.
     """
     flows, there = numbered(egress), set(classes(ipr, link))
-    frames = min(branch.frames(flow, link) for flow in egress.flows)
+    held = frames(egress, link, branch)
     if _REST not in there or there - flows.keys() - {_CONTROL, _REST}:
         uproot(ipr, link)
         _lay_foundation(ipr, link)
         there = set()
-    limit_packets(ipr, link, frames)
+    limit_packets(ipr, link, held)
     for number, flow in _with_standing(egress, flows).items():
-        held = frames if number in flows else 1  # what always stands is the same whatever the flows' rates
-        _put_class(ipr, link, number, branch.tokens(flow, link, held))
-        branch.queue(ipr, link, ROOT + number, flow, held)
+        in_packet = held if number in flows else 1  # what always stands is the same whatever the flows' rates
+        _put_class(ipr, link, number, branch.tokens(flow, link, in_packet))
+        branch.queue(ipr, link, ROOT + number, flow, in_packet)
         if number not in there and number not in (_CONTROL, _REST):
             goal = [f"{int(ipaddress.IPv4Address(flow.address)):#010x}/0xffffffff+{_DESTINATION}"]
             if flow.port is not None:
                 goal += ["0x06/0xff+9", f"{flow.port:#06x}/0xffff+{_SOURCE_PORT}"]
             _add_filter(ipr, link, 4 if flow.port is None else 3, number, _ETH_P_IP, goal)
+
+
+def frames(egress: Egress, link: Interface, branch: Branch) -> int:
+    """How many frames a packet may hold that leaves the interface: as many as every flow allows."""
+    return min(branch.frames(flow, link) for flow in egress.flows)
 
 
 def classes(ipr: Any, link: Interface) -> dict[int, int]:
@@ -145,7 +151,7 @@ def _put_class(ipr: Any, link: Interface, number: int, tokens: tuple[int, float]
         burst=burst,
         cburst=burst,
         quantum=frame_bytes(link.mtu),
-        prio=0 if number == _CONTROL else 1,
+        prio=0 if number == _CONTROL else PRIORITY,
     )
 
 

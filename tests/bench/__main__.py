@@ -18,6 +18,7 @@ from tests.bench import (
     planning_ao,
     planning_makespan,
     planning_managers,
+    qdiscs,
     schemes,
     verdict,
 )
@@ -26,6 +27,7 @@ from tests.bench.number import Number
 BENCHES = {
     "accuracy": accuracy.numbers,
     "links": links.numbers,
+    "qdiscs": qdiscs.numbers,
     "field": field.numbers,
     "schemes": schemes.numbers,
     "planning-ao": planning_ao.numbers,

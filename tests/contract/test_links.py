@@ -10,16 +10,11 @@ import json
 import math
 import os
 import signal
-import socket
 import statistics
-import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,81 +27,17 @@ from testbed.shaping.__main__ import main
 from testbed.shaping.actions import clear_links, read_links, set_links
 from testbed.shaping.backends import BACKENDS, support
 from testbed.shaping.measure import measure
-from testbed.shaping.namespace import entered, interface, netlink
+from testbed.shaping.namespace import interface, netlink
 from testbed.shaping.rates import matches
+from tests.contract.cell import Air, cell, connect, datagrams, may_make_namespaces, one_link, transfer_s
 
-
-def _may_make_namespaces() -> bool:
-    if os.geteuid() != 0:
-        return False
-    return subprocess.run([sys.executable, "-c", _HOLD], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
-
-
-_HOLD = """
-import ctypes, sys
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.unshare(0x40000000):
-    sys.exit(1)
-print("held", flush=True)
-sys.stdin.read()
-"""
 UES = ("ue1", "ue2", "ue3", "ue4")
 CARRIES = float(os.environ.get("TESTBED_CARRIES", "1"))
-"""How much several links may carry at once here, against a usual host."""
+"""How much the links of this host can carry, against a usual one."""
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(not _may_make_namespaces(), reason="needs root and network namespaces"),
+    pytest.mark.skipif(not may_make_namespaces(), reason="needs root and network namespaces"),
 ]
-
-
-@dataclass(frozen=True)
-class Air:
-    """Pids and addresses of the namespaces, and the backend under test."""
-
-    backend: str
-    pids: dict[str, int]
-    addresses: dict[str, str]
-
-    def plan(self, up: dict[str, float], down: dict[str, float]) -> LinkPlan:
-        """Links of these payload rates in bit/s."""
-        downlinks = tuple(Flow(f"{ue}.down", self.addresses[ue], rate) for ue, rate in down.items())
-        uplinks = [Egress(self.pids[ue], self.addresses[ue], (Flow(f"{ue}.up", None, r),)) for ue, r in up.items()]
-        return LinkPlan(self.backend, (Egress(self.pids["bs"], self.addresses["bs"], downlinks), *uplinks))
-
-
-def _hold(stack: ExitStack) -> int:
-    process = subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    assert process.stdout and process.stdout.readline() == b"held\n"
-    return process.pid
-
-
-def _plug_in(bridge_pid: int, pid: int, name: str, address: str) -> None:
-    with netlink(bridge_pid) as ipr:
-        (bridge,) = ipr.link_lookup(ifname="air")
-        peer = {"ifname": "eth0", "net_ns_pid": pid, "txqlen": 0}  # 0 is what Docker chooses
-        ipr.link("add", ifname=name, kind="veth", txqlen=0, peer=peer)
-        ipr.link("set", index=ipr.link_lookup(ifname=name)[0], master=bridge, state="up")
-    with netlink(pid) as ipr:
-        (eth0,) = ipr.link_lookup(ifname="eth0")
-        ipr.addr("add", index=eth0, address=address, prefixlen=24)
-        ipr.link("set", index=eth0, state="up")
-
-
-@contextmanager
-def cell(ues: Sequence[str]) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
-    """Pids and addresses of a base station and UEs: namespaces plugged into a bridge in one of its own."""
-    with ExitStack() as stack:
-        hub = _hold(stack)
-        with netlink(hub) as ipr:
-            ipr.link("add", ifname="air", kind="bridge")
-            ipr.link("set", index=ipr.link_lookup(ifname="air")[0], state="up")
-        pids = {name: _hold(stack) for name in ("bs", *ues)}
-        addresses = {name: f"10.9.0.{number}" for number, name in enumerate(pids, 1)}
-        for name, pid in pids.items():
-            _plug_in(hub, pid, name, addresses[name])
-        yield pids, addresses
 
 
 @pytest.fixture(scope="module")
@@ -139,66 +70,14 @@ def _delivers(result: Measurement) -> bool:
     return 0.9 < goodput < 1.01 and abs(steady - 1) < 0.01
 
 
-def _connect(air: Air, sender: str, receiver: str) -> tuple[socket.socket, socket.socket]:
-    with entered(air.pids[receiver]), socket.create_server((air.addresses[receiver], 0)) as listener:
-        with entered(air.pids[sender]):
-            near = socket.socket()
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-        near.connect(listener.getsockname())
-        far, _ = listener.accept()
-        far.settimeout(10)
-        return near, far
-
-
 def _netem(air: Air) -> None:
     if air.backend != "netem":
         pytest.skip("netem only")
 
 
-def _one_link(air: Air, rate: float, medium: Medium) -> LinkPlan:
-    """Links of one UE with this uplink, and a plain downlink of the same rate."""
-    up = Egress(air.pids["ue1"], air.addresses["ue1"], (Flow("ue1.up", None, rate, medium),))
-    down = Egress(air.pids["bs"], air.addresses["bs"], (Flow("ue1.down", air.addresses["ue1"], rate),))
-    return LinkPlan(air.backend, (down, up))
-
-
-def _datagrams(air: Air, count: int) -> list[float]:
-    """Sends full frames from ue1 to the base station, all at once; when each arrived, in seconds after the first
-    was sent, by the kernel's clock."""
-    with entered(air.pids["bs"]), socket.socket(type=socket.SOCK_DGRAM) as far:
-        far.bind((air.addresses["bs"], 0))
-        far.settimeout(3)
-        far.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
-        far.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
-        with entered(air.pids["ue1"]), socket.socket(type=socket.SOCK_DGRAM) as near:
-            near.setsockopt(socket.SOL_SOCKET, 32, 1 << 24)  # SO_SNDBUFFORCE
-            near.sendto(b"resolves the address", far.getsockname())
-            far.recv(100)
-            begin = time.time()
-            for _ in range(count):
-                near.sendto(bytes(1472), far.getsockname())
-        times: list[float] = []
-        with suppress(TimeoutError):
-            while len(times) < count:
-                _, ancillary, _, _ = far.recvmsg(2048, 64)
-                seconds, nanoseconds = struct.unpack("ll", ancillary[0][2])
-                times.append(seconds + nanoseconds / 1e9 - begin)
-        return times
-
-
-def _transfer_s(near: socket.socket, far: socket.socket, size: int) -> float:
-    sender = threading.Thread(target=near.sendall, args=(bytes(size),))
-    begin, left = time.monotonic(), size
-    sender.start()
-    while left:
-        left -= len(far.recv(left))
-    end = time.monotonic()
-    sender.join()
-    return end - begin
-
-
 @pytest.mark.parametrize("rate", [1e6, 1e7, 1e8, 5e8])
 def test_goodput_is_the_planned_rate_in_each_direction(air: Air, rate: float) -> None:
+    rate *= CARRIES
     plan = air.plan({"ue1": rate}, {"ue1": rate})
     set_links(plan)
     for result in measure(plan, None, together=False, seconds=1.0):
@@ -236,27 +115,27 @@ def test_full_duplex(air: Air, up: float, down: float) -> None:
 
 def test_a_rate_changes_while_data_flows(air: Air) -> None:
     set_links(air.plan({"ue1": 5e7}, {"ue1": 5e7}))
-    near, far = _connect(air, "ue1", "bs")
+    near, far = connect(air, "ue1", "bs")
     with near, far:
-        _transfer_s(near, far, 500_000)
+        transfer_s(near, far, 500_000)
         before = _qdiscs(air, "ue1")
         set_links(air.plan({"ue1": 1e7}, {"ue1": 5e7}))
         assert _qdiscs(air, "ue1") == before, "changed in place"
-        assert _transfer_s(near, far, 500_000) == pytest.approx(500_000 * 8 / 1e7, rel=0.1)
+        assert transfer_s(near, far, 500_000) == pytest.approx(500_000 * 8 / 1e7, rel=0.1)
 
 
 @pytest.mark.parametrize(("size", "rate"), [(50_000, 1e7), (200_000, 1e7), (200_000, 5e7)])
 def test_short_messages_take_their_time(air: Air, size: int, rate: float) -> None:
     """Also on a connection that was made, and warm, before its link was shaped, as the agents' are."""
-    near, far = _connect(air, "ue1", "bs")
+    near, far = connect(air, "ue1", "bs")
     with near, far:
-        _transfer_s(near, far, 2_000_000)
+        transfer_s(near, far, 2_000_000)
         set_links(air.plan({"ue1": rate}, {"ue1": rate}))
-        _transfer_s(near, far, size)
+        transfer_s(near, far, size)
         times = []
         for _ in range(7):
             time.sleep(0.02)
-            times.append(_transfer_s(near, far, size))
+            times.append(transfer_s(near, far, size))
     second_best, ideal = sorted(times)[1], size * 8 / rate
     assert 0.97 * ideal < second_best < 1.03 * ideal + 0.01, "a busy host makes transfers late, never early"
 
@@ -264,24 +143,24 @@ def test_short_messages_take_their_time(air: Air, size: int, rate: float) -> Non
 @pytest.mark.parametrize("delay_s", [0.005, 0.05])
 def test_packets_take_their_delay(air: Air, delay_s: float) -> None:
     _netem(air)
-    set_links(_one_link(air, 1e8, Medium(delay_s=delay_s)))
-    first = min(_datagrams(air, 1)[0] for _ in range(20))
-    set_links(_one_link(air, 1e8, Medium()))
-    without = min(_datagrams(air, 1)[0] for _ in range(20))
+    set_links(one_link(air, 1e8, Medium(delay_s=delay_s)))
+    first = min(datagrams(air, 1)[0] for _ in range(20))
+    set_links(one_link(air, 1e8, Medium()))
+    without = min(datagrams(air, 1)[0] for _ in range(20))
     assert first - without == pytest.approx(delay_s, abs=0.0003 + 0.01 * delay_s)
 
 
 def test_jitter_spreads_the_delay(air: Air) -> None:
     _netem(air)
-    set_links(_one_link(air, 1e8, Medium(delay_s=0.03, jitter_s=0.02)))
-    times = [_datagrams(air, 1)[0] for _ in range(30)]
+    set_links(one_link(air, 1e8, Medium(delay_s=0.03, jitter_s=0.02)))
+    times = [datagrams(air, 1)[0] for _ in range(30)]
     assert min(times) >= 0.01 and max(times) - min(times) > 0.01
 
 
 def test_packets_are_lost_at_the_rate_asked_for(air: Air) -> None:
     _netem(air)
-    set_links(_one_link(air, 5e7, Medium(loss=0.2)))
-    assert len(_datagrams(air, 2000)) == pytest.approx(1600, abs=90), "five standard deviations"
+    set_links(one_link(air, 5e7, Medium(loss=0.2)))
+    assert len(datagrams(air, 2000)) == pytest.approx(1600, abs=90), "five standard deviations"
 
 
 @pytest.mark.parametrize(("rate", "share"), [(1e7, 0.25), (1e6, 0.1)])
@@ -289,8 +168,8 @@ def test_a_gated_link_sends_its_slot_in_each_frame(air: Air, rate: float, share:
     """Its bytes, in whole packets, in its share of the frame, and the mean rate within 2 %."""
     _netem(air)
     frame_s = 0.1
-    set_links(_one_link(air, rate, Medium(frame_s=frame_s, share=share)))
-    times = _datagrams(air, int(1.5 * rate / 8 / 1448))
+    set_links(one_link(air, rate, Medium(frame_s=frame_s, share=share)))
+    times = datagrams(air, int(1.5 * rate / 8 / 1448))
     slot = math.ceil(rate * frame_s / 8 / 1448)
     starts = [i for i, at in enumerate(times) if i == 0 or at - times[i - 1] > frame_s * (1 - share) / 2]
     assert {b - a for a, b in pairwise(starts)} == {slot}
@@ -304,11 +183,11 @@ def test_a_link_changes_between_slots_and_none(air: Air) -> None:
     _netem(air)
     gated = Medium(frame_s=0.01, share=0.5)
     for medium in (gated, Medium(), gated, gated, Medium(delay_s=0.001)):
-        plan = _one_link(air, 1e7, medium)
+        plan = one_link(air, 1e7, medium)
         assert all(matches(s.planned_bps, s.set_bps) for s in (*set_links(plan), *read_links(plan)))
-        near, far = _connect(air, "ue1", "bs")
+        near, far = connect(air, "ue1", "bs")
         with near, far:
-            assert _transfer_s(near, far, 250_000) == pytest.approx(0.2, rel=0.25)
+            assert transfer_s(near, far, 250_000) == pytest.approx(0.2, rel=0.25)
 
 
 def test_htb_refuses_what_it_cannot_do(air: Air) -> None:
@@ -316,7 +195,7 @@ def test_htb_refuses_what_it_cannot_do(air: Air) -> None:
         pytest.skip("htb only")
     for medium in (Medium(delay_s=0.01), Medium(loss=0.1), Medium(frame_s=0.01, share=0.5)):
         with pytest.raises(LinkError, match=r"^ue1\.up: htb shapes rates only"):
-            set_links(_one_link(air, 1e6, medium))
+            set_links(one_link(air, 1e6, medium))
 
 
 def test_what_is_set_reads_back(air: Air) -> None:
@@ -347,9 +226,9 @@ def test_clear_leaves_nothing(air: Air) -> None:
     set_links(plan)
     assert len(clear_links(plan)) == 8
     assert {name: _qdiscs(air, name) for name in air.pids} == before
-    near, far = _connect(air, "ue1", "bs")
+    near, far = connect(air, "ue1", "bs")
     with near, far:
-        assert _transfer_s(near, far, 5_000_000) < 1
+        assert transfer_s(near, far, 5_000_000) < 1
     assert clear_links(plan), "clearing twice does no harm"
 
 

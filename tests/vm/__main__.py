@@ -1,6 +1,7 @@
 """``make test-vm``: the tests that need Debian's own kernel, in a VM that is made for it and kept.
 
 Exit status 0 only when they passed inside, on netem. Results and the console's log are under ``build/vm/results``.
+``make bench-vm`` measures links there instead: its status is that of the benchmark.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap
 MUST_PASS = ("test_a_whole_trial_with_gated_slots_on_real_containers", "[netem-")
 
 
-def main() -> int:
+def main(job: str = "test") -> int:
     """Root, boot, verdict."""
     begin = time.monotonic()
     try:
@@ -38,12 +39,12 @@ def main() -> int:
         RESULTS.mkdir(parents=True)
         how = machine.accelerator(root, RESULTS / "probe.log")
         _say(f"booting with {' '.join(how)}")
-        files = machine.boot(root, how, "test", PATIENCE_S, RESULTS / "serial.log")
+        files = machine.boot(root, how, job, PATIENCE_S, RESULTS / "serial.log")
     except TestbedError as error:
         print(error, file=sys.stderr)
         return error.exit_status
     _keep(files)
-    wrong = verdict(files)
+    wrong = JOBS[job](files)
     _say(f"{'FAILED: ' + wrong if wrong else 'passed'} after {time.monotonic() - begin:.0f} s; results: {RESULTS}")
     return int(bool(wrong))
 
@@ -65,12 +66,20 @@ def kept_root() -> Root:
 
 def verdict(files: Mapping[str, bytes]) -> str:
     """What is wrong with the results of the VM; '' when all passed inside, netem included."""
-    if files.get("status", b"").strip() != b"0":
-        return f"the tests inside ended with status {files.get('status', b'?').decode().strip()}"
+    if wrong := _ended_well(files):
+        return wrong
     cases = ET.fromstring(files["junit.xml"]).iter("testcase")
     passed = [case.get("name", "") for case in cases if not list(case)]
     missing = [wanted for wanted in MUST_PASS if not any(wanted in name for name in passed)]
     return f"no test of {', '.join(missing)} has passed inside" if missing else ""
+
+
+def _ended_well(files: Mapping[str, bytes]) -> str:
+    status = files.get("status", b"?").decode().strip()
+    return "" if status == "0" else f"the job inside ended with status {status}"
+
+
+JOBS = {"test": verdict, "bench": _ended_well}
 
 
 def _install_missing() -> None:
@@ -99,4 +108,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))

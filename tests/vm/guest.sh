@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # guest.sh JOB RESULTS: what happens inside the VM. `test` brings the code layers of the images up to date and runs
-# the tests that need this kernel; `probe` shows that the VM works at all.
+# the tests that need this kernel; `bench` measures its links; `probe` shows that the VM works at all.
 set -euo pipefail
 job=$1 results=$2
 
@@ -10,10 +10,11 @@ tests() {
     grep -q 'model name.*QEMU' /proc/cpuinfo && export TESTBED_CARRIES=0.2
     images/host/with-docker.sh sh -c ".venv/bin/testbed images build &&
         exec .venv/bin/python -m pytest -p no:cacheprovider -v -s --durations=8 --junitxml=$results/junit.xml \
-            -k 'not htb' tests/vm tests/contract/test_links.py"
+            -k 'not htb' tests/vm tests/contract/test_links.py tests/contract/test_tuning.py"
 }
 
 case $job in
+    bench) .venv/bin/python -m tests.bench qdiscs ;;
     probe) uname -r ;;
     test) tests ;;
     *) echo "guest: no job $job" >&2 && exit 2 ;;

@@ -1,0 +1,139 @@
+"""A base station and UEs on a bridge, to try links on: network namespaces, each held by a process and gone with it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from testbed.shaping import Egress, Flow, LinkPlan, Medium
+from testbed.shaping.namespace import entered, netlink
+
+
+def may_make_namespaces() -> bool:
+    """Whether this process may do all this."""
+    if os.geteuid() != 0:
+        return False
+    return subprocess.run([sys.executable, "-c", _HOLD], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+_HOLD = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x40000000):
+    sys.exit(1)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class Air:
+    """Pids and addresses of the namespaces, and the backend under test."""
+
+    backend: str
+    pids: dict[str, int]
+    addresses: dict[str, str]
+
+    def plan(self, up: dict[str, float], down: dict[str, float]) -> LinkPlan:
+        """Links of these payload rates in bit/s."""
+        downlinks = tuple(Flow(f"{ue}.down", self.addresses[ue], rate) for ue, rate in down.items())
+        uplinks = [Egress(self.pids[ue], self.addresses[ue], (Flow(f"{ue}.up", None, r),)) for ue, r in up.items()]
+        return LinkPlan(self.backend, (Egress(self.pids["bs"], self.addresses["bs"], downlinks), *uplinks))
+
+
+def _hold(stack: ExitStack) -> int:
+    process = subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    assert process.stdout and process.stdout.readline() == b"held\n"
+    return process.pid
+
+
+def _plug_in(bridge_pid: int, pid: int, name: str, address: str) -> None:
+    with netlink(bridge_pid) as ipr:
+        (bridge,) = ipr.link_lookup(ifname="air")
+        peer = {"ifname": "eth0", "net_ns_pid": pid, "txqlen": 0}  # 0 is what Docker chooses
+        ipr.link("add", ifname=name, kind="veth", txqlen=0, peer=peer)
+        ipr.link("set", index=ipr.link_lookup(ifname=name)[0], master=bridge, state="up")
+    with netlink(pid) as ipr:
+        (eth0,) = ipr.link_lookup(ifname="eth0")
+        ipr.addr("add", index=eth0, address=address, prefixlen=24)
+        ipr.link("set", index=eth0, state="up")
+
+
+@contextmanager
+def cell(ues: Sequence[str]) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
+    """Pids and addresses of a base station and UEs: namespaces plugged into a bridge in one of its own."""
+    with ExitStack() as stack:
+        hub = _hold(stack)
+        with netlink(hub) as ipr:
+            ipr.link("add", ifname="air", kind="bridge")
+            ipr.link("set", index=ipr.link_lookup(ifname="air")[0], state="up")
+        pids = {name: _hold(stack) for name in ("bs", *ues)}
+        addresses = {name: f"10.9.0.{number}" for number, name in enumerate(pids, 1)}
+        for name, pid in pids.items():
+            _plug_in(hub, pid, name, addresses[name])
+        yield pids, addresses
+
+
+def connect(air: Air, sender: str, receiver: str) -> tuple[socket.socket, socket.socket]:
+    """A TCP connection: the sender's end and the receiver's."""
+    with entered(air.pids[receiver]), socket.create_server((air.addresses[receiver], 0)) as listener:
+        with entered(air.pids[sender]):
+            near = socket.socket()
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+        far.settimeout(10)
+        return near, far
+
+
+def one_link(air: Air, rate: float, medium: Medium) -> LinkPlan:
+    """Links of one UE with this uplink, and a plain downlink of the same rate."""
+    up = Egress(air.pids["ue1"], air.addresses["ue1"], (Flow("ue1.up", None, rate, medium),))
+    down = Egress(air.pids["bs"], air.addresses["bs"], (Flow("ue1.down", air.addresses["ue1"], rate),))
+    return LinkPlan(air.backend, (down, up))
+
+
+def datagrams(air: Air, count: int) -> list[float]:
+    """Sends full frames from ue1 to the base station, all at once; when each arrived, in seconds after the first
+    was sent, by the kernel's clock."""
+    with entered(air.pids["bs"]), socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind((air.addresses["bs"], 0))
+        far.settimeout(3)
+        far.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+        far.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+        with entered(air.pids["ue1"]), socket.socket(type=socket.SOCK_DGRAM) as near:
+            near.setsockopt(socket.SOL_SOCKET, 32, 1 << 24)  # SO_SNDBUFFORCE
+            near.sendto(b"resolves the address", far.getsockname())
+            far.recv(100)
+            begin = time.time()
+            for _ in range(count):
+                near.sendto(bytes(1472), far.getsockname())
+        times: list[float] = []
+        with suppress(TimeoutError):
+            while len(times) < count:
+                _, ancillary, _, _ = far.recvmsg(2048, 64)
+                seconds, nanoseconds = struct.unpack("ll", ancillary[0][2])
+                times.append(seconds + nanoseconds / 1e9 - begin)
+        return times
+
+
+def transfer_s(near: socket.socket, far: socket.socket, size: int) -> float:
+    """Seconds until the last of ``size`` bytes is at the far end."""
+    sender = threading.Thread(target=near.sendall, args=(bytes(size),))
+    begin, left = time.monotonic(), size
+    sender.start()
+    while left:
+        left -= len(far.recv(left))
+    end = time.monotonic()
+    sender.join()
+    return end - begin
