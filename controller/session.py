@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agents.plan import CONFIGURE_S, CONTROL_PORT, Job
-from agents.wire.mgmt import AgentError, AgentSilent, Answer, ControlClient
+from agents.wire.frames import NOTHING, Sealed
+from agents.wire.mgmt import AgentError, AgentSilent, ControlClient, Report
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import TrialError
-
-if TYPE_CHECKING:
-    import torch
 
 READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 BETWEEN_S = 60.0  # for what is not emulated, between rounds
@@ -78,7 +76,7 @@ class Session:
     def evaluate(self, ues: Sequence[str]) -> dict[str, float]:
         """Test accuracy of each of these UEs' halves with the BS's half, and what else the BS finds (by name)."""
         halves = self._request({"verb": "weights"}, BETWEEN_S, ues) if ues else {}
-        tensors = [tensor for ue in ues for tensor in halves[ue][1]]
+        tensors = sum((halves[ue][1] for ue in ues), NOTHING)
         request = {"verb": "evaluate", "counts": {ue: len(halves[ue][1]) for ue in ues}}
         found: dict[str, float] = self._request(request, 2 * BETWEEN_S, [BS], tensors)[BS][0]["accuracies"]
         return found
@@ -88,8 +86,8 @@ class Session:
         header: Mapping[str, Any],
         timeout_s: float,
         names: Sequence[str] | None = None,
-        tensors: Sequence[torch.Tensor] = (),
-    ) -> dict[str, Answer]:
+        tensors: Sealed = NOTHING,
+    ) -> dict[str, Report]:
         requests = {name: (header, tensors) for name in (names or self._deployment.agents)}
         try:
             return self._client.ask(requests, timeout_s, self._check_alive)

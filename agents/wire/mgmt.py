@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from agents.wire.frames import Header, decode, encode
+from agents.wire.frames import Header, Sealed, decode, encode, pack, unpack
 
 if TYPE_CHECKING:
     import torch
 
 Tensors = list["torch.Tensor"]
 Answer = tuple[Header, Tensors]
+Report = tuple[Header, Sealed]
+"""An answer as the controller has it, which reads no tensors."""
 Handler = Callable[[Header, Tensors], Answer]
 
 
@@ -69,10 +71,10 @@ class ControlClient:
 
     def ask(
         self,
-        requests: Mapping[str, tuple[Mapping[str, Any], Sequence[torch.Tensor]]],
+        requests: Mapping[str, tuple[Mapping[str, Any], Sealed]],
         timeout_s: float,
         while_waiting: Callable[[Sequence[str]], None] = lambda names: None,
-    ) -> dict[str, Answer]:
+    ) -> dict[str, Report]:
         """Sends each agent its request and returns all answers, in the order of the requests.
 
         ``while_waiting`` is called about every second with the names still owing an answer;
@@ -80,8 +82,8 @@ class ControlClient:
         """
         self._last_id += 1
         for name, (header, tensors) in requests.items():
-            self._sockets[name].send_multipart(encode({**header, "id": self._last_id}, tensors))
-        answers: dict[str, Answer] = {}
+            self._sockets[name].send_multipart(pack({**header, "id": self._last_id}, tensors))
+        answers: dict[str, Report] = {}
         deadline = time.monotonic() + timeout_s
         while waiting := [name for name in requests if name not in answers]:
             left_s = deadline - time.monotonic()
@@ -97,8 +99,8 @@ class ControlClient:
                 while_waiting(waiting)
         return {name: answers[name] for name in requests}
 
-    def _collect(self, name: str, answers: dict[str, Answer]) -> None:
-        header, tensors = decode(self._sockets[name].recv_multipart())
+    def _collect(self, name: str, answers: dict[str, Report]) -> None:
+        header, tensors = unpack(self._sockets[name].recv_multipart())
         if header.pop("id") != self._last_id:
             return  # the late answer to a request that was given up
         if "error" in header:

@@ -1,4 +1,7 @@
-"""Does the verdict tell a good run from a bad one? Short runs beside 0, 2, 8 and 32 busy processes."""
+"""Does the verdict tell a good run from a bad one? Short runs beside 0, 2, 8 and 32 busy processes.
+
+They are busy while there are rounds. What is not judged (a model is built, its accuracy measured) runs undisturbed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from rich.table import Table
 
 from controller.rounds import Trial
 from controller.trial import Prepared, bring_up, prepare
-from controller.watch import silent
+from controller.watch import RoundEnded, SchemeBegins, Stage, Watcher, silent
 from testbed import deploy
 from testbed.deploy import Deployment
 from testbed.engine import Engine
@@ -68,7 +71,12 @@ def measure(loads: Sequence[int], repeats: int) -> list[Judged]:
     prepared = prepare(engine, topology, silent)
     deployment = bring_up(engine, prepared, "up", silent)
     try:
-        return [_one(engine, prepared, deployment, count) for _ in range(repeats) for count in loads]
+        runs = []
+        for _ in range(repeats):
+            for count in loads:
+                runs.append(_one(engine, prepared, deployment, count))
+                print(runs[-1], flush=True)
+        return runs
     finally:
         deploy.down(engine, topology.name)
 
@@ -92,10 +100,24 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
+@contextmanager
+def busy_in_rounds(count: int) -> Iterator[Watcher]:
+    """A watcher of a trial that keeps so many processes busy from before its first round until after its last."""
+    with ExitStack() as stack:
+
+        def watch(event: Stage | SchemeBegins | RoundEnded) -> None:
+            if isinstance(event, SchemeBegins):
+                stack.enter_context(busy(count))
+            elif isinstance(event, RoundEnded) and event.row.round == ROUNDS:
+                stack.close()
+
+        yield watch
+
+
 def _one(engine: Engine, prepared: Prepared, deployment: Deployment, count: int) -> Judged:
-    with tempfile.TemporaryDirectory() as out, busy(count):
+    with tempfile.TemporaryDirectory() as out, busy_in_rounds(count) as watcher:
         try:
-            result = Trial(engine, prepared, deployment, Path(out), silent).run().schemes["c2p2sl"]
+            result = Trial(engine, prepared, deployment, Path(out), watcher).run().schemes["c2p2sl"]
         except TrialError as error:
             return Judged(count, float("inf"), False, (str(error),))
     return Judged(count, result.summary.round_error, result.fidelity.ok, tuple(result.fidelity.reasons))

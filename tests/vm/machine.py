@@ -17,7 +17,7 @@ from testbed.images import ROOT
 from tests.vm.root import Root
 
 RESULTS_MB = 256
-PROBE_S = 20.0  # with KVM a guest is done in five
+PROBE_S = 10.0  # with KVM a guest is done in five
 CORES, MEMORY_MB = 2, 8192
 KVM = ("-accel", "kvm", "-cpu", "host")
 TCG = ("-accel", "tcg,thread=multi", "-cpu", "max")
