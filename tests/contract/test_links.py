@@ -172,7 +172,9 @@ def test_a_gated_link_sends_its_slot_in_each_frame(air: Air, rate: float, share:
     times = datagrams(air, int(1.5 * rate / 8 / 1448))
     slot = math.ceil(rate * frame_s / 8 / 1448)
     starts = [i for i, at in enumerate(times) if i == 0 or at - times[i - 1] > frame_s * (1 - share) / 2]
-    assert {b - a for a, b in pairwise(starts)} == {slot}
+    sizes = [b - a for a, b in pairwise(starts)]
+    assert max(sizes) == slot
+    assert sizes.count(slot) >= len(sizes) - 2, "those that open while packets are still handed over have fewer"
     ideal_s = slot * 1448 * 8 / rate
     assert ideal_s * 0.999 < (times[starts[-1]] - times[0]) / (len(starts) - 1) < ideal_s * 1.02
     lengths = [times[b - 1] - times[a] for a, b in pairwise(starts)]
