@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +13,30 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _PR_SET_TIMERSLACK = 29
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+_SCHED_ATTR = struct.Struct("=IIQiIQQQ")  # size, policy, flags, nice, priority, runtime (the slice), deadline, period
+SHORT_NS, LONG_NS = 100_000, 20_000_000
+_libc = ctypes.CDLL(None, use_errno=True)
 _OVERRUN_TOLERANCE_NS = 200_000
 
 
 def sharpen_timers() -> None:
-    """Lets this thread's sleeps end within microseconds instead of the kernel's default slack of 50 µs."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
+    """Lets the sleeps of this thread, and of those that it starts, end when they should.
+
+    Within microseconds instead of the kernel's default slack of 50 µs; on a busy core see ``ask_for_slices``.
+    """
+    _libc.prctl(_PR_SET_TIMERSLACK, ctypes.c_ulong(1), 0, 0, 0)
+    ask_for_slices(SHORT_NS)
+
+
+def ask_for_slices(slice_ns: int) -> None:
+    """Computes in slices of this length from now on.
+
+    A thread that wakes up with a shorter slice comes before one that computes in longer ones (Linux since 6.12; no
+    other kernel does anything).
+    """
+    if number := _SCHED_SETATTR.get(os.uname().machine):
+        _libc.syscall(number, 0, _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, 0, 0, slice_ns, 0, 0), 0)
 
 
 def sleep_until(at_ns: int) -> None:
@@ -73,10 +93,12 @@ class Pacer:
         modelled processor needs, None for as long as it takes (``compute: quota``).
         """
         begin_ns = max(self._free_ns, ready_ns)
+        ask_for_slices(LONG_NS)
         cpu_ns, started_ns = -time.thread_time_ns(), time.monotonic_ns()
         result = work()
         done_ns = time.monotonic_ns()
         cpu_ns += time.thread_time_ns()
+        ask_for_slices(SHORT_NS)
         due_ns = done_ns if duration_s is None else begin_ns + round(duration_s * 1e9)
         overrun_ns = done_ns - due_ns
         if overrun_ns > _OVERRUN_TOLERANCE_NS:
