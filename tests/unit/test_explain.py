@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from agents.plan import Plan, UePlan
 from controller.explain import Links, chain, explain
-from controller.latency import Latency
+from controller.latency import Gate, Latency
 from controller.measured import Happened, round_row
 
 PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e3, 16e3)})
@@ -67,6 +68,19 @@ def test_what_the_prediction_allows_for_passing_a_message_on_is_no_delay():
     found = explain(PLAN, PREDICTED_S + 0.2, [round_row(2, rows, 0.0)], rows, Latency(0.2))
     assert found.wake_ups * (PREDICTED_S + 0.2) == pytest.approx(0.1)
     assert found.unexplained == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_round_is_held_against_its_own_prediction():
+    slow_device = disturbed(5, 1.5)
+    foreseen = round_row(2, slow_device, 0.0).model_copy(update={"predicted_s": PREDICTED_S + 1.5})
+    assert explain(PLAN, PREDICTED_S, [foreseen], slow_device).unexplained == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_wait_for_a_slot_is_part_of_the_plan():
+    gate = Gate(np.array([0.4]), np.array([0.5]))  # of an uplink of a second: half of the third slot is used
+    rows = disturbed(1, 0.3, gap_s=0.1)
+    found = explain(PLAN, PREDICTED_S + 0.4, [round_row(2, rows, 0.0)], rows, Latency(0.1, gate))
+    assert [found.compute, found.transfers, found.wake_ups, found.unexplained] == pytest.approx([0.0] * 4, abs=1e-9)
 
 
 def test_a_processor_that_woke_up_late_and_made_up_for_it_has_delayed_nothing():
