@@ -25,6 +25,11 @@ def test_all_passed() -> None:
     assert verdict(_files(_case(TRIAL), _case("test_goodput[netem-1]"))) == ""
 
 
+def test_what_failed_may_pass_when_tried_again() -> None:
+    first = _files(_case(TRIAL, "<failure/>"), _case("test_goodput[netem-1]"))
+    assert verdict({**first, "again.xml": f"<s>{_case(TRIAL)}</s>".encode()}) == ""
+
+
 @pytest.mark.parametrize(
     ("files", "why"),
     [
