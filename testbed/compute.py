@@ -13,8 +13,8 @@ QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 2.0
 SHORT_PERIODS = 10
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
-ROOM_S = 0.003
-"""Wall seconds that a task may have to wait for a core: about a time slice of whoever runs there."""
+ROOM_S = 0.004
+"""Wall seconds that a task may have to wait for a core: until the next tick, of which many kernels have 250 a second."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def test_links_that_the_host_cannot_move_at_once_dilate_time():
 
 
 def test_a_short_task_has_room_to_wait_for_a_core():
-    assert tightness([Demand("bs", 0.002, 0.0025), Demand("ue1", 0.1, 0.2)]) == pytest.approx(2.0)
+    assert tightness([Demand("bs", 0.001, 0.0025), Demand("ue1", 0.1, 0.2)]) == pytest.approx(2.0)
     assert dilation_that_fits(0.8, 0.8, 2, tightest=2.0) == pytest.approx(2.0)
 
 
