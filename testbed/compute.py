@@ -14,7 +14,7 @@ SHORT_PERIODS = 10
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
 ROOM_S = 0.004
-"""Wall seconds that a task may have to wait for a core: until the next tick, of which many kernels have 250 a second."""
+"""Wall seconds that a task may have to wait for a core: a tick of the kernel, of which there are 250 a second."""
 
 
 @dataclass(frozen=True)
