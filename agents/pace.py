@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _PR_SET_TIMERSLACK = 29
-_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine)
 _SCHED_ATTR = struct.Struct("=IIQiIQQQ")  # size, policy, flags, nice, priority, runtime (the slice), deadline, period
 SHORT_NS, LONG_NS = 100_000, 20_000_000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,8 +35,8 @@ def ask_for_slices(slice_ns: int) -> None:
     A thread that wakes up with a shorter slice comes before one that computes in longer ones (Linux since 6.12; no
     other kernel does anything).
     """
-    if number := _SCHED_SETATTR.get(os.uname().machine):
-        _libc.syscall(number, 0, _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, 0, 0, slice_ns, 0, 0), 0)
+    if _SCHED_SETATTR:
+        _libc.syscall(_SCHED_SETATTR, 0, _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, 0, 0, slice_ns, 0, 0), 0)
 
 
 def sleep_until(at_ns: int) -> None:
