@@ -145,7 +145,7 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         subcarriers=radio.subcarriers,
         bandwidth_hz=band_hz(radio),
         delay_s=radio.delay_ms * MILLI,
-        gated=radio.slots == "gated" and radio.access != "dedicated",
+        gated=radio.gated,
         tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),
     )
 

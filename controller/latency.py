@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from controller.instance import Decision, Floats, Instance, link_rates
-from testbed.shaping.rates import MTU, slot_period_s, wire_rate
+from testbed.shaping.rates import MTU, holds_back, slot_period_s, wire_rate
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def latency(instance: Instance, decision: Decision) -> Latency:
 
 
 def _gate(slot_s: Floats, rate_bps: Floats, frame_s: float) -> Gate:
-    gated = (slot_s > 0) & (slot_s < frame_s)
+    gated = np.array([holds_back(seconds, frame_s) for seconds in slot_s])
     period_s = [
         slot_period_s(wire_rate(bps, MTU), frame_s, MTU) if has_slots else 0.0
         for bps, has_slots in zip(rate_bps, gated, strict=True)

@@ -68,7 +68,10 @@ class Accuracy(Part):
 
 
 class UeResult(Part):
-    """Mean busy and idle time of a UE per round, and median goodput of its transfers (None: none happened)."""
+    """Mean busy and idle time of a UE per round, and median goodput of its transfers (None: none happened).
+
+    On gated links a transfer's time begins with the wait for its slot.
+    """
 
     busy_s: float
     idle_s: float

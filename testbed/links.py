@@ -12,6 +12,7 @@ from testbed.deploy import AIR, BS, SHAPER_CAPABILITIES, SHAPER_IMAGE, Deploymen
 from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.errors import InputError, LinkError
 from testbed.shaping.model import Egress, Flow, LinkPlan, Medium, to_json
+from testbed.shaping.rates import holds_back
 from testbed.topology import Radio
 
 UP, DOWN, BROADCAST = "up", "down", "broadcast"
@@ -42,7 +43,7 @@ def link_plan(deployment: Deployment, plan: Plan, radio: Radio, backend: str) ->
 
 def _flow(name: str, address: str | None, rate_bps: float, slot_s: float, plan: Plan, radio: Radio) -> Flow:
     dilation, frame_s = plan.time_dilation, radio.frame_ms / 1e3
-    gated = radio.slots == "gated" and radio.access != "dedicated" and 0 < slot_s < frame_s
+    gated = radio.gated and holds_back(slot_s, frame_s)
     medium = Medium(
         delay_s=radio.delay_ms / 1e3 * dilation,
         jitter_s=radio.jitter_ms / 1e3 * dilation,

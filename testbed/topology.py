@@ -82,10 +82,14 @@ class Radio(Section):
     loss: float = Field(default=0.0, ge=0, lt=1)
 
     @property
+    def gated(self) -> bool:
+        """Whether UEs send in slots of a frame, where slots are shorter than it."""
+        return self.slots == "gated" and self.access != "dedicated"
+
+    @property
     def beyond_rates(self) -> str | None:
         """The first key that asks of the links more than rates, which takes a kernel with netem; or None."""
-        gated = self.slots == "gated" and self.access != "dedicated"
-        asked = {"slots": gated, "delay_ms": self.delay_ms, "jitter_ms": self.jitter_ms, "loss": self.loss}
+        asked = {"slots": self.gated, "delay_ms": self.delay_ms, "jitter_ms": self.jitter_ms, "loss": self.loss}
         return next((key for key, value in asked.items() if value), None)
 
     @property

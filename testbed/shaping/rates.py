@@ -50,6 +50,11 @@ def frames_per_packet(wire_rate: float, mtu: int, packet_s: float = _PACKET_S) -
     return max(1, int(packet_s * wire_rate / frame_bytes(mtu)))
 
 
+def holds_back(slot_s: float, frame_s: float) -> bool:
+    """Whether a TDMA slot makes packets wait: there is one, and it does not fill the frame."""
+    return 0 < slot_s < frame_s
+
+
 def slot_packets(wire_rate: float, frame_s: float, mtu: int) -> int:
     """Packets in a TDMA slot: whole ones, as many as it takes to hold a frame's bytes at ``wire_rate`` bytes/s."""
     return math.ceil(wire_rate * frame_s / frame_bytes(mtu) - 1e-6)

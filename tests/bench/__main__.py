@@ -5,6 +5,7 @@ Exit status 1 when a number is missed, so that a miss is seen; nothing here is l
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from rich.console import Console
@@ -40,6 +41,7 @@ BENCHES = {
 
 def main(names: list[str]) -> int:
     """Runs benchmarks; how many numbers were missed, at most 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what a benchmark started goes with it
     found: list[Number] = []
     for name in names or BENCHES:
         found += BENCHES[name]()

@@ -17,6 +17,7 @@ from testbed.images import ROOT
 from tests.vm.root import Root
 
 RESULTS_MB = 256
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROBE_S = 10.0  # with KVM a guest is done in five
 CORES, MEMORY_MB = 2, 8192
 KVM = ("-accel", "kvm", "-cpu", "host")
@@ -54,13 +55,19 @@ def boot(root: Root, accelerator: Sequence[str], job: str, patience_s: float, lo
 
 
 def accelerator(root: Root, log: Path) -> tuple[str, ...]:
-    """KVM where the root boots with it, else emulation: there are hosts whose /dev/kvm is there and guests hang."""
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        try:
-            if boot(root, KVM, "probe", PROBE_S, log).get("status") == b"0\n":
-                return KVM
-        except EngineError:
-            pass
+    """KVM where the root boots with it, else emulation: there are hosts whose /dev/kvm is there and guests hang.
+
+    That they hang is remembered beside the root until the host boots anew.
+    """
+    hangs, this_boot = root.folder / "kvm-hangs", BOOT_ID.read_text()
+    known = hangs.exists() and hangs.read_text() == this_boot
+    if known or not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return TCG
+    try:
+        if boot(root, KVM, "probe", PROBE_S, log).get("status") == b"0\n":
+            return KVM
+    except EngineError:
+        hangs.write_text(this_boot)
     return TCG
 
 
