@@ -93,7 +93,8 @@ class Pacer:
         modelled processor needs, None for as long as it takes (``compute: quota``).
         """
         begin_ns = max(self._free_ns, ready_ns)
-        ask_for_slices(LONG_NS)
+        left_ns = 4 * LONG_NS if duration_s is None else begin_ns + round(duration_s * 1e9) - time.monotonic_ns()
+        ask_for_slices(min(max(left_ns // 4, SHORT_NS), LONG_NS))  # what is due sooner comes first
         cpu_ns, started_ns = -time.thread_time_ns(), time.monotonic_ns()
         result = work()
         done_ns = time.monotonic_ns()

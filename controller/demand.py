@@ -11,6 +11,7 @@ from controller.instance import Instance
 from controller.planning import Planned, decision_of
 from controller.timing import per_sample, stations
 from testbed.compute import Calibration, Demand, dilation_that_fits, shares, tightness
+from testbed.deploy import BS
 from testbed.topology import Topology
 
 
@@ -18,37 +19,47 @@ from testbed.topology import Topology
 class Need:
     """What plans need of the host.
 
-    ``largest``: the largest share of a core that one agent needs at D = 1, for its tightest task
-    under any plan. ``together``: the most that the agents of one turn and the BS need at the same
-    time. ``tasks``: every distinct task. ``air``: the most that all links carry in one direction or, with fdd, in
-    both, as a share of what the host can move.
+    ``turns``: for each plan and group of UEs that train at the same time, every distinct task of theirs and of the
+    BS. ``air``: the most that all links carry in one direction or, with fdd, in both, as a share of what the host
+    can move.
     """
 
-    largest: float
-    together: float
-    tasks: tuple[Demand, ...]
+    turns: tuple[tuple[Demand, ...], ...]
     air: float = 0.0
+
+    @property
+    def tasks(self) -> list[Demand]:
+        """All tasks; one may be there for several turns."""
+        return [task for turn in self.turns for task in turn]
+
+    @property
+    def largest(self) -> float:
+        """The largest share of a core that one agent needs at D = 1, for its tightest task under any plan."""
+        return max(shares(self.tasks).values())
+
+    @property
+    def together(self) -> float:
+        """The most cores that the agents of one turn and the BS need at the same time, at D = 1."""
+        return max(sum(shares(turn).values()) for turn in self.turns)
 
 
 def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
     """What these plans need of the host."""
-    tasks: list[Demand] = []
-    together, most_bps = 0.0, 0.0
+    turns: list[tuple[Demand, ...]] = []
+    most_bps = 0.0
     for plan in (p.plan for p in planned):
         found = list(demands(problem, calibration, plan))
-        own = shares(found)
-        tasks += found
         for members in groups(SCHEMES[plan.scheme], plan.clusters):
-            together = max(together, own.get("bs", 0.0) + sum(own.get(ue, 0.0) for ue in members))
+            turns.append(tuple(task for task in found if task.agent in (BS, *members)))
             up, down = (sum(getattr(plan.ues[ue], key) for ue in members) for key in ("uplink_bps", "downlink_bps"))
             most_bps = max(most_bps, up + down if problem.duplex == "fdd" else max(up, down))
-    return Need(max(shares(tasks).values()), together, tuple(tasks), most_bps / calibration.transport.link_bps)
+    return Need(tuple(turns), most_bps / calibration.transport.link_bps)
 
 
 def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
     """The topology's dilation, or the smallest that fits the host when it says ``auto``."""
     if topology.time_dilation == "auto":
-        tightest = tightness(needed.tasks)
+        tightest = max(tightness(turn, cores) for turn in needed.turns)
         return dilation_that_fits(needed.largest, needed.together, cores, tightest=tightest, air=needed.air)
     return float(topology.time_dilation)
 
@@ -64,5 +75,5 @@ def demands(problem: Instance, calibration: Calibration, plan: Plan) -> Iterator
             yield Demand(ue, calibration.backward_s(1, cut, size), size * float(each[i].ue_backward[0]))
     for cut, size in sorted(plan.bs_tasks):
         per = per_sample(problem, cut, problem.rate_up, problem.rate_down)
-        yield Demand("bs", calibration.forward_s(cut + 1, last, size), size * per.bs_forward)
-        yield Demand("bs", calibration.backward_s(cut + 1, last, size), size * per.bs_backward)
+        yield Demand(BS, calibration.forward_s(cut + 1, last, size), size * per.bs_forward)
+        yield Demand(BS, calibration.backward_s(cut + 1, last, size), size * per.bs_backward)

@@ -13,8 +13,11 @@ QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 2.0
 SHORT_PERIODS = 10
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
-ROOM_S = 0.004
-"""Wall seconds that a task may have to wait for a core: a tick of the kernel, of which there are 250 a second."""
+ROOM_S = 0.008
+"""Wall seconds that a task has beside all computing: two of the kernel's ticks, of which there are 250 a second.
+
+By one it may get its core late, and by one more see it taken.
+"""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,22 @@ class Demand:
     model_s: float
 
 
-def tightness(demands: Iterable[Demand]) -> float:
-    """The dilation at which every task has ``ROOM_S`` of its time left beside what it needs of the host."""
-    return max(((demand.host_s + ROOM_S) / demand.model_s for demand in demands if demand.model_s), default=0.0)
+def tightness(demands: Sequence[Demand], cores: int) -> float:
+    """The dilation at which every task of agents that compute at the same time can end in its time."""
+    return max((_host_s(one, demands, cores) / one.model_s for one in demands if one.model_s), default=0.0)
+
+
+def _host_s(task: Demand, demands: Iterable[Demand], cores: int) -> float:
+    """Wall seconds until a task is done that meets one of each other agent.
+
+    Until then a fair scheduler lets an agent compute as long as the task, or as long as that agent's own takes.
+    """
+    meanwhile: dict[str, float] = {}
+    for other in demands:
+        if other.agent != task.agent:
+            meanwhile[other.agent] = max(meanwhile.get(other.agent, 0.0), min(other.host_s, task.host_s))
+    ahead_s = sum(meanwhile.values()) / cores if len(meanwhile) >= cores else 0.0
+    return task.host_s + ahead_s + ROOM_S
 
 
 def shares(demands: Iterable[Demand]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from tests.bench.number import Number, at_most
 
 QUICKSTART = Path("topologies/quickstart.yaml")
 TIMES = (1.0, 2.0, 4.0)
-ROUNDS = 20
+ROUNDS = 10
 LEAST_TASK_S = 0.002
 SCHEMES = (SchemeChoice(scheme="psl", cut=2), SchemeChoice(scheme="c2p2sl", cut=2, micro_batches=8))
 

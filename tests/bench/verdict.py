@@ -26,7 +26,7 @@ from testbed.deploy import Deployment
 from testbed.engine import Engine
 from testbed.errors import TrialError
 from testbed.loading import load
-from testbed.topology import SchemeChoice, Topology
+from testbed.topology import Topology
 from tests.bench.number import Number, at_least, at_most
 
 QUICKSTART = Path("topologies/quickstart.yaml")
@@ -84,8 +84,8 @@ def measure(loads: Sequence[int], repeats: int) -> list[Judged]:
 def short(topology: Topology) -> Topology:
     """One pipelined scheme, a few rounds, evaluated once."""
     training = topology.training.model_copy(update={"rounds": ROUNDS, "evaluate_every": ROUNDS})
-    choice = SchemeChoice(scheme="c2p2sl", cut=2)
-    return topology.model_copy(update={"name": "bench-verdict", "training": training, "schemes": (choice,)})
+    pipelined = topology.schemes[-1:]
+    return topology.model_copy(update={"name": "bench-verdict", "training": training, "schemes": pipelined})
 
 
 @contextmanager

@@ -30,8 +30,14 @@ def test_links_that_the_host_cannot_move_at_once_dilate_time():
 
 
 def test_a_short_task_has_room_to_wait_for_a_core():
-    assert tightness([Demand("bs", 0.001, 0.0025), Demand("ue1", 0.1, 0.2)]) == pytest.approx(2.0)
+    assert tightness([Demand("bs", 0.001, 0.0045), Demand("ue1", 0.1, 0.2)], cores=2) == pytest.approx(2.0)
     assert dilation_that_fits(0.8, 0.8, 2, tightest=2.0) == pytest.approx(2.0)
+
+
+def test_a_task_has_room_for_as_much_of_each_other_agents_where_cores_are_shared():
+    others = [Demand(f"ue{i}", host_s, 1.0) for i, host_s in enumerate((0.1, 0.006, 0.001), start=1)]
+    assert tightness([Demand("bs", 0.006, 0.0205), *others], cores=2) == pytest.approx((6 + 6.5 + 8) / 20.5)
+    assert tightness([Demand("bs", 0.006, 0.014), *others], cores=4) == pytest.approx(1.0)
 
 
 def quota(host_s: float, model_s: float, dilation: float = 1.0) -> int:
