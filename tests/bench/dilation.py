@@ -9,8 +9,10 @@ import dataclasses
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +21,11 @@ from controller.rounds import Trial
 from controller.trial import Prepared, bring_up, prepare
 from controller.watch import silent
 from testbed import deploy
+from testbed.deploy import Deployment
 from testbed.engine import Engine
 from testbed.loading import load
 from testbed.topology import SchemeChoice, Topology
+from tests.bench.calm import calmest, stolen
 from tests.bench.number import Number, at_most
 
 QUICKSTART = Path("topologies/quickstart.yaml")
@@ -29,6 +33,14 @@ TIMES = (1.0, 2.0, 4.0)
 ROUNDS = 10
 LEAST_TASK_S = 0.002
 SCHEMES = (SchemeChoice(scheme="psl", cut=2), SchemeChoice(scheme="c2p2sl", cut=2, micro_batches=8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """A trial, and the rows of its events.jsonl."""
+
+    results: Results
+    rows: list[dict[str, Any]]
 
 
 def numbers() -> list[Number]:
@@ -40,15 +52,22 @@ def numbers() -> list[Number]:
     found: list[Number] = []
     try:
         for dilation in (automatic.dilation * times for times in TIMES):
-            with tempfile.TemporaryDirectory() as folder:
-                prepared = prepare(engine, topology.model_copy(update={"time_dilation": dilation}), silent)
-                results = Trial(engine, prepared, deployment, Path(folder), silent).run()
-                if dilation == automatic.dilation:
-                    found += pacing(prepared, Path(folder))
-                rounds[dilation] = _medians(results)
+            prepared = prepare(engine, topology.model_copy(update={"time_dilation": dilation}), silent)
+            ran = calmest(partial(_run, engine, prepared, deployment), lambda ran: stolen(ran.results))
+            print(f"D = {dilation:g}: the hypervisor took {stolen(ran.results):.2%}", flush=True)
+            if dilation == automatic.dilation:
+                found += pacing(prepared, ran.rows)
+            rounds[dilation] = _medians(ran.results)
     finally:
         deploy.down(engine, topology.name)
     return [*found, *_agree(rounds)]
+
+
+def _run(engine: Engine, prepared: Prepared, deployment: Deployment) -> Ran:
+    with tempfile.TemporaryDirectory() as folder:
+        results = Trial(engine, prepared, deployment, Path(folder), silent).run()
+        rows = [json.loads(line) for line in (Path(folder) / "events.jsonl").read_text().splitlines()]
+    return Ran(results, rows)
 
 
 def _chosen(topology: Topology) -> Topology:
@@ -68,14 +87,13 @@ def _agree(rounds: dict[float, dict[str, float]]) -> Iterator[Number]:
             yield at_most(f"{label}: round at D = {dilation:g} against D = {first:g}", 1, off, "%")
 
 
-def pacing(prepared: Prepared, out: Path) -> list[Number]:
+def pacing(prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> list[Number]:
     """Mean and spread of each task's duration over its modelled one, worst agent, after the first round."""
     modelled = {
         (p.label, e.task, e.ue, e.micro_batch): e.end_s - e.start_s for p in prepared.planned for e in p.timeline.events
     }
     ratios: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for line in (out / "events.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    for row in rows:
         asked_s = modelled[row["scheme"], row["task"], row["ue"], row["micro_batch"]]
         computes = row["task"].endswith(("forward", "backward"))
         if computes and row["round"] > 1 and asked_s * prepared.dilation >= LEAST_TASK_S:

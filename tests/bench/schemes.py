@@ -25,8 +25,9 @@ def numbers() -> list[Number]:
     found = [at_most("schemes.yaml on this host", 360, wall_s, "s", 0)]
     for label, one in results.schemes.items():
         error, bubble = 100 * abs(one.summary.round_error), abs(one.summary.bubble_rate_error)
+        taken = f"{one.fidelity.host.steal_share:.1%} of the CPU taken by the hypervisor"
         found += [
-            at_most(f"{label}: round error", 3, error, "%"),
+            at_most(f"{label}: round error, {taken}", 3, error, "%"),
             at_most(f"{label}: bubble rate error", 0.01, bubble, "", 4),
         ]
     errors = [100 * abs(one.summary.round_error) for one in results.schemes.values()]
