@@ -16,7 +16,8 @@ trial: .venv  ## a first emulated field trial; results and report under runs/
 	    exec $(bin)/testbed run topologies/quickstart.yaml --out runs/quickstart-$(shell date +%Y%m%d-%H%M%S)'
 
 test: lint
-	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/pytest tests/unit tests/contract tests/trial'
+	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest tests/unit tests/contract tests/trial && \
+	    exec $(bin)/python -m tests.vm'
 
 test-vm: .venv  ## what needs a kernel with netem, in a VM that is made for it once (root; docs/vm.md)
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.vm'
