@@ -21,7 +21,7 @@ from tests.vm import machine
 from tests.vm.root import CACHE, IMAGES, Root, digest, make
 
 RESULTS = CACHE / "results"
-PATIENCE_S = 900.0
+PATIENCE_S = 1200.0
 PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap", "mke2fs": "e2fsprogs"}
 MUST_PASS = ("test_a_whole_trial_with_gated_slots_on_real_containers", "[netem-")
 
