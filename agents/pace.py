@@ -39,6 +39,12 @@ def ask_for_slices(slice_ns: int) -> None:
         _libc.syscall(_SCHED_SETATTR, 0, _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, 0, 0, slice_ns, 0, 0), 0)
 
 
+def _slice_ns(due_ns: int | None) -> int:
+    """A quarter of the time left, so that what is due sooner comes first; long for what is due at no time."""
+    left_ns = 4 * LONG_NS if due_ns is None else due_ns - time.monotonic_ns()
+    return min(max(left_ns // 4, SHORT_NS), LONG_NS)
+
+
 def sleep_until(at_ns: int) -> None:
     """Returns at ``at_ns`` of the monotonic clock, or at once when that has passed."""
     while (left := at_ns - time.monotonic_ns()) > 0:
@@ -93,14 +99,15 @@ class Pacer:
         modelled processor needs, None for as long as it takes (``compute: quota``).
         """
         begin_ns = max(self._free_ns, ready_ns)
-        left_ns = 4 * LONG_NS if duration_s is None else begin_ns + round(duration_s * 1e9) - time.monotonic_ns()
-        ask_for_slices(min(max(left_ns // 4, SHORT_NS), LONG_NS))  # what is due sooner comes first
+        due_ns = None if duration_s is None else begin_ns + round(duration_s * 1e9)
+        ask_for_slices(_slice_ns(due_ns))
         cpu_ns, started_ns = -time.thread_time_ns(), time.monotonic_ns()
         result = work()
         done_ns = time.monotonic_ns()
         cpu_ns += time.thread_time_ns()
         ask_for_slices(SHORT_NS)
-        due_ns = done_ns if duration_s is None else begin_ns + round(duration_s * 1e9)
+        if due_ns is None:
+            due_ns = done_ns
         overrun_ns = done_ns - due_ns
         if overrun_ns > _OVERRUN_TOLERANCE_NS:
             self._free_ns = done_ns

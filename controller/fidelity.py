@@ -152,9 +152,9 @@ def _planned_s(rate_bps: float, gate: Gate, size: int) -> float:
 
 
 def steady_errors(plan: Plan, rows: Sequence[Happened], waits: Latency = NONE) -> dict[str, float]:
-    """How far a link is off that is off, to one side, with three of four bytes.
+    """How far a link is off that is off, to one side, with nine of ten bytes.
 
     A wrong link is wrong with every burst; a thread that wakes up late is late now and then.
     """
-    low, high = (link_errors(plan, rows, waits, share) for share in (0.25, 0.75))
+    low, high = (link_errors(plan, rows, waits, share) for share in (0.1, 0.9))
     return {link: low[link] if low[link] > 0 else min(high[link], 0.0) for link in low}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.terminal import TerminalReporter
+
+from agents.witness import Sight, look, since
 
 REAL = ("contract", "trial")
 TRIES = 3
@@ -20,9 +20,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for left in reversed(range(TRIES)):
-        before = _cpu_times()
+        before = look()
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        share = stolen(before, _cpu_times())
+        share = stolen(since(before))
         if not left or share <= STOLEN or not any(report.failed for report in reports):
             break
         _again.append(f"{item.nodeid}: failed while the hypervisor took {share:.1%} of the CPU time")
@@ -39,12 +39,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(_again))
 
 
-def stolen(before: list[int], after: list[int]) -> float:
-    """The share of all CPU time between two readings that the hypervisor took."""
-    passed = [late - early for early, late in zip(before, after, strict=True)]
-    return passed[7] / max(1, sum(passed))
-
-
-def _cpu_times() -> list[int]:
-    """User, nice, system, idle, iowait, irq, softirq and steal, in ticks: the first line of /proc/stat."""
-    return [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+def stolen(seen: Sight) -> float:
+    """The share of all CPU time that the hypervisor took."""
+    return seen.get("steal_s", 0.0) / max(1e-9, seen.get("cpu_s", 0.0))

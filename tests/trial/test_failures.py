@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ def test_an_interrupted_trial_leaves_nothing(tmp_path, leftovers, stage, number)
     assert process.returncode == 1
     assert "interrupted" in errors
     assert "Traceback" not in errors
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("stage", ["starting containers", "waiting for the agents"])
+def test_an_impatient_user_leaves_nothing(tmp_path, leftovers, stage):
+    process = start(tmp_path)
+    wait_for(process, tmp_path, stage)
+    ended = False
+    while not ended:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=0.3)
+            ended = True
+    assert process.returncode == 1
     assert leftovers() == []
 
 

@@ -23,7 +23,7 @@ def test_second():
 
 
 def test_the_share_stolen_is_of_all_cpu_time():
-    assert stolen([0] * 8, [50, 0, 0, 40, 0, 0, 0, 10]) == 0.1
+    assert stolen({"cpu_s": 10.0, "idle_s": 4.0, "steal_s": 1.0}) == 0.1
 
 
 @pytest.mark.parametrize(
