@@ -9,7 +9,7 @@ import dataclasses
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ QUICKSTART = Path("topologies/quickstart.yaml")
 TIMES = (1.0, 2.0, 4.0)
 ROUNDS = 10
 LEAST_TASK_S = 0.002
+PACED_RUNS = 5
 SCHEMES = (SchemeChoice(scheme="psl", cut=2), SchemeChoice(scheme="c2p2sl", cut=2, micro_batches=8))
 
 
@@ -49,18 +50,20 @@ def numbers() -> list[Number]:
     automatic = prepare(engine, topology, silent)
     deployment = bring_up(engine, automatic, "up", silent)
     rounds: dict[float, dict[str, float]] = {}
-    found: list[Number] = []
     try:
         for dilation in (automatic.dilation * times for times in TIMES):
             prepared = prepare(engine, topology.model_copy(update={"time_dilation": dilation}), silent)
-            ran = calmest(partial(_run, engine, prepared, deployment), lambda ran: stolen(ran.results))
-            print(f"D = {dilation:g}: the hypervisor took {stolen(ran.results):.2%}", flush=True)
-            if dilation == automatic.dilation:
-                found += pacing(prepared, ran.rows)
-            rounds[dilation] = _medians(ran.results)
+            rounds[dilation] = _medians(_calm(engine, prepared, deployment).results)
+        paced = [pacing(automatic, _calm(engine, automatic, deployment).rows) for _ in range(PACED_RUNS)]
     finally:
         deploy.down(engine, topology.name)
-    return [*found, *_agree(rounds)]
+    return [*_paced(automatic, paced), *_agree(rounds)]
+
+
+def _calm(engine: Engine, prepared: Prepared, deployment: Deployment) -> Ran:
+    ran = calmest(partial(_run, engine, prepared, deployment), lambda ran: stolen(ran.results))
+    print(f"D = {prepared.dilation:g}: the hypervisor took {stolen(ran.results):.2%}", flush=True)
+    return ran
 
 
 def _run(engine: Engine, prepared: Prepared, deployment: Deployment) -> Ran:
@@ -87,8 +90,16 @@ def _agree(rounds: dict[float, dict[str, float]]) -> Iterator[Number]:
             yield at_most(f"{label}: round at D = {dilation:g} against D = {first:g}", 1, off, "%")
 
 
-def pacing(prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> list[Number]:
-    """Mean and spread of each task's duration over its modelled one, worst agent, after the first round."""
+@dataclasses.dataclass(frozen=True)
+class Paced:
+    """The kinds of task (scheme, task, agent) of a run whose mean and whose spread are worst, and how bad these are."""
+
+    mean: tuple[float, tuple[str, str, str]]
+    cv: tuple[float, tuple[str, str, str]]
+
+
+def pacing(prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> Paced:
+    """Mean and spread of each task's duration over its modelled one, worst kind of task, after the first round."""
     modelled = {
         (p.label, e.task, e.ue, e.micro_batch): e.end_s - e.start_s for p in prepared.planned for e in p.timeline.events
     }
@@ -98,14 +109,21 @@ def pacing(prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> list[Number
         computes = row["task"].endswith(("forward", "backward"))
         if computes and row["round"] > 1 and asked_s * prepared.dilation >= LEAST_TASK_S:
             ratios[row["scheme"], row["task"], row["ue"]].append((row["end_s"] - row["start_s"]) / asked_s)
-    off = max((abs(float(np.mean(found)) - 1), key) for key, found in ratios.items())
-    spread = max((float(np.std(found) / np.mean(found)), key) for key, found in ratios.items())
-    where = f"worst of {len(ratios)} kinds of task, D = {prepared.dilation:g}"
+    return Paced(
+        max((abs(float(np.mean(found)) - 1), key) for key, found in ratios.items()),
+        max((float(np.std(found) / np.mean(found)), key) for key, found in ratios.items()),
+    )
+
+
+def _paced(prepared: Prepared, runs: Sequence[Paced]) -> list[Number]:
+    """The median run: in most a thread or two wakes up some milliseconds late, in some a dozen."""
+    where = f"worst kind of task, median of {len(runs)} runs, D = {prepared.dilation:g}"
+    off, spread = (sorted(found)[len(runs) // 2] for found in ([r.mean for r in runs], [r.cv for r in runs]))
     mean = at_most(f"mean of paced tasks, {where}", 1, 100 * off[0], "%")
     cv = at_most(f"cv of paced tasks, {where}", 0.03, spread[0], "")
     return [
         dataclasses.replace(mean, measured=_say(off, 100)),
-        dataclasses.replace(cv, measured=_say(spread, 1)),
+        dataclasses.replace(cv, measured=f"{_say(spread, 1)}; {', '.join(f'{r.cv[0]:.3f}' for r in runs)}"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The Vagrantfile: valid where Vagrant can say so, Ruby where only Ruby can."""
+"""The Vagrantfile: valid, says Vagrant where it is installed, as it is in the VM lane."""
 
 from __future__ import annotations
 
@@ -19,13 +19,6 @@ def test_vagrant_accepts_it(tmp_path: Path) -> None:
     command = ["vagrant", "validate", "--ignore-provider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_it_is_ruby() -> None:
-    if not shutil.which("ruby"):
-        pytest.skip("ruby is not installed")
-    done = subprocess.run(["ruby", "-c", "Vagrantfile"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_vm_lane_and_vagrant_share_one_script() -> None:

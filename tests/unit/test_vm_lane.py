@@ -11,6 +11,7 @@ from tests.vm.__main__ import verdict
 from tests.vm.machine import job_tar
 
 TRIAL = "test_a_whole_trial_with_gated_slots_on_real_containers"
+LINK, BOX = "test_goodput[netem-1]", "test_vagrant_accepts_it"
 
 
 def _files(*cases: str, status: str = "0") -> dict[str, bytes]:
@@ -22,11 +23,11 @@ def _case(name: str, inside: str = "") -> str:
 
 
 def test_all_passed() -> None:
-    assert verdict(_files(_case(TRIAL), _case("test_goodput[netem-1]"))) == ""
+    assert verdict(_files(_case(TRIAL), _case(LINK), _case(BOX))) == ""
 
 
 def test_what_failed_may_pass_when_tried_again() -> None:
-    first = _files(_case(TRIAL, "<failure/>"), _case("test_goodput[netem-1]"))
+    first = _files(_case(TRIAL, "<failure/>"), _case(LINK), _case(BOX))
     assert verdict({**first, "again.xml": f"<s>{_case(TRIAL)}</s>".encode()}) == ""
 
 
@@ -34,9 +35,10 @@ def test_what_failed_may_pass_when_tried_again() -> None:
     ("files", "why"),
     [
         ({}, "status ?"),
-        (_files(_case(TRIAL), _case("test_goodput[netem-1]"), status="1"), "status 1"),
-        (_files(_case(TRIAL), _case("test_goodput[netem-1]", "<skipped/>"), _case("test_goodput[htb-1]")), "netem"),
-        (_files(_case(TRIAL, "<skipped/>"), _case("test_goodput[netem-1]")), TRIAL),
+        (_files(_case(TRIAL), _case(LINK), _case(BOX), status="1"), "status 1"),
+        (_files(_case(TRIAL), _case(LINK, "<skipped/>"), _case("test_goodput[htb-1]"), _case(BOX)), "netem"),
+        (_files(_case(TRIAL, "<skipped/>"), _case(LINK), _case(BOX)), TRIAL),
+        (_files(_case(TRIAL), _case(LINK), _case(BOX, "<skipped/>")), BOX),
     ],
 )
 def test_what_is_missing_fails_and_is_named(files: dict[str, bytes], why: str) -> None:

@@ -25,7 +25,8 @@ suite() {
 
 chosen() {
     .venv/bin/python -m pytest -p no:hypothesispytest -o cache_dir=/tmp/pytest -v -s --durations=8 "$@" \
-        -k "not htb${elsewhere// / and not }" tests/vm tests/contract/test_links.py tests/contract/test_tuning.py
+        -k "not htb${elsewhere// / and not }" \
+        tests/vm tests/contract/test_links.py tests/contract/test_tuning.py tests/unit/test_vagrantfile.py
 }
 
 case $job in

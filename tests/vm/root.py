@@ -20,8 +20,9 @@ from testbed.images import LOCK, PYTHON, ROOT
 
 HERE = Path(__file__).parent
 CACHE = ROOT / "build/vm"
-# The kernel is the VM lane's own; all else comes from the script that a Vagrant box runs too.
-KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "zstd")
+# The VM lane's own are the kernel, and Vagrant to try the Vagrantfile with, which newer systems have no package of;
+# all else comes from the script that a Vagrant box runs too.
+OWN = ("linux-image-cloud-amd64", "initramfs-tools", "zstd", "vagrant")
 SIZE = "12G"  # sparse: what is not used takes no room
 SCRIPTS = tuple(f"images/host/{name}.sh" for name in ("provision", "venv", "docker", "with-docker"))
 SETUP = (*SCRIPTS, "pyproject.toml", "requirements.lock")
@@ -74,7 +75,7 @@ def make(folder: Path) -> Root:
         _configure(tree, debian.bootstrap(tree, "python3"))
         _step("packages")
         _chroot(tree, "images/host/provision.sh")
-        _chroot(tree, f"apt-get install -y -qq --no-install-recommends {' '.join(KERNEL)}")
+        _chroot(tree, f"apt-get install -y -qq --no-install-recommends {' '.join(OWN)}")
         _step("wheels")
         _wheels(tree / "wheels")
         _chroot(tree, "PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels images/host/venv.sh")
