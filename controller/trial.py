@@ -17,7 +17,7 @@ from controller.watch import Stage, Watcher
 from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
-from testbed.compute import LEAST_QUOTA_US, PERIOD_US, quotas_us
+from testbed.compute import LEAST_QUOTA_US, PERIOD_US, quotas_us, shares_as_quotas_us
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, InputError
@@ -59,8 +59,8 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     dilation = pick_dilation(topology, needed, cores)
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
-    dealt = deal(topology, planned[0].plan)
-    return Prepared(topology, dilated, dilation, {**idle, **quotas_us(needed.tasks, dilation)}, dealt)
+    quotas = {"paced": quotas_us, "quota": shares_as_quotas_us}[topology.compute](needed.tasks, dilation)
+    return Prepared(topology, dilated, dilation, {**idle, **quotas}, deal(topology, planned[0].plan))
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 PERIOD_US = 5000
 LEAST_QUOTA_US = 1000
 UNLIMITED = -1
-QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 2.0
+QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 4.0
 SHORT_PERIODS = 10
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
@@ -145,8 +145,9 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
     The kernel hands out a quota period by period, and a task that begins when the current one
     is used up has only the whole periods after it: a task of M wall seconds needs its C seconds
     of CPU in ⌊M / period⌋ of them (at least one). For long tasks that is the share C / M. A
-    quarter is added, and as much again for tasks of fewer than ten periods, whose CPU time varies from one
-    to the next; no quota is below what the kernel takes or above one core.
+    quarter is added. Tasks of fewer than ten periods get four times what they need: their CPU time varies, that
+    of the messages around them does not average out, and what a core has been given another core cannot use
+    within the period; no quota is below what the kernel takes or above one core.
     """
     found: dict[str, int] = {}
     for demand in demands:
@@ -155,3 +156,12 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
         quota = round(demand.host_s * 1e6 / periods * margin)
         found[demand.agent] = max(found.get(demand.agent, LEAST_QUOTA_US), min(quota, PERIOD_US))
     return found
+
+
+def shares_as_quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
+    """Per agent the CFS quota per ``PERIOD_US`` that is its share, no more: the kernel's own pace (``compute: quota``).
+
+    Less than the kernel takes or more than one core cannot be had: such a device is too fast, or too slow.
+    """
+    quotas = {agent: round(share / dilation * PERIOD_US) for agent, share in shares(demands).items()}
+    return {agent: min(max(quota, LEAST_QUOTA_US), PERIOD_US) for agent, quota in quotas.items()}

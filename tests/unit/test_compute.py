@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.compute import Calibration, Demand, UnitSpeed, dilation_that_fits, fit, quotas_us, shares, tightness
+from testbed.compute import (
+    Calibration,
+    Demand,
+    UnitSpeed,
+    dilation_that_fits,
+    fit,
+    quotas_us,
+    shares,
+    shares_as_quotas_us,
+    tightness,
+)
 
 
 def test_an_agents_share_is_that_of_its_tightest_task():
@@ -49,10 +59,16 @@ def test_the_quota_of_a_long_task_is_its_share_and_a_quarter():
     assert quota(0.040, 0.100, dilation=2.0) == 1250
 
 
-def test_a_short_task_gets_twice_its_cpu_time_in_the_whole_periods_it_sees():
-    assert quota(0.0016, 0.0064) == 3200  # one whole period of 5 ms
-    assert quota(0.0016, 0.0120) == 1600  # two
-    assert quota(0.0016, 0.0030) == 3200  # none: one all the same
+def test_a_short_task_gets_four_times_its_cpu_time_in_the_whole_periods_it_sees():
+    assert quota(0.0008, 0.0064) == 3200  # one whole period of 5 ms
+    assert quota(0.0008, 0.0120) == 1600  # two
+    assert quota(0.0008, 0.0030) == 3200  # none: one all the same
+
+
+def test_without_pacing_a_quota_is_the_share_of_the_tightest_task():
+    tasks = [Demand("bs", 0.04, 0.1), Demand("bs", 0.01, 0.1), Demand("ue1", 0.001, 1.0), Demand("ue2", 0.9, 0.3)]
+    assert shares_as_quotas_us(tasks, 1.0) == {"bs": 2000, "ue1": 1000, "ue2": 5000}
+    assert shares_as_quotas_us(tasks, 1.6)["bs"] == 1250
 
 
 def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():
