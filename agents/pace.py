@@ -16,7 +16,7 @@ _PR_SET_TIMERSLACK = 29
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine)
 _SCHED_ATTR = struct.Struct("=IIQiIQQQ")  # size, policy, flags, nice, priority, runtime (the slice), deadline, period
 SHORT_NS, LONG_NS = 100_000, 20_000_000
-NAP_NS, ROOM_NS = 100_000, 4_000_000
+NAP_NS, NAP_IF_LEFT_NS = 100_000, 4_000_000
 _libc = ctypes.CDLL(None, use_errno=True)
 _OVERRUN_TOLERANCE_NS = 200_000
 
@@ -52,7 +52,7 @@ def _give_way(due_ns: int | None) -> None:
     The kernel looks at who is to run when a thread wakes up, and then not before its next tick: one that woke up
     next to a thread which only then began to compute waited for all of that.
     """
-    if due_ns is not None and due_ns - time.monotonic_ns() > ROOM_NS:
+    if due_ns is not None and due_ns - time.monotonic_ns() > NAP_IF_LEFT_NS:
         time.sleep(NAP_NS / 1e9)
 
 

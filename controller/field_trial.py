@@ -42,7 +42,7 @@ def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher)
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C must not stop the clean-up of the first."""
+    """A Ctrl-C that comes when a trial has ended, for whatever reason, must not stop its clean-up."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -17,7 +17,7 @@ from controller.watch import Stage, Watcher
 from controller.workload import workload
 from testbed import deploy, links
 from testbed.calibration import calibrate
-from testbed.compute import LEAST_QUOTA_US, PERIOD_US, quotas_us, shares_as_quotas_us
+from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, InputError
@@ -59,7 +59,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     dilation = pick_dilation(topology, needed, cores)
     dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
-    quotas = {"paced": quotas_us, "quota": shares_as_quotas_us}[topology.compute](needed.tasks, dilation)
+    quotas = QUOTAS_US[topology.compute](needed.tasks, dilation)
     return Prepared(topology, dilated, dilation, {**idle, **quotas}, deal(topology, planned[0].plan))
 
 

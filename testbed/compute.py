@@ -154,7 +154,7 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
         periods = max(1, math.floor(demand.model_s * dilation * 1e6 / PERIOD_US))
         margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
         quota = round(demand.host_s * 1e6 / periods * margin)
-        found[demand.agent] = max(found.get(demand.agent, LEAST_QUOTA_US), min(quota, PERIOD_US))
+        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota))
     return found
 
 
@@ -163,5 +163,12 @@ def shares_as_quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str,
 
     Less than the kernel takes or more than one core cannot be had: such a device is too fast, or too slow.
     """
-    quotas = {agent: round(share / dilation * PERIOD_US) for agent, share in shares(demands).items()}
-    return {agent: min(max(quota, LEAST_QUOTA_US), PERIOD_US) for agent, quota in quotas.items()}
+    return {agent: _that_can_be_had(round(share / dilation * PERIOD_US)) for agent, share in shares(demands).items()}
+
+
+def _that_can_be_had(quota_us: int) -> int:
+    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US)
+
+
+QUOTAS_US = {"paced": quotas_us, "quota": shares_as_quotas_us}
+"""By the topology's ``compute``: how tasks and a dilation give each agent's quota."""

@@ -48,12 +48,11 @@ def test_an_interrupted_trial_leaves_nothing(tmp_path, leftovers, stage, number)
 def test_an_impatient_user_leaves_nothing(tmp_path, leftovers, stage):
     process = start(tmp_path)
     wait_for(process, tmp_path, stage)
-    ended = False
-    while not ended:
+    for _ in range(200):
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=0.3)
-            ended = True
+            break
     assert process.returncode == 1
     assert leftovers() == []
 
