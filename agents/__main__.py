@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from agents import witness
+from agents import host_counters
 from agents.bs import Bs
-from agents.data import Samples
 from agents.meter import Metrics
 from agents.pace import sharpen_timers
 from agents.plan import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT, Job
+from agents.samples.shard import Samples
 from agents.ue import Ue
 from agents.wire.air import Air
 from agents.wire.frames import Header
@@ -68,9 +68,12 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             agent.job = agent.job.at_tempo(request["tempo"])
             return {}, []
         case "phase":
-            before = witness.look()
+            before = host_counters.look()
             agent.phase(request["round"], request["phase"], request["start_ns"])
-            return {**_phase_answer(agent), "seen": {**witness.since(before), "kernel": witness.kernel()}}, []
+            return {
+                **_phase_answer(agent),
+                "seen": {**host_counters.since(before), "kernel": host_counters.kernel()},
+            }, []
         case "end_round":
             agent.meter.end_round(request["round_s"])
             return {}, []

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 import torch
 
-from agents.data import Samples, batches
 from agents.evaluation import Evaluator
 from agents.halves import BsHalf, average, to_inputs
 from agents.meter import Meter, Metrics
-from agents.models import build, split
+from agents.models.build import build, split
 from agents.pace import Pacer, sleep_until
 from agents.passes import Pass, Rows
 from agents.plan import CONFIGURE_S, Job
+from agents.samples.shard import Samples, batches
 from agents.scheme import AGGREGATES, SCHEMES, Phase
 from agents.serving import SERVING, Served
 from agents.wire.air import Air, AirError, Arrival

@@ -4,7 +4,7 @@ SHAPE is a ``DatasetInfo`` as JSON.
 
 Prints JSON. ``units``: per unit and number of samples, CPU seconds of a forward and a backward pass,
 while several processes per core do the same, as in a trial: cores that share caches, or are two
-threads of one, are slower together than alone. ``transport``: see ``agents.transport``.
+threads of one, are slower together than alone. ``transport``: see ``agents.message_cost``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from concurrent.futures import ProcessPoolExecutor
 import torch
 from torch import nn
 
-from agents import transport
-from agents.catalog import DatasetInfo
-from agents.models import build
+from agents import message_cost
+from agents.models.build import build
+from agents.models.catalog import DatasetInfo
 
 Row = dict[str, str | float]
 
@@ -90,4 +90,4 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 if __name__ == "__main__":
     units = measure_everywhere(sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3])))
-    json.dump({"units": units, "transport": transport.measure()}, sys.stdout)
+    json.dump({"units": units, "transport": message_cost.measure()}, sys.stdout)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from agents.data import Samples
 from agents.halves import BsHalf, UeHalf, average, to_inputs
-from agents.models import split
+from agents.models.build import split
 from agents.passes import Rows
 from agents.plan import Job
+from agents.samples.shard import Samples
 
 _BATCH = 250
 

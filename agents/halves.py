@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from agents import norm
+from agents.models import norm
 from agents.passes import Pass, Rows, run
 
 Weights = list[torch.Tensor]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from agents.catalog import DatasetInfo
+from agents.models.catalog import DatasetInfo
 from agents.scheme import SCHEMES, Phase, groups, phases, shared_rows
 
 

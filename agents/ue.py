@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agents.data import Samples, batches
 from agents.halves import BsHalf, UeHalf, Weights, to_inputs
 from agents.meter import Meter, Metrics
-from agents.models import build, split
+from agents.models.build import build, split
 from agents.pace import Pacer, sleep_until
 from agents.passes import Pass, Rows
 from agents.plan import AIR_PORT, BROADCAST_PORT, Job
 from agents.privacy import privatise, privatise_weights
+from agents.samples.shard import Samples, batches
 from agents.scheme import AGGREGATES, SCHEMES, Phase
 from agents.wire.air import Air, AirError, Arrival
 from agents.wire.frames import Header

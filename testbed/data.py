@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat
 
-from agents import datasets
-from agents.catalog import DatasetInfo
-from agents.data import Samples
-from agents.datasets import TORCHVISION, Source
-from agents.files import LEAST_SIZE, DataError
-from agents.partition import Labels, PartitionError, Shards, partition
+from agents.models.catalog import DatasetInfo
+from agents.samples import datasets
+from agents.samples.datasets import TORCHVISION, Source
+from agents.samples.files import LEAST_SIZE, DataError
+from agents.samples.partition import Labels, PartitionError, Shards, partition
+from agents.samples.shard import Samples
 from testbed.errors import InputError
 from testbed.section import Section
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
-from agents.catalog import UNITS
+from agents.models.catalog import UNITS
 from agents.scheme import SCHEMES, Scheme, cuts
 from testbed import data, dynamics
 from testbed.data import Data

@@ -6,7 +6,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.terminal import TerminalReporter
 
-from agents.witness import Sight, look, since
+from agents.host_counters import Sight, look, since
 
 REAL = ("contract", "trial")
 TRIES = 3

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from agents.catalog import DatasetInfo
-from agents.norm import layer
+from agents.models.catalog import DatasetInfo
+from agents.models.norm import layer
 
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _VGG16_LEAST = 32

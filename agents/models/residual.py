@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from agents.catalog import DatasetInfo
-from agents.norm import layer
-from agents.vision import torchvision
+from agents.models.catalog import DatasetInfo
+from agents.models.norm import layer
+from agents.samples.vision import torchvision
 
 _WIDTH = 64
 

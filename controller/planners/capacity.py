@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from controller.instance import Instance, Ints
 from controller.planners.seam import Request
+from controller.predict.instance import Instance, Ints
 from testbed.errors import InputError
 
 

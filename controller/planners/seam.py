@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.scheme import Scheme, cuts
-from controller.instance import Decision, Instance
+from controller.predict.instance import Decision, Instance
 from testbed.errors import InputError
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from controller.instance import Decision, Instance, Ints
 from controller.planners.seam import Answer, Planner, Request
 from controller.planners.subcarriers import equal_shares
-from controller.timeline import round_s
+from controller.predict.instance import Decision, Instance, Ints
+from controller.predict.timeline import round_s
 from testbed.errors import InputError
 from testbed.topology import CLUSTER_SIZE
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from controller.instance import Decision
 from controller.planners.seam import Request
 from controller.planners.subcarriers import on_subcarriers
-from controller.timeline import round_s
+from controller.predict.instance import Decision
+from controller.predict.timeline import round_s
 
 
 def whole(request: Request, decision: Decision, baseline: Decision | None) -> Decision:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from controller.workload import Workload
+from controller.predict.workload import Workload
 from testbed.compute import Calibration
 
 GIGA = 1e9

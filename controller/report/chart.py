@@ -15,8 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from controller.phases import Event
-from controller.planning import Planned
+from controller.planners.planning import Planned
+from controller.predict.phases import Event
 from controller.report.pipeline import BACKWARD, DARK, PALETTE, WEIGHTS, WEIGHTS_COLOUR, Band, colour, headline, rows
 from testbed.errors import InputError
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.console import Group
 from rich.text import Text
 
-from controller.phases import Event
-from controller.planning import Planned
+from controller.planners.planning import Planned
+from controller.predict.phases import Event
 from controller.report.pipeline import BACKWARD, WEIGHTS, Band, colour, headline, rows
 
 COLUMNS = 72

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from controller.phases import Event
-from controller.planning import Planned
-from controller.timeline import Timeline
+from controller.planners.planning import Planned
+from controller.predict.phases import Event
+from controller.predict.timeline import Timeline
 
 Band = Literal["UE", "up", "down", "BS"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from controller.watch import RoundEnded, SchemeBegins, Stage
+from controller.trial.watch import RoundEnded, SchemeBegins, Stage
 
 
 class Terminal:

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from controller.planning import Planned
-from controller.results import Results, SchemeResult
+from controller.judge.results import Results, SchemeResult
+from controller.planners.planning import Planned
 
 
 def results_table(results: Results) -> Table:

@@ -11,12 +11,12 @@ import numpy as np
 import agents.ue
 from agents.bs import Bs
 from agents.meter import Metrics
-from agents.partition import partition
 from agents.plan import Job
+from agents.samples.partition import partition
 from agents.scheme import SCHEMES
 from agents.ue import Ue
 from agents.wire.air import Air
-from controller.planning import Planned, plan_all
+from controller.planners.planning import Planned, plan_all
 from testbed import data
 from testbed.loading import load
 from tests.bench.number import Number, at_least

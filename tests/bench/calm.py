@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from controller.results import Results
+from controller.judge.results import Results
 
 T = TypeVar("T")
 

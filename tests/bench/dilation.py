@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from controller.results import Results
-from controller.rounds import Trial
-from controller.trial import Prepared, bring_up, prepare
-from controller.watch import silent
+from controller.judge.results import Results
+from controller.trial.prepare import Prepared, bring_up, prepare
+from controller.trial.rounds import Trial
+from controller.trial.watch import silent
 from testbed import deploy
 from testbed.deploy import Deployment
 from testbed.engine import Engine

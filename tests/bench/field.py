@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from statistics import median
 
-from controller.field_trial import field_trial
-from controller.results import Results
-from controller.trial import bring_up, prepare
-from controller.watch import silent
+from controller.judge.results import Results
+from controller.trial.field_trial import field_trial
+from controller.trial.prepare import bring_up, prepare
+from controller.trial.watch import silent
 from testbed import deploy
 from testbed.engine import LABEL, Engine
 from testbed.images import build

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controller.trial import bring_up, prepare
-from controller.watch import silent
+from controller.trial.prepare import bring_up, prepare
+from controller.trial.watch import silent
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.links import measure_links

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from agents.scheme import SCHEMES
-from controller.instance import Instance, instance
 from controller.planners import PLANNERS, Request
-from controller.workload import workload
+from controller.predict.instance import Instance, instance
+from controller.predict.workload import workload
 from testbed.loading import parse
 from tests.bench.number import Number, at_most
 

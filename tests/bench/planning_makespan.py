@@ -11,12 +11,12 @@ from functools import cache
 import numpy as np
 
 from agents.scheme import SCHEMES
-from controller.bounds import lower_bound_s
-from controller.instance import Instance, instance
 from controller.planners import PLANNERS, Request
-from controller.timeline import round_s
-from controller.timing import per_sample
-from controller.workload import workload
+from controller.predict.bounds import lower_bound_s
+from controller.predict.instance import Instance, instance
+from controller.predict.timeline import round_s
+from controller.predict.timing import per_sample
+from controller.predict.workload import workload
 from testbed.errors import InputError
 from testbed.loading import parse
 from tests.bench.number import Number, at_least, at_most

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from controller.planners.clustering import (
+from controller.planners.cpsl.clustering import (
     Clustering,
     dealt,
     exhaustive,
@@ -18,7 +18,7 @@ from controller.planners.clustering import (
     seated,
     similar_order,
 )
-from controller.planners.cpsl_latency import Phases, cluster_s, members_of
+from controller.planners.cpsl.latency import Phases, cluster_s, members_of
 from controller.planners.pipar import by_eq_14, score
 from controller.planners.seam import Request
 from testbed.topology import NETWORKS

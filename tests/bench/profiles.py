@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.instance import Instance
-from controller.planners.cpsl_latency import Phases, phases
-from controller.workload import Workload
+from controller.planners.cpsl.latency import Phases, phases
+from controller.predict.instance import Instance
+from controller.predict.workload import Workload
 
 KB, MB = 1024.0, 1e6
 FLOAT = 4

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from controller.field_trial import field_trial
-from controller.watch import silent
+from controller.trial.field_trial import field_trial
+from controller.trial.watch import silent
 from testbed.engine import Engine
 from testbed.loading import load
 from tests.bench.number import Number, at_most

@@ -19,9 +19,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from controller.rounds import Trial
-from controller.trial import Prepared, bring_up, prepare
-from controller.watch import RoundEnded, SchemeBegins, Stage, Watcher, silent
+from controller.trial.prepare import Prepared, bring_up, prepare
+from controller.trial.rounds import Trial
+from controller.trial.watch import RoundEnded, SchemeBegins, Stage, Watcher, silent
 from testbed import deploy
 from testbed.deploy import Deployment
 from testbed.engine import Engine

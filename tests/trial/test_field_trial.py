@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from agents.plan import Plan
-from controller.results import Results
+from controller.judge.results import Results
 from tests.trial.conftest import SMALL, call
 
 pytestmark = pytest.mark.docker

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from controller.session import Session
+from controller.trial.session import Session
 from testbed.deploy import BS, find
 from testbed.errors import TrialError
 from tests.trial.conftest import SMALL, TRIAL, call
@@ -102,7 +102,7 @@ def test_an_agent_that_never_answers_is_named(deployment, engine):
 
 
 def test_every_agent_serves_metrics_on_mgmt(deployment):
-    from controller.scrape import scrape
+    from controller.trial.scrape import scrape
 
     addresses = deployment.addresses("mgmt")
     names = {name for name, _ in scrape(addresses[BS])} | {name for name, _ in scrape(addresses["ue1"])}

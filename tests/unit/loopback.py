@@ -14,10 +14,10 @@ import numpy as np
 
 import agents.ue
 from agents.bs import Bs
-from agents.catalog import DATASETS
-from agents.data import Samples
 from agents.meter import Metrics
+from agents.models.catalog import DATASETS
 from agents.plan import Job, Plan, UePlan
+from agents.samples.shard import Samples
 from agents.ue import Ue
 from agents.wire.air import Air
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.instance import Instance
-from controller.workload import Workload
+from controller.predict.instance import Instance
+from controller.predict.workload import Workload
 
 
 def workload(**changes: object) -> Workload:

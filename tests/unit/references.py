@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agents.catalog import DATASETS
-from agents.data import Samples, batches
 from agents.halves import to_inputs
-from agents.models import build, split
+from agents.models.build import build, split
+from agents.models.catalog import DATASETS
 from agents.plan import Job
+from agents.samples.shard import Samples, batches
 from agents.scheme import order_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from agents.scheme import SCHEMES
-from controller.instance import Instance, instance, link_rates
 from controller.planners import PLANNERS, Request
 from controller.planners.uniform import equal_clusters, equal_slots
-from controller.workload import workload
+from controller.predict.instance import Instance, instance, link_rates
+from controller.predict.workload import workload
 from testbed.loading import parse
 from tests.unit.problems import problem
 from tests.unit.rows import CLUSTERS

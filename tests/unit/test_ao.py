@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.scheme import SCHEMES
-from controller.instance import Decision, Instance
-from controller.paper import broken, constraints, round_times
-from controller.planners import PLANNERS, Request, p3, p5
-from controller.planners.ao import LEVELS, Options, Search, alternate, ao
+from controller.planners import PLANNERS, Request
+from controller.planners.ao import LEVELS, Options, Search, alternate, ao, p3, p5
+from controller.planners.ao.lemma import most_micro_batches
+from controller.planners.ao.starts import starts
 from controller.planners.capacity import even_batches, room
-from controller.planners.lemma import most_micro_batches
-from controller.planners.starts import starts
-from controller.planning import plan_all
-from controller.timeline import round_s
+from controller.planners.planning import plan_all
+from controller.predict.instance import Decision, Instance
+from controller.predict.paper import broken, constraints, round_times
+from controller.predict.timeline import round_s
 from testbed.errors import InputError, SolverError
 from testbed.loading import load, parse
 from tests.unit.problems import problem, workload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents import transport
+from agents import message_cost
 from agents.scheme import SCHEMES
 from controller.planners.seam import Request
 from controller.planners.uniform import uniform
@@ -27,7 +27,7 @@ def test_every_cost_has_a_name():
 
 
 def test_messages_are_measured_on_real_sockets():
-    found = Transport(**transport.measure())
+    found = Transport(**message_cost.measure())
     assert 0 < found.message_s < 1
     assert 50 < found.message_bytes < 300
     assert found.link_bps > 1e6

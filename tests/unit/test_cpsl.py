@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.instance import Instance
 from controller.planners import PLANNERS, Request
-from controller.planners.clustering import (
+from controller.planners.cpsl import Options, cpsl, samples
+from controller.planners.cpsl.clustering import (
     clusters_s,
     dealt,
     exhaustive,
@@ -22,9 +22,10 @@ from controller.planners.clustering import (
     seated,
     similar_order,
 )
-from controller.planners.cpsl import Options, cpsl, samples
-from controller.planners.cpsl_latency import Phases, cluster_s, phases, round_s
-from controller.planners.subcarriers import equal_shares, greedy, rounded
+from controller.planners.cpsl.greedy import greedy
+from controller.planners.cpsl.latency import Phases, cluster_s, phases, round_s
+from controller.planners.subcarriers import equal_shares, rounded
+from controller.predict.instance import Instance
 from testbed.errors import InputError
 from tests.bench.profiles import cpsl_draw, cpsl_phases
 from tests.unit.problems import problem, workload

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.catalog import DatasetInfo
+from agents.models.catalog import DatasetInfo
 from agents.plan import Job
-from controller.planning import plan_all
-from controller.workload import workload
+from controller.planners.planning import plan_all
+from controller.predict.workload import workload
 from testbed.data import Data, info, load
 from testbed.errors import InputError
 from testbed.loading import parse

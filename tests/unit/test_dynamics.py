@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.scheme import SCHEMES
-from controller.dynamics import at_plan_rates, changes, draws, fastest, instance_at, moment
-from controller.instance import instance
-from controller.measured import Happened, goodput_bps, round_row
-from controller.planning import plan_one
-from controller.workload import workload
+from controller.judge.measured import Happened, goodput_bps, round_row
+from controller.planners.planning import plan_one
+from controller.predict.channel import at_plan_rates, changes, draws, fastest, instance_at, moment
+from controller.predict.instance import instance
+from controller.predict.workload import workload
 from testbed.loading import digest, load, parse
 from testbed.tuning import flow_rates
 from tests.unit.loopback import job

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.scheme import SCHEMES
-from controller.instance import Instance, link_rates
 from controller.planners import PLANNERS, Request
 from controller.planners.epsl import allocated, focused, slowest_first
-from controller.planners.epsl_latency import aggregated_rows, round_s, stages, up_s
-from controller.timeline import predict
+from controller.planners.epsl.latency import aggregated_rows, round_s, stages, up_s
+from controller.predict.instance import Instance, link_rates
+from controller.predict.timeline import predict
 from testbed.errors import InputError
 from tests.unit.problems import problem
 from tests.unit.rows import CLUSTERS, REPLICAS, TOGETHER

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from agents.plan import Plan, UePlan
-from controller.explain import Links, chain, explain
-from controller.latency import Gate, Latency
-from controller.measured import Happened, round_row
+from controller.judge.explain import Links, chain, explain
+from controller.judge.measured import Happened, round_row
+from controller.predict.latency import Gate, Latency
 
 PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e3, 16e3)})
 PERFECT = (  # forward 1 s, 1000 bytes up 1 s, BS 1 + 2 s, 1000 bytes down 0.5 s, backward 2 s

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from agents.plan import Plan, UePlan
-from controller.fidelity import Evidence, judge, link_errors, steady_errors
-from controller.measured import Happened
-from controller.results import Explained, HostLoad, Spread, Summary
-from controller.witnesses import host_load
+from controller.judge.host_load import host_load
+from controller.judge.measured import Happened
+from controller.judge.results import Explained, HostLoad, Spread, Summary
+from controller.judge.verdict import Evidence, judge, link_errors, steady_errors
 
 CALM = HostLoad(
     busy_share=0.5, others_share=0.01, steal_share=0.0, throttled_share=0.0, waited_share=0.1, clock_jump_s=0.0

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from controller.planning import plan_all
+from controller.cli.selection import select
+from controller.planners.planning import plan_all
 from controller.report.gantt import COLUMNS, gantt
-from controller.selection import select
 from testbed.loading import load
 
 

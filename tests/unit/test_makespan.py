@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from agents.scheme import SCHEMES
-from controller.bounds import cut_lower_bound_s, lower_bound_s
-from controller.instance import Decision, Instance
 from controller.planners import PLANNERS, Request
 from controller.planners.capacity import room, rooms
-from controller.planners.slots import Turn, best_slots, eased_slots
-from controller.planning import in_the_papers_terms
-from controller.timeline import predict, round_s
-from controller.timing import per_sample, split_batches
+from controller.planners.makespan.slots import Turn, best_slots, eased_slots
+from controller.planners.planning import in_the_papers_terms
+from controller.predict.bounds import cut_lower_bound_s, lower_bound_s
+from controller.predict.instance import Decision, Instance
+from controller.predict.timeline import predict, round_s
+from controller.predict.timing import per_sample, split_batches
 from testbed.errors import InputError
 from tests.bench.planning_makespan import table1
 from tests.unit.problems import problem, workload

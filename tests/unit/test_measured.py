@@ -7,8 +7,8 @@ from prometheus_client import generate_latest
 
 from agents.meter import Meter, Metrics
 from agents.pace import Span
-from controller.measured import Happened, goodput_bps, happened, round_row, spread
-from controller.scrape import parse
+from controller.judge.measured import Happened, goodput_bps, happened, round_row, spread
+from controller.trial.scrape import parse
 
 S = 1_000_000_000
 EVENTS = [

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from agents import norm
-from agents.catalog import UNITS, DatasetInfo
-from agents.models import build, split
-from agents.vision import torchvision
-from controller.workload import measure
+from agents.models import norm
+from agents.models.build import build, split
+from agents.models.catalog import UNITS, DatasetInfo
+from agents.samples.vision import torchvision
+from controller.predict.workload import measure
 
 CIFAR = DatasetInfo(channels=3, height=32, width=32, classes=10, train=1, test=1)
 MNIST = DatasetInfo(channels=1, height=28, width=28, classes=10, train=1, test=1)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from agents import norm
 from agents.halves import BsHalf, UeHalf
+from agents.models import norm
 from agents.passes import Rows
 from agents.plan import micro_batch_sizes
 from tests.unit.loopback import job, samples, world

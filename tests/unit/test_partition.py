@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.partition import PartitionError, describe, partition
+from agents.samples.partition import PartitionError, describe, partition
 from testbed.data import deal
 from testbed.errors import InputError
 from testbed.loading import digest, parse

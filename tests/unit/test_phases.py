@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from agents.scheme import SCHEMES, order_of, phases
-from controller.instance import Decision
-from controller.timeline import predict, round_s, typical
+from controller.predict.instance import Decision
+from controller.predict.timeline import predict, round_s, typical
 from tests.unit.problems import problem
 
 HALF = np.array([0.005, 0.005])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.planners import PLANNERS, Request
 from controller.planners.pipar import batches, by_eq_14, exhaustive, score, selected
-from controller.planners.pipar_model import Stages, epoch_s, iteration_s, mini_batches, parallel_batches, profile
+from controller.planners.pipar.recursion import Stages, epoch_s, iteration_s, mini_batches, parallel_batches, profile
 from testbed.errors import InputError
 from testbed.topology import NETWORKS
 from tests.bench.profiles import pi_devices, resnet18, vgg5

@@ -10,12 +10,12 @@ import pytest
 
 from agents.plan import Plan
 from agents.scheme import SCHEMES
-from controller.bounds import lower_bound_s
-from controller.instance import instance
 from controller.planners import PLANNERS, Request
-from controller.planning import decision_of, plan_all, steps
-from controller.timeline import predict, typical
-from controller.workload import workload
+from controller.planners.planning import decision_of, plan_all, steps
+from controller.predict.bounds import lower_bound_s
+from controller.predict.instance import instance
+from controller.predict.timeline import predict, typical
+from controller.predict.workload import workload
 from testbed.errors import InputError
 from testbed.loading import load, parse
 from tests.unit.problems import problem

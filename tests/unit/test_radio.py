@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from controller.radio import path_loss_db, rate_bps
+from controller.predict.radio import path_loss_db, rate_bps
 
 BAND = {"bandwidth_hz": 100e6, "carrier_ghz": 3.5, "antenna_gain_db": 10.0, "noise_dbm_per_hz": -174.0}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from agents.catalog import UNITS
+from agents.models.catalog import UNITS
 from agents.plan import Privacy
 from agents.scheme import SCHEMES
 from tests.unit.loopback import job, samples, world

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from controller import cli, field_trial
+from controller import cli
 from controller.report import table
+from controller.trial import field_trial
 from testbed.engine import Engine
 
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.scheme import SCHEMES
-from controller.instance import Decision
-from controller.latency import Gate, Latency
-from controller.recursion import turn_ends
-from controller.timeline import predict, round_s
-from controller.timing import TaskTimes, split_batches
+from controller.predict.instance import Decision
+from controller.predict.latency import Gate, Latency
+from controller.predict.recursion import turn_ends
+from controller.predict.timeline import predict, round_s
+from controller.predict.timing import TaskTimes, split_batches
 from tests.unit.problems import problem
 
 HALF = np.array([0.005, 0.005])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agents.plan import micro_batch_sizes
-from controller.instance import Decision, link_rates
-from controller.timing import decision_per_sample, handover_times, split_batches, task_times
+from controller.predict.instance import Decision, link_rates
+from controller.predict.timing import decision_per_sample, handover_times, split_batches, task_times
 from tests.unit.problems import problem
 
 HALF = np.array([0.005, 0.005])

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agents.catalog import UNITS
-from agents.data import Samples, batches
 from agents.halves import to_inputs
-from agents.models import build, split
+from agents.models.build import build, split
+from agents.models.catalog import UNITS
 from agents.passes import Rows
 from agents.plan import Job
+from agents.samples.shard import Samples, batches
 from tests.unit.loopback import job, samples, world
 
 

@@ -32,7 +32,7 @@ IMAGES = ("testbed-base", "testbed-agent-packages", "testbed-shaper-packages")
 INITRAMFS = "MODULES=list\nCOMPRESS=lz4\n"
 DRIVERS = "virtio_pci\nvirtio_blk\next4\n"
 # Compiles what the tests import, which takes a minute where the processor is emulated.
-WARM_UP = "import pytest, torch, cvxpy, controller.cli, controller.field_trial, controller.report.table"
+WARM_UP = "import pytest, torch, cvxpy, controller.cli, controller.trial.field_trial, controller.report.table"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller.host import diagnose
+from controller.trial.host import diagnose
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.links import backend_in_use, read_links

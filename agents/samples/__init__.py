@@ -1,0 +1,1 @@
+"""Datasets, and how their samples are dealt to UEs."""

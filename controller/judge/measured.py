@@ -1,0 +1,150 @@
+"""Events of agents → rounds, goodputs, overruns: pure functions, in emulated seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from agents.plan import Plan
+from controller.judge.results import Round, Spread, UeResult
+from controller.predict.timeline import Timeline
+
+UE_TASKS = ("ue_forward", "ue_backward")
+BS_TASKS = ("bs_forward", "bs_backward")
+UP_TASKS = ("uplink", "weights_up")
+DOWN_TASKS = ("downlink", "weights_down")
+NO_PAUSE_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Happened:
+    """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute.
+
+    ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost, and ``wait_s`` how
+    long it waited for a core. ``late_s`` is how late the agent woke up at the end of the task.
+    """
+
+    round: int
+    task: str
+    ue: str
+    micro_batch: int
+    turn: int
+    start_s: float
+    end_s: float
+    bytes: int = 0
+    overrun_s: float = 0.0
+    cpu_s: float = 0.0
+    wait_s: float = 0.0
+    late_s: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.end_s - self.start_s
+
+
+def happened(
+    round_number: int, events: Iterable[Mapping[str, Any]], start_ns: int, dilation: float, begin_s: float = 0.0
+) -> list[Happened]:
+    """Events of a phase as agents report them (monotonic ns) on the round's own emulated clock, in order of start.
+
+    The phase began ``begin_s`` after the round.
+    """
+    rows = [
+        Happened(
+            round=round_number,
+            task=e["task"],
+            ue=e["ue"],
+            micro_batch=e["micro_batch"],
+            turn=e["turn"],
+            start_s=begin_s + (e["start_ns"] - start_ns) / 1e9 / dilation,
+            end_s=begin_s + (e["end_ns"] - start_ns) / 1e9 / dilation,
+            bytes=e.get("bytes", 0),
+            overrun_s=e.get("overrun_ns", 0) / 1e9 / dilation,
+            cpu_s=e.get("cpu_ns", 0) / 1e9,
+            wait_s=e.get("wait_ns", 0) / 1e9,
+            late_s=e.get("late_ns", 0) / 1e9 / dilation,
+        )
+        for e in events
+    ]
+    return sorted(rows, key=lambda h: (h.start_s, h.end_s))
+
+
+def round_row(number: int, rows: Sequence[Happened], train_loss: float, predicted: Timeline | None = None) -> Round:
+    """A round lasts until its last task ends; the BS is busy while it computes."""
+    round_s = max(row.end_s for row in rows)
+    busy_s = min(round_s, sum(row.seconds for row in rows if row.task in BS_TASKS))  # rounding must not idle below 0
+    return Round(
+        round=number,
+        round_s=round_s,
+        bubble_rate=1.0 - busy_s / round_s,
+        bs_busy_s=busy_s,
+        bs_idle_s=round_s - busy_s,
+        train_loss=train_loss,
+        degraded=False,
+        predicted_s=predicted.round_s if predicted else None,
+        predicted_bubble_rate=predicted.bubble_rate if predicted else None,
+    )
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, 5th and 95th percentile."""
+    p5, median, p95 = np.percentile(values, [5, 50, 95])
+    return Spread(median=float(median), p5=float(p5), p95=float(p95))
+
+
+def after_warm_up(rounds: Sequence[Round]) -> Sequence[Round]:
+    """All rounds but the first, unless it is the only one."""
+    return rounds[1:] or rounds
+
+
+def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, UeResult]:
+    """Per UE: mean busy and idle seconds per round and goodput, over the rounds after the first."""
+    counted = {r.round: r.round_s for r in after_warm_up(rounds)}
+    mean_round_s = sum(counted.values()) / len(counted)
+    found = {}
+    for ue in plan.ues:
+        mine = [row for row in rows if row.ue == ue and row.round in counted]
+        busy_s = sum(row.seconds for row in mine if row.task in UE_TASKS) / len(counted)
+        found[ue] = UeResult(
+            busy_s=busy_s,
+            idle_s=mean_round_s - busy_s,
+            uplink_bps=goodput_bps([row for row in mine if row.task in UP_TASKS]),
+            downlink_bps=goodput_bps([row for row in mine if row.task in DOWN_TASKS]),
+        )
+    return found
+
+
+def goodput_bps(transfers: Sequence[Happened]) -> float | None:
+    """Bits per second on the air, the median over all bytes; None without any."""
+    return speed(transfers, lambda size: 8.0 * size)
+
+
+def speed(transfers: Sequence[Happened], planned_s: Callable[[int], float], share: float = 0.5) -> float | None:
+    """How fast against ``planned_s`` of its bytes a burst was, at most, for this share of all bytes; None without any.
+
+    A burst is transfers that follow each other at once on a link: a receiver that wakes up late takes from one
+    what it adds to the next. By default the median, as one that does so at the end of a burst is not a slow link.
+    """
+    bursts = [burst for burst in _bursts(transfers) if burst.seconds > 0]
+    if not bursts:
+        return None
+    speeds = np.array([planned_s(burst.bytes) / burst.seconds for burst in bursts])
+    order = np.argsort(speeds)
+    bytes_below = np.cumsum([bursts[i].bytes for i in order])
+    middle = int(np.searchsorted(bytes_below, bytes_below[-1] * share))
+    return float(speeds[order[middle]])
+
+
+def _bursts(transfers: Sequence[Happened]) -> list[Happened]:
+    """Transfers of one link, those without a pause between them as one."""
+    found: list[Happened] = []
+    for row in sorted(transfers, key=lambda r: (r.round, r.start_s, r.end_s)):
+        if found and found[-1].round == row.round and row.start_s - found[-1].end_s <= NO_PAUSE_S:
+            found[-1] = replace(found[-1], end_s=row.end_s, bytes=found[-1].bytes + row.bytes)
+        else:
+            found.append(row)
+    return found

@@ -1,0 +1,125 @@
+"""PiPar's parameter selection (PiPar paper, section III-C): a cut and a number of mini-batches for each UE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.planners.capacity import even_batches, rooms
+from controller.planners.pipar.recursion import epoch_s, parallel_batches, profile
+from controller.planners.seam import Answer, Request, refuse
+from controller.planners.uniform import equal_slots
+from controller.predict.instance import Decision, Ints
+
+SLACK = 0.02
+MOST_DOUBLINGS = 20
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A UE's cut, its mini-batches per iteration, and how long its epoch is (s)."""
+
+    cut: int
+    parallel: int
+    epoch_s: float
+
+
+def pipar(request: Request) -> Answer:
+    """For each UE the cut and N whose epoch is shortest by the paper's recursion; equal batches.
+
+    N starts at eq. 14 for every cut and is doubled where that shortens the epoch by more than a little; it is
+    1 under a scheme that does not pipeline. InputError for schemes in which UEs do not have their own BS
+    model, and where C2 cannot hold.
+    """
+    if request.scheme.bs_model != "replicas":
+        raise refuse(request, "pipar gives each UE its own cut and mini-batches, for which it needs a BS replica;")
+    batch = batches(request)
+    chosen = [selected(request, ue, batch) for ue in range(request.instance.n)]
+    warnings = tuple(
+        f"{request.instance.ues[i]} is left out: C2 lets it hold fewer samples than its min_batch at any cut"
+        for i in np.flatnonzero(batch == 0)
+    )
+    return Answer(_decision(request, batch, chosen), warnings=warnings)
+
+
+def _decision(request: Request, batch: Ints, chosen: list[Choice]) -> Decision:
+    cuts = np.array([choice.cut for choice in chosen], dtype=np.int64)
+    parallel = np.array([choice.parallel for choice in chosen], dtype=np.int64)
+    slots = equal_slots(request)
+    common = int(np.bincount(cuts).argmax())
+    return Decision(
+        common, int(parallel.max()), batch, slots, slots, ue_cut=cuts, ue_micro_batches=parallel, steps=request.steps
+    )
+
+
+def batches(request: Request) -> Ints:
+    """Equal batches (n,) within what each UE can hold at one cut or another (C2)."""
+    instance = request.instance
+    cap = np.max([instance.batch_cap(cut) for cut in request.cuts], axis=0)
+    out = cap < instance.min_batch
+    low, cap = np.where(out, 0, instance.min_batch), np.where(out, 0, cap)
+    if cap.sum() < instance.batch or low.sum() > instance.batch:
+        rooms(request)  # says what is missing, as no single cut can do what all together cannot
+    return even_batches(low, cap, instance.batch)
+
+
+def by_eq_14(request: Request, ue: int, batch: Ints) -> Choice:
+    """The paper's choice for one UE: N by eq. 14 at every cut, then the cut with the shortest epoch."""
+    return min(_from_eq_14(request, ue, batch, doublings=0), key=_s)
+
+
+def selected(request: Request, ue: int, batch: Ints) -> Choice:
+    """The fewest mini-batches, by eq. 14 or doubled from there, within 2 % of the shortest epoch among them.
+
+    Eq. 14 fills the UE's own idle time while one mini-batch is away. Where the network or the server is the
+    bottleneck, more mini-batches shorten what surrounds it, and only their fixed costs would speak against it.
+    """
+    found = _from_eq_14(request, ue, batch, doublings=MOST_DOUBLINGS)
+    best_s = min(found, key=_s).epoch_s
+    return min((c for c in found if c.epoch_s <= best_s * (1 + SLACK)), key=lambda c: (c.parallel, c.epoch_s))
+
+
+def _from_eq_14(request: Request, ue: int, batch: Ints, doublings: int) -> list[Choice]:
+    most, found = max(1, int(batch[ue])), []
+    for cut in _cuts(request, ue, batch):
+        first = parallel_batches(profile(request.instance, ue, cut, int((batch > 0).sum())), most)
+        numbers = sorted({min(most, first * 2**i) for i in range(doublings + 1)})
+        found += _choices(request, ue, batch, cut, numbers)
+    return found
+
+
+def exhaustive(request: Request, ue: int, batch: Ints) -> Choice:
+    """The best of all cuts and all N from 1 to a UE's batch: what the paper's choice is held against."""
+    every = list(range(1, max(1, int(batch[ue])) + 1))
+    return min((c for cut in _cuts(request, ue, batch) for c in _choices(request, ue, batch, cut, every)), key=_s)
+
+
+def score(request: Request, choose: Callable[[Request, int, Ints], Choice] = selected) -> float:
+    """Eq. 28: the shortest epoch over the chosen one's, between 0 and 1; an epoch ends with its slowest UE."""
+    batch = batches(request)
+    ues = np.flatnonzero(batch)
+    best = max(exhaustive(request, int(ue), batch).epoch_s for ue in ues)
+    return best / max(choose(request, int(ue), batch).epoch_s for ue in ues)
+
+
+def _s(choice: Choice) -> float:
+    return choice.epoch_s
+
+
+def _cuts(request: Request, ue: int, batch: Ints) -> list[int]:
+    """The cuts at which the UE can hold its batch."""
+    instance = request.instance
+    return [cut for cut in request.cuts if instance.batch_cap(cut)[ue] >= batch[ue]]
+
+
+def _choices(request: Request, ue: int, batch: Ints, cut: int, numbers: list[int]) -> list[Choice]:
+    """The epochs of a UE at one cut for each N, or for the N that is fixed or that the scheme allows."""
+    instance, own = request.instance, int(batch[ue])
+    stages = profile(instance, ue, cut, int((batch > 0).sum()))
+    if not request.scheme.pipelined:
+        numbers = [1]
+    elif request.micro_batches is not None:
+        numbers = [request.micro_batches]
+    return [Choice(cut, n, epoch_s(stages, own, n, request.steps, instance.duplex)) for n in numbers]

@@ -1,0 +1,1 @@
+"""Pure functions on frozen data: what a plan will take."""

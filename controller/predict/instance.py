@@ -1,0 +1,182 @@
+"""The planning problem as arrays: what planners decide on, and what they decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from controller.predict.radio import rate_bps
+from controller.predict.workload import Workload
+from testbed.topology import NETWORKS, Radio, Topology
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+GIGA, MEGA, MILLI = 1e9, 1e6, 1e-3
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Everything a planner may know. Arrays have one entry per UE, in the topology's order.
+
+    ``rate_up`` and ``rate_down`` (bit/s) are what a UE gets with the whole frame to itself;
+    with ``shared_air`` a slot of ``τ`` gives it ``τ / frame_s`` of that, else slots do not matter.
+    With ``subcarriers`` (FDMA) slots stand for bandwidth: c of M subcarriers are a slot of ``c T / M``.
+    ``bandwidth_hz`` is the band that shared rates were computed for, ``tx_power_w`` (n,) what a UE may
+    send with, NaN where its SNR is given instead.
+    A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors: what
+    messages cost on a host. It is on its way for ``delay_s``, and where links are ``gated`` waits for its slots.
+    """
+
+    workload: Workload
+    ues: tuple[str, ...]
+    ue_flops: Floats
+    bs_flops: float
+    rate_up: Floats
+    rate_down: Floats
+    capacity_flop: Floats
+    min_batch: Ints
+    batch: int
+    frame_s: float
+    shared_air: bool
+    duplex: str
+    memory_bytes: Floats | None = None
+    subcarriers: int | None = None
+    bandwidth_hz: float = 0.0
+    tx_power_w: Floats | None = None
+    message_s: float = 0.0
+    message_bytes: float = 0.0
+    delay_s: float = 0.0
+    gated: bool = False
+
+    @property
+    def n(self) -> int:
+        """Number of UEs."""
+        return len(self.ues)
+
+    def batch_cap(self, cut: int) -> Ints:
+        """Most samples each UE can hold at this cut (C2, and its memory)."""
+        per_sample = self.workload.ue_total_flops(cut)
+        most = np.full(self.n, float(self.batch))
+        if per_sample > 0:
+            most = np.minimum(most, np.floor(self.capacity_flop / per_sample * (1 + 1e-12)))
+        if self.memory_bytes is not None and cut > 0:
+            base, one = (self.workload.ue_memory_bytes(cut, samples) for samples in (0, 1))
+            most = np.minimum(most, np.floor((self.memory_bytes - base) / (one - base)))
+        cap: Ints = np.maximum(most, 0).astype(np.int64)
+        return cap
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a planner decides: cut, micro-batches, and per UE samples and slots (s) in each direction.
+
+    ``cluster`` (n,) numbers the UEs that take turns together, where turns are clusters; ``ue_cut`` and
+    ``ue_micro_batches`` (n,) stand in for ``cut`` and ``micro_batches`` where each UE has its own. ``steps``
+    is the number of batches between two synchronisations, ``phi`` the share of EPSL; a UE with
+    fewer samples than micro-batches begins at ``first_micro_batch``.
+    """
+
+    cut: int
+    micro_batches: int
+    batch: Ints
+    slot_up_s: Floats
+    slot_down_s: Floats
+    cluster: Ints | None = None
+    ue_cut: Ints | None = None
+    ue_micro_batches: Ints | None = None
+    steps: int = 1
+    phi: float = 0.0
+    first_micro_batch: int = 0
+    aggregate: str = "virtual"
+
+    def cuts(self, n: int) -> Ints:
+        """The cut of each UE (n,)."""
+        return np.full(n, self.cut, dtype=np.int64) if self.ue_cut is None else self.ue_cut
+
+    def counts(self, n: int) -> Ints:
+        """The number of micro-batches of each UE (n,)."""
+        if self.ue_micro_batches is None:
+            return np.full(n, self.micro_batches, dtype=np.int64)
+        return self.ue_micro_batches
+
+    def clusters(self, ues: tuple[str, ...]) -> dict[str, int]:
+        """The cluster of each UE that has samples."""
+        cluster = np.zeros(len(ues), dtype=np.int64) if self.cluster is None else self.cluster
+        return {ue: int(cluster[i]) for i, ue in enumerate(ues) if self.batch[i]}
+
+
+def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
+    """Payload rates (bit/s) that the slots give each UE: ``r τ / T``, or ``r`` on dedicated links."""
+    if not instance.shared_air:
+        return instance.rate_up, instance.rate_down
+    return (
+        instance.rate_up * decision.slot_up_s / instance.frame_s,
+        instance.rate_down * decision.slot_down_s / instance.frame_s,
+    )
+
+
+def _memory_bytes(topology: Topology) -> Floats | None:
+    if all(ue.memory_mb is None for ue in topology.ues):
+        return None
+    return np.array([np.inf if ue.memory_mb is None else ue.memory_mb * MEGA for ue in topology.ues])
+
+
+def instance(topology: Topology, workload: Workload) -> Instance:
+    """The planning problem of a topology."""
+    radio, bs, ues = topology.radio, topology.base_station, topology.ues
+    up, down = _dedicated_rates(topology) if radio.access == "dedicated" else _shared_rates(topology)
+    return Instance(
+        workload=workload,
+        ues=tuple(ue.name for ue in ues),
+        ue_flops=np.array([ue.clock_ghz * ue.flops_per_cycle for ue in ues], dtype=np.float64) * GIGA,
+        bs_flops=bs.clock_ghz * bs.flops_per_cycle * GIGA,
+        rate_up=up,
+        rate_down=down,
+        capacity_flop=np.array([ue.capacity_gflop for ue in ues], dtype=np.float64) * GIGA,
+        min_batch=np.array([ue.min_batch for ue in ues], dtype=np.int64),
+        batch=topology.training.batch,
+        frame_s=radio.frame_ms * MILLI,
+        shared_air=radio.access != "dedicated",
+        duplex=radio.duplex,
+        memory_bytes=_memory_bytes(topology),
+        subcarriers=radio.subcarriers,
+        bandwidth_hz=band_hz(radio),
+        delay_s=radio.delay_ms * MILLI,
+        gated=radio.gated,
+        tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),
+    )
+
+
+def band_hz(radio: Radio) -> float:
+    """The band (Hz) that is used: under ``fdma`` as many whole subcarriers as fit."""
+    if radio.subcarriers is None:
+        return radio.bandwidth_mhz * MEGA
+    return radio.subcarriers * radio.subcarrier_mhz * MEGA
+
+
+def _dedicated_rates(topology: Topology) -> tuple[Floats, Floats]:
+    """Up and down (bit/s): each UE's own, else those of the named network."""
+    network = NETWORKS.get(topology.radio.network or "", (np.nan, np.nan))
+    up = [network[0] if ue.uplink_mbps is None else ue.uplink_mbps for ue in topology.ues]
+    down = [network[1] if ue.downlink_mbps is None else ue.downlink_mbps for ue in topology.ues]
+    return np.array(up, dtype=np.float64) * MEGA, np.array(down, dtype=np.float64) * MEGA
+
+
+def _shared_rates(topology: Topology) -> tuple[Floats, Floats]:
+    """Up and down (bit/s) with the whole band and frame: by power and distance, or by the SNR where it is given."""
+    radio, ues = topology.radio, topology.ues
+    distance = np.array([ue.distance_m for ue in ues], dtype=np.float64)
+    band = {
+        "bandwidth_hz": band_hz(radio),
+        "carrier_ghz": radio.carrier_ghz,
+        "antenna_gain_db": radio.antenna_gain_db,
+        "noise_dbm_per_hz": radio.noise_dbm_per_hz,
+    }
+    up = rate_bps(np.array([ue.tx_power_dbm for ue in ues], dtype=np.float64), distance, **band)
+    down = rate_bps(topology.base_station.tx_power_dbm, distance, **band)
+    snr_db = np.array([np.nan if ue.snr_db is None else ue.snr_db for ue in ues])
+    given = band_hz(radio) * np.log2(1 + 10 ** (snr_db / 10))
+    return np.where(np.isnan(given), up, given), np.where(np.isnan(given), down, given)

@@ -1,0 +1,104 @@
+"""Model → FLOPs and bytes per unit and sample (Table II), measured from the model or given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.models.catalog import UNITS, DatasetInfo
+from testbed.data import info
+from testbed.topology import Topology
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Per unit, for one sample: forward FLOPs, bytes of its output, bytes of its weights.
+
+    Backward FLOPs are ``backward_ratio`` times the forward ones.
+    """
+
+    units: tuple[str, ...]
+    forward_flops: Floats
+    output_bytes: Floats
+    weight_bytes: Floats
+    backward_ratio: float
+    label_bytes: float
+
+    @property
+    def cuts(self) -> range:
+        """The cuts that leave at least one unit on each side (C1)."""
+        return range(1, len(self.units))
+
+    @cached_property
+    def _cumulative(self) -> Floats:
+        return np.concatenate([[0.0], np.cumsum(self.forward_flops)])
+
+    def ue_forward_flops(self, cut: int) -> float:
+        """Forward FLOPs per sample of units 1…cut."""
+        return float(self._cumulative[cut])
+
+    def bs_forward_flops(self, cut: int) -> float:
+        """Forward FLOPs per sample of units cut+1…L."""
+        return float(self._cumulative[-1] - self._cumulative[cut])
+
+    def ue_total_flops(self, cut: int) -> float:
+        """Forward and backward FLOPs per sample on the UE: the left side of C2 for one sample."""
+        return self.ue_forward_flops(cut) * (1.0 + self.backward_ratio)
+
+    def up_bytes(self, cut: int) -> float:
+        """Bytes per sample that go up: activations and label, ``s_l + s_0``."""
+        return self.down_bytes(cut) + self.label_bytes
+
+    def down_bytes(self, cut: int) -> float:
+        """Bytes per sample that come down: the gradient at the cut, ``s_l``."""
+        return float(self.output_bytes[cut - 1])
+
+    def ue_memory_bytes(self, cut: int, samples: float) -> float:
+        """What a UE must hold to train: weights, their gradients and momenta, and every unit's output."""
+        return 3 * self.ue_weight_bytes(cut) + samples * float(self.output_bytes[:cut].sum())
+
+    def ue_weight_bytes(self, cut: int) -> float:
+        """Bytes of the UE half's weights."""
+        return float(self.weight_bytes[:cut].sum())
+
+
+def workload(topology: Topology) -> Workload:
+    """The workload of the topology's model: as given in its profile, else measured."""
+    model = topology.model
+    if model.profile == "measured":
+        flops, outputs, weights = measure(model.name, model.norm, info(topology.data))
+    else:
+        flops = np.array([u.forward_flops for u in model.profile], dtype=np.float64)
+        outputs = np.array([u.output_bytes for u in model.profile], dtype=np.float64)
+        weights = np.array([u.weight_bytes or 0.0 for u in model.profile], dtype=np.float64)
+        if len(flops) == len(UNITS[model.name]) and any(u.weight_bytes is None for u in model.profile):
+            weights = measure(model.name, model.norm, info(topology.data))[2]
+    return Workload(model.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
+
+
+@cache
+def measure(model: str, norm: str, dataset: DatasetInfo) -> tuple[Floats, Floats, Floats]:
+    """Forward FLOPs (2 per multiply-accumulate), output bytes and weight bytes of each unit.
+
+    One sample runs through the real model, so what is counted is what will be computed.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from agents.models.build import build
+
+    values = torch.zeros(1, dataset.channels, dataset.height, dataset.width)
+    flops, outputs, weights = [], [], []
+    with torch.no_grad():
+        for unit in build(model, dataset, norm, seed=0).eval():
+            with FlopCounterMode(display=False) as counter:
+                values = unit(values)
+            flops.append(counter.get_total_flops())
+            outputs.append(values.numel() * values.element_size())
+            weights.append(sum(v.numel() * v.element_size() for v in unit.state_dict().values()))
+    return (np.array(flops, np.float64), np.array(outputs, np.float64), np.array(weights, np.float64))

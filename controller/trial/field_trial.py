@@ -1,0 +1,51 @@
+"""A whole field trial: up, rounds, results, down; whatever happens, nothing is left running."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from controller.judge.results import Results
+from controller.trial.prepare import bring_up, prepare, save_logs
+from controller.trial.rounds import Trial
+from controller.trial.watch import Stage, Watcher
+from testbed import deploy
+from testbed.engine import Engine
+from testbed.errors import InputError
+from testbed.topology import Topology
+
+
+def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher) -> Results:
+    """Runs every scheme of the topology and writes the run directory.
+
+    A deployment that ``testbed up`` made of this very topology is used and left up.
+    """
+    prepared = prepare(engine, topology, watcher)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("--out", f"{out}: {error.strerror}", "give a directory that can be written") from error
+    deployment = bring_up(engine, prepared, "run", watcher)
+    try:
+        return Trial(engine, prepared, deployment, out, watcher).run()
+    finally:
+        with _undisturbed():
+            try:
+                save_logs(engine, deployment, out)
+            finally:
+                if deployment.owner == "run":
+                    watcher(Stage("taking everything down"))
+                    deploy.down(engine, topology.name)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A Ctrl-C that comes when a trial has ended, for whatever reason, must not stop its clean-up."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,104 @@
+"""Before and after the rounds of a field trial: plan, fit the dilation, deploy, make ready, save logs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from agents.models.catalog import UNITS
+from controller.planners.planning import Planned, plan_all
+from controller.predict.channel import fastest
+from controller.predict.instance import instance
+from controller.predict.workload import workload
+from controller.trial.demand import need, pick_dilation
+from controller.trial.session import Session
+from controller.trial.shards import Dealt, deal
+from controller.trial.watch import Stage, Watcher
+from testbed import deploy, links
+from testbed.calibration import calibrate
+from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US
+from testbed.deploy import BS, Deployment
+from testbed.engine import Engine
+from testbed.errors import DeployError, InputError
+from testbed.loading import digest
+from testbed.topology import Topology
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A topology that is ready to be deployed: its plans, the dilation, and each agent's CPU quota."""
+
+    topology: Topology
+    planned: tuple[Planned, ...]
+    dilation: float
+    quotas_us: Mapping[str, int]
+    dealt: Dealt
+
+
+def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
+    """Plans every scheme, calibrates the host and fits the dilation; nothing is created yet.
+
+    What is wrong with the topology shows before a calibration that takes a while; what messages cost is known
+    only after it, so the plans are made again.
+    """
+    units = UNITS[topology.model.name]
+    if len(topology.model.units) != len(units):
+        message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
+        raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
+    links.check_kernel(engine, topology.radio)
+    watcher(Stage("planning"))
+    first = plan_all(topology)
+    watcher(Stage("calibrating the host"))
+    problem, cores = instance(topology, workload(topology)), int(engine.info()["NCPU"])
+    problem = fastest(topology, problem, max(p.rounds for p in first))
+    calibration = calibrate(engine, topology)
+    assumed = pick_dilation(topology, need(problem, calibration, first), cores)
+    planned = plan_all(topology, assumed, calibration.transport)
+    needed = need(problem, calibration, planned)
+    dilation = pick_dilation(topology, needed, cores)
+    dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
+    idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
+    quotas = QUOTAS_US[topology.compute](needed.tasks, dilation)
+    return Prepared(topology, dilated, dilation, {**idle, **quotas}, deal(topology, planned[0].plan))
+
+
+def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:
+    """Deploys the topology, or finds it up already; returns when every agent is ready and limited.
+
+    DeployError when the name is taken by another topology or by a running trial.
+    """
+    topology = prepared.topology
+    there = deploy.find(engine, topology.name)
+    if there is not None and there.owner == "up" and there.digest == digest(topology):
+        make_ready(engine, prepared, there, watcher)
+        return there
+    if there is not None or deploy.exists(engine, topology.name):
+        raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
+    watcher(Stage("starting containers"))
+    deployment = deploy.up(engine, topology, prepared.dealt.files, owner)
+    try:
+        make_ready(engine, prepared, deployment, watcher)
+    except BaseException:
+        deploy.down(engine, topology.name)
+        raise
+    return deployment
+
+
+def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watcher: Watcher) -> None:
+    """Waits for the agents; only then limits their CPUs (an import of torch needs a core) and links."""
+    with Session(engine, deployment) as session:
+        watcher(Stage("waiting for the agents"))
+        session.await_ready()
+    watcher(Stage("limiting CPUs and links"))
+    for agent, quota_us in prepared.quotas_us.items():
+        engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
+    links.set_links(engine, deployment, prepared.planned[0].plan, prepared.topology.radio)
+
+
+def save_logs(engine: Engine, deployment: Deployment, out: Path) -> None:
+    """What each agent printed, into ``logs/`` of the run directory."""
+    folder = out / "logs"
+    folder.mkdir(exist_ok=True)
+    for name, state in deployment.agents.items():
+        (folder / f"{name}.log").write_text(engine.logs(state.name))
