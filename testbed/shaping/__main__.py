@@ -15,7 +15,7 @@ from testbed.errors import LinkError, TestbedError
 from testbed.shaping.model import LinkPlan, to_json
 
 if TYPE_CHECKING:
-    from testbed.shaping.lines import Lines
+    from testbed.shaping.tune import NetlinkSockets
 
 MEMORY = Path("/run/testbed-links.json")
 """Where the shaper keeps the plan that was last set; gone with the container."""
@@ -53,14 +53,11 @@ def _answer(name: str, text: str, memory: Path, actions: Mapping[str, Action]) -
 
 def _serve(stdin: TextIO, stdout: TextIO, memory: Path) -> int:
     """Tunes until its input ends, with its sockets kept open: a line of rates in, a line out."""
-    from testbed.shaping.lines import Lines
+    from testbed.shaping.tune import NetlinkSockets
 
-    with Lines() as lines:
-        before = _remembered(memory)
-        for egress in before.egresses if before else ():
-            lines.to(egress)
+    with NetlinkSockets() as sockets:
         for text in stdin:
-            answer, _ = _answer("tune", text, memory, {"tune": lambda d, m: _tune(d, m, lines)})
+            answer, _ = _answer("tune", text, memory, {"tune": lambda d, m: _tune(d, m, sockets)})
             stdout.write(json.dumps(answer) + "\n")
             stdout.flush()
     return 0
@@ -74,15 +71,15 @@ def _alone(memory: Path) -> Iterator[None]:
         yield
 
 
-def _tune(document: Document, memory: Path, lines: Lines | None = None) -> Document:
-    from testbed.shaping import lines as module
+def _tune(document: Document, memory: Path, sockets: NetlinkSockets | None = None) -> Document:
+    from testbed.shaping import tune as module
 
     before = _remembered(memory)
     if not before:
         raise LinkError("there are no links to change", "set them first")
     after = before.at_rates({str(flow): float(rate) for flow, rate in document["rates"].items()})
     memory.write_text(json.dumps(to_json(after)))
-    with nullcontext(lines) if lines else module.Lines() as used:
+    with nullcontext(sockets) if sockets else module.NetlinkSockets() as used:
         settings = module.tune(before, after, used)
     return {"backend": after.backend, "settings": [to_json(setting) for setting in settings]}
 

@@ -9,7 +9,6 @@ from testbed.shaping import htb, netem
 from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import Interface, NetlinkError, private_interface
 from testbed.shaping.rates import matches
-from testbed.shaping.wire import Line
 
 
 class Backend(Protocol):
@@ -21,8 +20,8 @@ class Backend(Protocol):
     def read(self, ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
         """Payload bit/s by name of the flows that the kernel shapes."""
 
-    def tune(self, line: Line, old: Egress, new: Egress) -> dict[str, float]:
-        """Brings the interface from one to the other, which differs in rates only; what ``read`` would say then."""
+    def tune(self, ipr: Any, link: Interface, old: Egress, new: Egress) -> None:
+        """Brings the interface from one to the other, which differs in rates only; other flows are not touched."""
 
     def clear(self, ipr: Any, link: Interface) -> None:
         """Removes what ``apply`` made, if anything."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.errors import LinkError
-from testbed.shaping import buckets, tree, wire
+from testbed.shaping import tree
 from testbed.shaping.model import WIRE, Egress, Flow
 from testbed.shaping.namespace import Interface
-from testbed.shaping.rates import burst_bytes, frame_bytes, frames_per_packet, payload_rate, wire_rate
-from testbed.shaping.wire import Line
+from testbed.shaping.rates import burst_bytes, frames_per_packet, payload_rate, wire_rate
 
 clear = tree.clear
 
@@ -35,35 +34,9 @@ def read(ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
     }
 
 
-def tune(line: Line, old: Egress, new: Egress) -> dict[str, float]:
-    """Brings an interface that shapes ``old`` to ``new``, which differs in rates only, in place and quickly.
-
-    The payload bit/s by name that the kernel has then. Raises LinkError.
-    """
-    mtu, index = line.link.mtu, line.link.index
-    frames = _frames(new, line.link)
-    repack = frames != _frames(old, line.link)  # every flow's burst depends on it
-    if repack:
-        wire.limit_packets(line.wire, index, frames)
-    before, flows = {flow.name: flow for flow in old.flows}, tree.numbered(new)
-    changed = {number: flow for number, flow in flows.items() if repack or flow != before[flow.name]}
-    buckets.put(line.wire, index, [_bucket(number, flow, mtu, frames) for number, flow in changed.items()])
-    found = buckets.rates(line.wire, index)
-    return {
-        flow.name: payload_rate(found[tree.ROOT + number], mtu)
-        for number, flow in flows.items()
-        if tree.ROOT + number in found
-    }
-
-
-def _bucket(number: int, flow: Flow, mtu: int, frames: int) -> buckets.Bucket:
-    rate = wire_rate(flow.rate_bps, mtu)
-    burst = burst_bytes(rate, mtu, frames)
-    return buckets.Bucket(tree.ROOT + number, tree.ROOT, rate, burst, frame_bytes(mtu), tree.PRIORITY)
-
-
-def _frames(egress: Egress, link: Interface) -> int:
-    return tree.frames(egress, link, _Branch())
+def tune(ipr: Any, link: Interface, old: Egress, new: Egress) -> None:
+    """Brings an interface that shapes ``old`` to ``new``, which differs in rates only, in place."""
+    tree.retune(ipr, link, old, new, _Branch())
 
 
 class _Branch:

@@ -23,6 +23,7 @@ __all__ = [
     "interface",
     "limit_packets",
     "netlink",
+    "netlink_kept",
     "private_interface",
 ]
 
@@ -69,6 +70,15 @@ def entered(pid: int) -> Iterator[None]:
 def netlink(pid: int) -> Iterator[Any]:
     """An IPRoute in the network namespace of process ``pid``. Raises LinkError."""
     with entered(pid), IPRoute() as ipr:
+        yield ipr
+
+
+@contextmanager
+def netlink_kept(pid: int) -> Iterator[Any]:
+    """``netlink``, whose socket stays in that namespace while this thread is back in its own."""
+    with entered(pid):
+        ipr = IPRoute()
+    with ipr:
         yield ipr
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.errors import LinkError
-from testbed.shaping import clocks, tree, wire
+from testbed.shaping import tree
 from testbed.shaping.model import Egress, Flow
 from testbed.shaping.namespace import Interface
 from testbed.shaping.options import Netem
@@ -26,7 +26,6 @@ from testbed.shaping.rates import (
     slot_period_s,
     wire_rate,
 )
-from testbed.shaping.wire import Line
 
 clear = tree.clear
 
@@ -54,29 +53,13 @@ def read(ipr: Any, link: Interface, egress: Egress) -> dict[str, float]:
     return _rates(egress, _chains(_netems(ipr, link)), link.mtu)
 
 
-def tune(line: Line, old: Egress, new: Egress) -> dict[str, float]:
-    """Brings an interface that shapes ``old`` to ``new``, which differs in rates only, in place and quickly.
+def tune(ipr: Any, link: Interface, old: Egress, new: Egress) -> None:
+    """Brings an interface that shapes ``old`` to ``new``, which differs in rates only, in place.
 
-    What waits in a queue keeps the time it was given. The payload bit/s by name that the kernel has then. Raises
-    LinkError.
+    What waits in a queue keeps the time it was given. Raises LinkError as ``apply`` does.
     """
-    mtu, index = line.link.mtu, line.link.index
-    packed = tree.frames(new, line.link, _Branch())
-    if packed != tree.frames(old, line.link, _Branch()):
-        wire.limit_packets(line.wire, index, packed)
-    before, flows = {flow.name: flow for flow in old.flows}, tree.numbered(new)
-    handles = {parent: handle for parent, (handle, _) in clocks.there(line.wire, index).items()}
-    changed: list[tuple[int, Netem]] = []
-    for number, flow in flows.items():
-        if flow != before[flow.name]:
-            parent = tree.ROOT + number
-            for netem in chain(flow, mtu):
-                changed.append((parent, netem))
-                parent = handles.get(parent, 0) | _CHILD
-    clocks.put(line.wire, index, changed)
-    below = _chains(clocks.there(line.wire, index))
-    _check(new, below, mtu)
-    return _rates(new, below, mtu)
+    tree.retune(ipr, link, old, new, _Branch())
+    _check(new, _chains(_netems(ipr, link)), link.mtu)
 
 
 def chain(flow: Flow, mtu: int) -> tuple[Netem, ...]:

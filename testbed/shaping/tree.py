@@ -68,6 +68,23 @@ def grow(ipr: Any, link: Interface, egress: Egress, branch: Branch) -> None:
             _add_filter(ipr, link, 4 if flow.port is None else 3, number, _ETH_P_IP, goal)
 
 
+def retune(ipr: Any, link: Interface, before: Egress, after: Egress, branch: Branch) -> None:
+    """Changes what ``grow`` made for one egress to another that differs in rates only; equal flows are left alone.
+
+    All flows share the limit of frames per packet, so a class whose tokens follow from it changes with it. A class
+    that is not there makes NetlinkError.
+    """
+    held_before, held = frames(before, link, branch), frames(after, link, branch)
+    limit_packets(ipr, link, held)
+    known = {flow.name: flow for flow in before.flows}
+    for number, flow in numbered(after).items():
+        was, tokens = known[flow.name], branch.tokens(flow, link, held)
+        if tokens != branch.tokens(was, link, held_before):
+            _put_class(ipr, link, number, tokens, "change-class")
+        if flow != was:
+            branch.queue(ipr, link, ROOT + number, flow, held)
+
+
 def frames(egress: Egress, link: Interface, branch: Branch) -> int:
     """How many frames a packet may hold that leaves the interface: as many as every flow allows."""
     return min(branch.frames(flow, link) for flow in egress.flows)
@@ -139,10 +156,12 @@ def _segments_without_payload() -> list[list[str]]:
     ]
 
 
-def _put_class(ipr: Any, link: Interface, number: int, tokens: tuple[int, float]) -> None:
+def _put_class(
+    ipr: Any, link: Interface, number: int, tokens: tuple[int, float], command: str = "replace-class"
+) -> None:
     rate, burst = tokens
     ipr.tc(
-        "replace-class",
+        command,
         "htb",
         link.index,
         ROOT + number,

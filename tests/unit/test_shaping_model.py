@@ -12,10 +12,8 @@ import pytest
 from testbed.errors import LinkError
 from testbed.shaping import Egress, Flow, LinkPlan, Medium, endpoints, to_json
 from testbed.shaping.__main__ import main
-from testbed.shaping.clocks import packed, unpacked
 from testbed.shaping.measure import summary
 from testbed.shaping.netem import chain
-from testbed.shaping.options import Netem
 from testbed.shaping.rates import burst_bytes, frames_per_packet, matches, payload_rate, wire_rate
 
 UP, DOWN = Flow("ue1.up", None, 8e6), Flow("ue1.down", "10.9.0.3", 2e7)
@@ -177,11 +175,3 @@ def test_other_rates_leave_the_rest_of_a_plan_alone() -> None:
     assert changed.at_rates({flow.name: flow.rate_bps}) == plan == LinkPlan.from_json(to_json(plan))
     with pytest.raises(LinkError, match=r"^nobody/up: there is no such flow"):
         plan.at_rates({"nobody/up": 1e6})
-
-
-@pytest.mark.parametrize(
-    "netem",
-    [Netem(100, rate=12_345), Netem(9, 1, 2, 3, loss=0.25), Netem(7, delay_ns=1, slot_ns=10**10, slot_bytes=1515)],
-)
-def test_options_for_the_wire_say_what_they_said(netem):
-    assert unpacked(packed(netem)).same(netem)
