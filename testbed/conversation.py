@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from contextlib import suppress
 from typing import Any
@@ -10,8 +11,35 @@ from typing import Any
 from testbed.errors import EngineError
 
 _FRAME = struct.Struct(">BxxxL")
-_STDOUT = 1
+STDOUT, STDERR = 1, 2
 PATIENCE_S = 30.0
+
+
+def read_frame(source: socket.socket) -> tuple[int, bytes] | None:
+    """The next frame of Docker's multiplexed stream: STDOUT or STDERR, and its bytes; None where the stream ends."""
+    header = _exactly(source, _FRAME.size)
+    if header is None:
+        return None
+    kind, length = _FRAME.unpack(header)
+    data = _exactly(source, length)
+    return None if data is None else (kind, data)
+
+
+def _exactly(source: socket.socket, length: int) -> bytes | None:
+    """So many bytes; None where the stream ends before."""
+    data = bytearray()
+    while len(data) < length:
+        part = source.recv(length - len(data))
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def last_line(output: str | bytes) -> str:
+    """What a process said last, which tells best why it ended."""
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 class Conversation:
@@ -48,16 +76,8 @@ class Conversation:
             raise EngineError(f"{self._who} answers {line.decode(errors='replace')}") from None
 
     def _listen(self) -> None:
-        """One frame of Docker's multiplexed stream."""
-        kind, length = _FRAME.unpack(self._exactly(_FRAME.size))
-        (self._said if kind == _STDOUT else self._errors).extend(self._exactly(length))
-
-    def _exactly(self, length: int) -> bytes:
-        data = bytearray()
-        while len(data) < length:
-            part = self._socket.recv(length - len(data))
-            if not part:
-                lines = self._errors.decode(errors="replace").strip().splitlines()
-                raise EngineError(f"{self._who} ended: {lines[-1] if lines else 'no output'}", "type: testbed ps")
-            data += part
-        return bytes(data)
+        frame = read_frame(self._socket)
+        if frame is None:
+            raise EngineError(f"{self._who} ended: {last_line(bytes(self._errors))}", "type: testbed ps")
+        kind, data = frame
+        (self._said if kind == STDOUT else self._errors).extend(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import struct
+import socket
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ import docker.errors
 import docker.types
 import requests
 
-from testbed.conversation import Conversation
+from testbed.conversation import STDERR, STDOUT, Conversation, last_line, read_frame
 from testbed.errors import EngineError, ImageError
 
 T = TypeVar("T")
@@ -187,14 +187,14 @@ class Engine:
         try:
             raw.sendall(json.dumps(document).encode() + b"\n")
             raw.shutdown(1)
-            output, errors = _demultiplex(raw)
+            output, errors = _output(raw)
         finally:
             stream.close()
         status = int(_docker(api.exec_inspect, exec_id)["ExitCode"] or 0)
         try:
             return status, json.loads(output)
         except ValueError:
-            raise EngineError(f"{container}: {' '.join(command)} failed: {_last_line(errors or output)}") from None
+            raise EngineError(f"{container}: {' '.join(command)} failed: {last_line(errors or output)}") from None
 
     def converse(self, container: str, command: Sequence[str]) -> Conversation:
         """Starts a command in a container that answers lines of JSON until its input ends."""
@@ -210,7 +210,7 @@ class Engine:
             status = int(_docker(self.client.api.wait, spec.name)["StatusCode"])
             if status:
                 command = " ".join(spec.command or ())
-                raise EngineError(f"{command} failed in {spec.image}: {_last_line(self.logs(spec.name))}")
+                raise EngineError(f"{command} failed in {spec.image}: {last_line(self.logs(spec.name))}")
             output: bytes = _docker(self.client.api.logs, spec.name, stdout=True, stderr=False)
             return output.decode()
         finally:
@@ -258,25 +258,10 @@ def _gone_is_fine(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
             raise EngineError(f"Docker: {error.explanation or error}") from error
 
 
-def _last_line(output: str | bytes | None) -> str:
-    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
-    return (text.strip().splitlines() or ["no output"])[-1]
-
-
-def _demultiplex(raw: Any) -> tuple[bytes, bytes]:
-    """Splits Docker's framed stream into stdout and stderr."""
-    streams = {1: bytearray(), 2: bytearray()}
-    while header := _read(raw, 8):
-        kind, length = struct.unpack(">BxxxL", header)
-        streams.setdefault(kind, bytearray()).extend(_read(raw, length))
-    return bytes(streams[1]), bytes(streams[2])
-
-
-def _read(raw: Any, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        part = raw.recv(length - len(data))
-        if not part:
-            break
-        data += part
-    return bytes(data)
+def _output(source: socket.socket) -> tuple[bytes, bytes]:
+    """All that a process prints until it ends: stdout and stderr."""
+    streams: dict[int, bytearray] = {STDOUT: bytearray(), STDERR: bytearray()}
+    while frame := read_frame(source):
+        kind, data = frame
+        streams.setdefault(kind, bytearray()).extend(data)
+    return bytes(streams[STDOUT]), bytes(streams[STDERR])

@@ -23,7 +23,6 @@ __all__ = [
     "interface",
     "limit_packets",
     "netlink",
-    "netlink_kept",
     "private_interface",
 ]
 
@@ -68,14 +67,7 @@ def entered(pid: int) -> Iterator[None]:
 
 @contextmanager
 def netlink(pid: int) -> Iterator[Any]:
-    """An IPRoute in the network namespace of process ``pid``. Raises LinkError."""
-    with entered(pid), IPRoute() as ipr:
-        yield ipr
-
-
-@contextmanager
-def netlink_kept(pid: int) -> Iterator[Any]:
-    """``netlink``, whose socket stays in that namespace while this thread is back in its own."""
+    """An IPRoute whose socket is in the network namespace of process ``pid``; this thread is not. Raises LinkError."""
     with entered(pid):
         ipr = IPRoute()
     with ipr:

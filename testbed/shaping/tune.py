@@ -8,7 +8,7 @@ from typing import Any
 from testbed.shaping.actions import check, naming
 from testbed.shaping.backends import backend
 from testbed.shaping.model import Egress, LinkPlan, Setting
-from testbed.shaping.namespace import interface, netlink_kept
+from testbed.shaping.namespace import interface, netlink
 
 
 class NetlinkSockets:
@@ -28,7 +28,7 @@ class NetlinkSockets:
     def to(self, egress: Egress) -> Any:
         """The IPRoute of an egress, opened when it is asked for first. Raises LinkError."""
         if egress.pid not in self._open:
-            self._open[egress.pid] = self._stack.enter_context(netlink_kept(egress.pid))
+            self._open[egress.pid] = self._stack.enter_context(netlink(egress.pid))
         return self._open[egress.pid]
 
 

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from testbed.conversation import Conversation
+from testbed.conversation import STDERR, STDOUT, Conversation, read_frame
 from testbed.errors import EngineError
 
 
@@ -48,3 +48,10 @@ def test_a_process_that_fails_is_named_with_its_last_words(ends, said, error):
     far.shutdown(socket.SHUT_WR)
     with Conversation(near, "shaper") as conversation, pytest.raises(EngineError, match=error.replace("?", r"\?")):
         conversation.ask({})
+
+
+def test_frames_are_read_one_by_one_until_the_stream_ends(ends):
+    near, far = ends
+    far.sendall(frame(1, b"said") + frame(2, b"warned") + frame(1, b"cut off")[:-3])
+    far.shutdown(socket.SHUT_WR)
+    assert [read_frame(near) for _ in range(3)] == [(STDOUT, b"said"), (STDERR, b"warned"), None]
