@@ -6,9 +6,13 @@ import io
 import json
 import socket
 import tarfile
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import docker
@@ -18,12 +22,19 @@ import requests
 
 from testbed.conversation import STDERR, STDOUT, Conversation, last_line, read_frame
 from testbed.errors import EngineError, ImageError
+from testbed.events import ACTIONS, EventStream
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = 8
-LABEL = "io.testbed.trial"
+LABEL, DEPLOYMENT = "io.testbed.trial", "io.testbed.deployment"
+"""Labels: whose something is, and, different each time, by which deployment it was made."""
+RUN_S = 600
+
+
+class NameTakenError(EngineError):
+    """A container of this name is there already."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +59,27 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class ContainerState:
-    """What Docker says of a container: ``addresses`` by network name, ``pid`` on its host."""
+    """What Docker says of a container: ``addresses`` by network name, ``pid`` on its host.
+
+    ``oom_killed``: its kernel killed a process of it for memory.
+    """
 
     id: str
     name: str
     labels: Mapping[str, str]
     status: str
     exit_code: int
+    oom_killed: bool
     pid: int
     addresses: Mapping[str, str]
+
+    @property
+    def condition(self) -> str:
+        """Its status in words: ``running``, ``paused``, ``stopped with exit status 137``, …"""
+        if self.status in ("exited", "dead"):
+            memory = ", out of memory" if self.oom_killed else ""
+            return f"stopped with exit status {self.exit_code}{memory}"
+        return "not started" if self.status == "created" else self.status
 
 
 class Engine:
@@ -104,7 +127,10 @@ class Engine:
         _docker(self.client.volumes.create, name, labels=dict(labels))
 
     def create(self, spec: ContainerSpec) -> None:
-        """Creates a container: nothing but its capabilities, read-only root, bounded memory and processes."""
+        """Creates a container: nothing but its capabilities, read-only root, bounded memory and processes.
+
+        The engine creates one of a name only; NameTakenError when it is there already.
+        """
         api: Any = self.client.api
         host = api.create_host_config(
             cap_drop=["ALL"],
@@ -155,8 +181,7 @@ class Engine:
 
     def containers(self, **labels: str) -> list[ContainerState]:
         """Containers, running or not, that carry these labels."""
-        filters = {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
-        listed = _docker(self.client.api.containers, all=True, filters=filters)
+        listed = _docker(self.client.api.containers, all=True, filters=_with_labels(labels))
         return sorted(self.parallel(lambda c: self.inspect(c["Id"]), listed), key=lambda c: c.name)
 
     def inspect(self, container: str) -> ContainerState:
@@ -169,6 +194,7 @@ class Engine:
             labels=data["Config"]["Labels"] or {},
             status=data["State"]["Status"],
             exit_code=data["State"]["ExitCode"],
+            oom_killed=data["State"]["OOMKilled"],
             pid=data["State"]["Pid"],
             addresses={net: end["IPAddress"] for net, end in networks.items() if end["IPAddress"]},
         )
@@ -182,14 +208,11 @@ class Engine:
         """Runs a command in a container with JSON on its stdin; its exit status and the JSON it printed."""
         api = self.client.api
         exec_id = _docker(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
-        stream = _docker(api.exec_start, exec_id, socket=True)
-        raw = getattr(stream, "_sock", stream)
-        try:
+        with closing(_docker(api.exec_start, exec_id, socket=True)) as stream:
+            raw = getattr(stream, "_sock", stream)
             raw.sendall(json.dumps(document).encode() + b"\n")
-            raw.shutdown(1)
+            raw.shutdown(socket.SHUT_WR)
             output, errors = _output(raw)
-        finally:
-            stream.close()
         status = int(_docker(api.exec_inspect, exec_id)["ExitCode"] or 0)
         try:
             return status, json.loads(output)
@@ -202,34 +225,83 @@ class Engine:
         exec_id = _docker(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
         return Conversation(_docker(api.exec_start, exec_id, socket=True), f"{' '.join(command)} in {container}")
 
-    def run_once(self, spec: ContainerSpec) -> str:
-        """What a container that runs its command and ends printed on stdout; it is removed again."""
-        self.create(spec)
+    def run_once(self, spec: ContainerSpec, timeout_s: int = RUN_S) -> str:
+        """What a container that runs its command and ends printed on stdout; it is removed again.
+
+        EngineError when its command fails, or has not ended after ``timeout_s``.
+        """
+        mine = uuid.uuid4().hex
         try:
+            self.parallel(self.create, [replace(spec, labels={**spec.labels, DEPLOYMENT: mine})])
             self.start(spec.name)
-            status = int(_docker(self.client.api.wait, spec.name)["StatusCode"])
-            if status:
-                command = " ".join(spec.command or ())
-                raise EngineError(f"{command} failed in {spec.image}: {last_line(self.logs(spec.name))}")
-            output: bytes = _docker(self.client.api.logs, spec.name, stdout=True, stderr=False)
-            return output.decode()
+            return self._outcome(spec, timeout_s)
         finally:
-            _gone_is_fine(self.client.api.remove_container, spec.name, force=True)
+            self.remove(**{DEPLOYMENT: mine})
+
+    def _outcome(self, spec: ContainerSpec, timeout_s: int) -> str:
+        command = " ".join(spec.command or ())
+        try:
+            status = int(self.client.api.wait(spec.name, timeout=timeout_s)["StatusCode"])
+        except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
+            message = f"{command} did not end in {spec.image} within {timeout_s} s"
+            raise EngineError(message, "is the host very busy? type: testbed doctor") from error
+        except docker.errors.APIError as error:
+            raise EngineError(f"Docker: {error.explanation or error}") from error
+        if status:
+            raise EngineError(f"{command} failed in {spec.image}: {last_line(self.logs(spec.name))}")
+        output: bytes = _docker(self.client.api.logs, spec.name, stdout=True, stderr=False)
+        return output.decode()
+
+    def watch(self, trial: str) -> EventStream:
+        """What happens from now on to the containers of a trial."""
+        # By the engine's clock; it answers before it listens, and would leave out what happens in between.
+        now = datetime.fromisoformat(self.info()["SystemTime"]).timestamp()
+        filters = {"type": "container", "label": f"{LABEL}={trial}", "event": list(ACTIONS)}
+        stream = _docker(self.client.api.events, decode=True, since=f"{now:.6f}", filters=filters)
+        return EventStream(stream, stream.close)
 
     def remove(self, **labels: str) -> int:
-        """Removes all containers, networks and volumes with these labels; how many there were."""
-        filters = {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
-        api = self.client.api
-        containers = [c["Id"] for c in _docker(api.containers, all=True, filters=filters)]
-        self.parallel(lambda c: _gone_is_fine(api.remove_container, c, force=True, v=True), containers)
-        networks = [n["Id"] for n in _docker(api.networks, filters=filters)]
-        self.parallel(lambda n: _gone_is_fine(api.remove_network, n), networks)
-        volumes = [v["Name"] for v in _docker(api.volumes, filters=filters)["Volumes"] or []]
-        self.parallel(lambda v: _gone_is_fine(api.remove_volume, v, force=True), volumes)
-        return len(containers) + len(networks) + len(volumes)
+        """Removes all containers, networks and volumes with these labels; how many there were.
+
+        What cannot be removed does not keep the rest; EngineError names all that is left.
+        """
+        found, left = _docker(self._labelled, _with_labels(labels)), []
+        removals: dict[str, Callable[[str], Any]] = {
+            "container": self._remove_container,
+            "network": self.client.api.remove_network,
+            "volume": partial(self.client.api.remove_volume, force=True),
+        }
+        for kind, removal in removals.items():
+            reasons = self.parallel(partial(_why_left, removal), found[kind])
+            left += [f"{kind} {name} ({why})" for name, why in zip(found[kind].values(), reasons, strict=True) if why]
+        if left:
+            hint = f"try again: testbed down {labels.get(LABEL, 'NAME')}"
+            raise EngineError(f"cannot remove {', '.join(left)}", hint)
+        return sum(map(len, found.values()))
+
+    def _labelled(self, filters: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
+        """The containers, networks and volumes that Docker's filter lets through: names by id."""
+        api: Any = self.client.api
+        return {
+            "container": {c["Id"]: c["Names"][0].lstrip("/") for c in api.containers(all=True, filters=filters)},
+            "network": {n["Id"]: n["Name"] for n in api.networks(filters=filters)},
+            "volume": {v["Name"]: v["Name"] for v in api.volumes(filters=filters)["Volumes"] or []},
+        }
+
+    def _remove_container(self, container: str) -> None:
+        """Returns when it is gone, whoever removes it: only then its networks can go."""
+        try:
+            self.client.api.remove_container(container, force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code != 409 or "already in progress" not in str(error.explanation):
+                raise
+            self.client.api.wait(container, timeout=60, condition="removed")
 
     def parallel(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """``work`` on each item from a few threads; results in order, the first error raised."""
+        """``work`` on each item from a few threads; results in order, the first error raised.
+
+        An interrupt waits until what has begun is done, so that it knows of all that there is to remove.
+        """
         with ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(work, items))
 
@@ -241,6 +313,10 @@ def _docker(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     except docker.errors.ImageNotFound as error:
         raise ImageError(error.explanation or str(error), "type: testbed images build") from error
     except docker.errors.APIError as error:
+        if error.status_code == 409 and "is already in use by container" in str(error.explanation):
+            raise NameTakenError(
+                f"Docker: {error.explanation}", "wait for what uses it, or: testbed down NAME"
+            ) from error
         raise EngineError(f"Docker: {error.explanation or error}") from error
     except requests.exceptions.RequestException as error:
         raise EngineError(
@@ -248,14 +324,22 @@ def _docker(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         ) from error
 
 
-def _gone_is_fine(call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+def _with_labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """Docker's filter for things that carry these labels; an empty value stands for any."""
+    return {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
+
+
+def _why_left(removal: Callable[[str], Any], thing: str) -> str:
+    """Removes a thing, or says why it is still there."""
     try:
-        call(*args, **kwargs)
+        removal(thing)
     except docker.errors.NotFound:
-        return
+        return ""
     except docker.errors.APIError as error:
-        if error.status_code != 409 or "already in progress" not in str(error.explanation):
-            raise EngineError(f"Docker: {error.explanation or error}") from error
+        return str(error.explanation or error)
+    except requests.exceptions.RequestException as error:
+        return str(error)
+    return ""
 
 
 def _output(source: socket.socket) -> tuple[bytes, bytes]:
