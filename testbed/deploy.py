@@ -6,17 +6,19 @@ taking it down needs nothing else.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.engine import LABEL, ContainerSpec, ContainerState, Engine
+from testbed.engine import DEPLOYMENT, LABEL, ContainerSpec, ContainerState, Engine, NameTakenError
 from testbed.errors import DeployError
+from testbed.events import AGENT
 from testbed.loading import digest
 from testbed.shaping.model import AIR_SYSCTLS
 from testbed.topology import Topology
 
-ROLE, AGENT, DIGEST, OWNER = (f"io.testbed.{key}" for key in ("role", "agent", "digest", "owner"))
+ROLE, DIGEST, OWNER, UES = (f"io.testbed.{key}" for key in ("role", "digest", "owner", "ues"))
 AGENT_IMAGE, SHAPER_IMAGE = "testbed-agent:latest", "testbed-shaper:latest"
 AIR, MGMT = "air", "mgmt"
 SHAPER = "shaper"
@@ -53,25 +55,30 @@ def up(engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, by
     """Networks, BS, UEs and shaper of a topology, started; removed again if anything fails.
 
     ``samples``: for each agent the files that are mounted into it alone. ``owner`` says which
-    verb created them (``up`` or ``run``).
+    verb created them (``up`` or ``run``). DeployError when somebody else is starting this name.
     """
     for image in (AGENT_IMAGE, SHAPER_IMAGE):
         engine.need_image(image)
-    labels = {LABEL: topology.name, DIGEST: digest(topology), OWNER: owner}
+    mine = uuid.uuid4().hex
+    labels = {LABEL: topology.name, DIGEST: digest(topology), OWNER: owner, DEPLOYMENT: mine}
     try:
+        _claim(engine, topology, labels)
         _create(engine, topology, samples, labels)
-        return _deployment(engine, topology.name)
+        return _deployment(engine, topology.name, "type: testbed images build")
     except BaseException:
-        down(engine, topology.name)
+        engine.remove(**{DEPLOYMENT: mine})
         raise
 
 
 def find(engine: Engine, trial: str) -> Deployment | None:
-    """The deployment of this name when it is up and whole, else None."""
-    states = engine.containers(**{LABEL: trial})
-    if not any(s.labels.get(ROLE) == SHAPER for s in states) or any(s.status != "running" for s in states):
+    """The deployment of this name; None when there is none, or when it is still being started.
+
+    DeployError names who of it is missing or does not run.
+    """
+    states = _states(engine, trial)
+    if not states or (SHAPER in states and states[SHAPER].status == "created"):
         return None
-    return _deployment(engine, trial)
+    return _deployment(engine, trial, f"type: testbed down {trial}")
 
 
 def exists(engine: Engine, trial: str) -> bool:
@@ -99,12 +106,23 @@ def down(engine: Engine, trial: str) -> int:
     return engine.remove(**{LABEL: trial})
 
 
+def _claim(engine: Engine, topology: Topology, labels: Mapping[str, str]) -> None:
+    """Makes the name ours: of all that a trial consists of, only a container's name is given once.
+
+    The shaper is created first and started last, so that one that runs says that all the others did.
+    """
+    try:
+        engine.parallel(engine.create, [_shaper(topology, labels)])
+    except NameTakenError as error:
+        name = topology.name
+        raise DeployError(f"{name} is already being started", f"wait, or type: testbed down {name}") from error
+
+
 def _create(
     engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], labels: Mapping[str, str]
 ) -> None:
     name = topology.name
-    engine.create_network(resource(name, AIR), labels, internal=True)
-    engine.create_network(resource(name, MGMT), labels, internal=False)
+    engine.parallel(lambda net: engine.create_network(resource(name, net), labels, internal=True), (AIR, MGMT))
     gpu = topology.base_station.device != "cpu" and engine.has_gpu()
     if topology.base_station.device == "cuda" and not gpu:
         raise DeployError("base_station.device: cuda, but this engine has no GPU to give", "use auto or cpu")
@@ -117,11 +135,10 @@ def _create(
             engine.create(spec)
             for name, content in samples[spec.labels[AGENT]].items():
                 engine.put_file(spec.name, folder, name, content)
-        if not spec.volumes:
-            engine.create(spec)
         engine.start(spec.name)
 
-    engine.parallel(launch, [*specs, _shaper(name, labels)])
+    engine.parallel(launch, specs)
+    engine.start(resource(name, SHAPER))
 
 
 def _agent(topology: Topology, agent: str, labels: Mapping[str, str], gpu: bool) -> ContainerSpec:
@@ -146,11 +163,11 @@ def _agent(topology: Topology, agent: str, labels: Mapping[str, str], gpu: bool)
     )
 
 
-def _shaper(trial: str, labels: Mapping[str, str]) -> ContainerSpec:
+def _shaper(topology: Topology, labels: Mapping[str, str]) -> ContainerSpec:
     return ContainerSpec(
-        name=resource(trial, SHAPER),
+        name=resource(topology.name, SHAPER),
         image=SHAPER_IMAGE,
-        labels={**labels, ROLE: SHAPER, AGENT: SHAPER},
+        labels={**labels, ROLE: SHAPER, AGENT: SHAPER, UES: ",".join(ue.name for ue in topology.ues)},
         capabilities=SHAPER_CAPABILITIES,
         tmpfs=("/tmp", "/run"),
         host_pid=True,
@@ -158,13 +175,28 @@ def _shaper(trial: str, labels: Mapping[str, str]) -> ContainerSpec:
     )
 
 
-def _deployment(engine: Engine, trial: str) -> Deployment:
-    states = {s.labels[AGENT]: s for s in engine.containers(**{LABEL: trial})}
-    dead = [s for s in states.values() if s.status != "running"]
-    if dead:
-        lines = engine.logs(dead[0].name, tail=3).strip().splitlines()
-        cause = lines[-1] if lines else f"exit status {dead[0].exit_code}"
-        raise DeployError(f"{dead[0].labels[AGENT]} stopped as it started: {cause}", "type: testbed images build")
-    shaper = states.pop(SHAPER)
-    bs = states.pop(BS)
-    return Deployment(trial, shaper.labels[DIGEST], shaper.labels[OWNER], {BS: bs, **states}, shaper)
+def _states(engine: Engine, trial: str) -> dict[str, ContainerState]:
+    """The containers of agents and shaper by name; not one that calibrates for the trial."""
+    return {s.labels[AGENT]: s for s in engine.containers(**{LABEL: trial}) if AGENT in s.labels}
+
+
+def _deployment(engine: Engine, trial: str, hint: str) -> Deployment:
+    """The deployment if each of its containers runs and no other does; else DeployError with this hint."""
+    states = _states(engine, trial)
+    labels = states[SHAPER].labels if SHAPER in states else {}
+    ues = [name for name in labels.get(UES, "").split(",") if name]
+    expected = (BS, *ues, SHAPER)
+    wrong = [f"{name} is missing" for name in expected if name not in states]
+    wrong += [_complaint(engine, state) for state in states.values() if state.status != "running"]
+    if labels:
+        wrong += [f"{name} does not belong to it" for name in states if name not in expected]
+    if wrong:
+        raise DeployError(f"{trial} is not whole: {'; '.join(wrong)}", hint)
+    agents = {name: states[name] for name in (BS, *ues)}
+    return Deployment(trial, labels[DIGEST], labels[OWNER], agents, states[SHAPER])
+
+
+def _complaint(engine: Engine, state: ContainerState) -> str:
+    """The condition of a container, and what it said last if it has ended."""
+    lines = engine.logs(state.name, tail=3).strip().splitlines() if state.status == "exited" else []
+    return f"{state.labels[AGENT]} {state.condition}{f': {lines[-1]}' if lines else ''}"

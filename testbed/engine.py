@@ -9,7 +9,7 @@ import tarfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -31,6 +31,10 @@ THREADS = 8
 LABEL, DEPLOYMENT = "io.testbed.trial", "io.testbed.deployment"
 """Labels: whose something is, and, different each time, by which deployment it was made."""
 RUN_S = 600
+
+
+class GoneError(EngineError):
+    """There is no such container, network or volume (any more)."""
 
 
 class NameTakenError(EngineError):
@@ -75,11 +79,11 @@ class ContainerState:
 
     @property
     def condition(self) -> str:
-        """Its status in words: ``running``, ``paused``, ``stopped with exit status 137``, …"""
+        """Its status as a predicate: ``is running``, ``is paused``, ``stopped with exit status 137``, …"""
         if self.status in ("exited", "dead"):
             memory = ", out of memory" if self.oom_killed else ""
             return f"stopped with exit status {self.exit_code}{memory}"
-        return "not started" if self.status == "created" else self.status
+        return "was not started" if self.status == "created" else f"is {self.status}"
 
 
 class Engine:
@@ -182,7 +186,15 @@ class Engine:
     def containers(self, **labels: str) -> list[ContainerState]:
         """Containers, running or not, that carry these labels."""
         listed = _docker(self.client.api.containers, all=True, filters=_with_labels(labels))
-        return sorted(self.parallel(lambda c: self.inspect(c["Id"]), listed), key=lambda c: c.name)
+        found = self.parallel(lambda c: self._inspect_if_there(c["Id"]), listed)
+        return sorted(filter(None, found), key=lambda c: c.name)
+
+    def _inspect_if_there(self, container: str) -> ContainerState | None:
+        """A container that was listed may be gone by now."""
+        try:
+            return self.inspect(container)
+        except GoneError:
+            return None
 
     def inspect(self, container: str) -> ContainerState:
         """The state of one container."""
@@ -258,7 +270,7 @@ class Engine:
         now = datetime.fromisoformat(self.info()["SystemTime"]).timestamp()
         filters = {"type": "container", "label": f"{LABEL}={trial}", "event": list(ACTIONS)}
         stream = _docker(self.client.api.events, decode=True, since=f"{now:.6f}", filters=filters)
-        return EventStream(stream, stream.close)
+        return EventStream(stream, partial(_hang_up, stream))
 
     def remove(self, **labels: str) -> int:
         """Removes all containers, networks and volumes with these labels; how many there were.
@@ -312,6 +324,8 @@ def _docker(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return call(*args, **kwargs)
     except docker.errors.ImageNotFound as error:
         raise ImageError(error.explanation or str(error), "type: testbed images build") from error
+    except docker.errors.NotFound as error:
+        raise GoneError(f"Docker: {error.explanation or error}", "type: testbed ps") from error
     except docker.errors.APIError as error:
         if error.status_code == 409 and "is already in use by container" in str(error.explanation):
             raise NameTakenError(
@@ -322,6 +336,15 @@ def _docker(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise EngineError(
             "the Docker engine does not answer any more", "see its log, then: testbed down NAME"
         ) from error
+
+
+def _hang_up(stream: Any) -> None:
+    """Ends a stream of events under whoever reads it, which docker-py refuses to do over ssh."""
+    with suppress(OSError):  # the engine was faster
+        try:
+            stream.close()
+        except docker.errors.DockerException:
+            stream._response.raw._fp.fp.channel.close()
 
 
 def _with_labels(labels: Mapping[str, str]) -> dict[str, list[str]]:

@@ -74,7 +74,7 @@ def test_events_of_a_trial_and_of_no_other_are_told(engine: Engine, trial: str) 
         name = start(engine, spec(trial))
         engine.exec_json(name, ["python3", "-c", LISTEN], {"status": 0})
         engine.client.api.pause(name)
-        assert engine.inspect(name).condition == "paused"
+        assert engine.inspect(name).condition == "is paused"
         engine.client.api.unpause(name)
         with pytest.raises(EngineError):
             engine.run_once(spec(f"{trial}-other", "other", ("false",)))

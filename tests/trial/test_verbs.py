@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
+from agents.plan import CONTROL_PORT
 from controller.trial.session import Session
-from testbed.deploy import BS, find
+from testbed.deploy import BS, MGMT, find, resource
+from testbed.engine import LABEL
 from testbed.errors import TrialError
 from tests.trial.conftest import SMALL, TRIAL, call
 
@@ -85,20 +88,41 @@ def test_agents_have_no_privileges_and_bounded_resources(deployment, engine):
 
 
 def test_a_ue_reaches_others_only_through_its_networks(deployment, engine):
-    probe = "import socket; socket.create_connection((__import__('sys').argv[1], 80), 2)"
+    """Not what listens on this host on an address of another bridge, which a default route would lead to."""
+    probe = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
     container = engine.client.containers.get(deployment.agents["ue1"].name)
-    code, _ = container.exec_run(["python3", "-c", probe, "192.0.2.1"])
-    assert code != 0
+    elsewhere = resource(TRIAL, "elsewhere")
+    engine.create_network(elsewhere, {LABEL: TRIAL}, internal=False)
+    gateway = engine.client.api.inspect_network(elsewhere)["IPAM"]["Config"][0]["Gateway"]
+    with socket.create_server((gateway, 0)) as listener:
+        there = listener.getsockname()
+        socket.create_connection(there, 3).close()
+        reached = {
+            goal: container.exec_run(["python3", "-c", probe, goal[0], str(goal[1])])[0] == 0
+            for goal in ((deployment.addresses(MGMT)[BS], CONTROL_PORT), there)
+        }
+    assert list(reached.values()) == [True, False]
 
 
 def test_an_agent_that_never_answers_is_named(deployment, engine):
+    """It runs, as the engine sees it, and says nothing."""
     name = deployment.agents["ue2"].name
-    engine.client.api.pause(name)
+    engine.client.api.kill(name, "SIGSTOP")
     try:
-        with Session(engine, deployment) as session, pytest.raises(TrialError, match="ue2"):
+        with Session(engine, deployment) as session, pytest.raises(TrialError, match=r"^ue2 did not get ready in 3 s;"):
             session.await_ready(timeout_s=3)
     finally:
-        engine.client.api.unpause(name)
+        engine.client.api.kill(name, "SIGCONT")
+
+
+def test_a_deployment_that_is_not_whole_is_said_to_be_so(deployment, engine):
+    engine.client.api.pause(deployment.agents["ue1"].name)
+    engine.client.api.remove_container(deployment.agents["ue2"].name, force=True)
+    for arguments in (["links", TRIAL], ["up", str(SMALL)]):
+        done = call(*arguments)
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert last == f"{TRIAL} is not whole: ue2 is missing; ue1 is paused (hint: type: testbed down {TRIAL})"
 
 
 def test_every_agent_serves_metrics_on_mgmt(deployment):
@@ -106,4 +130,5 @@ def test_every_agent_serves_metrics_on_mgmt(deployment):
 
     addresses = deployment.addresses("mgmt")
     names = {name for name, _ in scrape(addresses[BS])} | {name for name, _ in scrape(addresses["ue1"])}
+    assert {"testbed_bs_busy_seconds_total", "testbed_ue_busy_seconds_total"} <= names
     assert "python_info" not in names
