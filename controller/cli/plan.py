@@ -1,0 +1,59 @@
+"""``testbed plan``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from controller.cli.arguments import AsJson, TopologyFile
+from controller.cli.output import console, print_json, show
+
+if TYPE_CHECKING:
+    from testbed.topology import Topology
+
+
+def plan(
+    topology: TopologyFile,
+    scheme: Annotated[str | None, typer.Option(help="Plan this scheme only.")] = None,
+    planner: Annotated[str | None, typer.Option(help="Use this planner.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="All planners side by side.")] = False,
+    chart: Annotated[Path | None, typer.Option(help="Draw the predicted pipeline to a .svg, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plan each scheme of a topology and predict its round."""
+    from controller.cli.selection import select
+    from controller.planners.planning import plan_all
+    from controller.report.gantt import gantt
+    from controller.report.table import plan_table
+    from testbed.loading import load
+
+    chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
+    if compare:
+        _compare(chosen, as_json)
+        return
+    planned = plan_all(chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation))
+    for p in planned:
+        for warning in p.warnings:
+            print(f"warning: {p.label}: {warning}", file=sys.stderr)
+    if chart:
+        from controller.report.chart import write_chart
+
+        write_chart(planned, chart)
+    if not as_json:
+        console().print(plan_table(planned))
+        console().print(*(gantt(p) for p in planned), sep="\n")
+    elif scheme:
+        print_json(planned[0].to_json())
+    else:
+        print_json({p.label: p.to_json() for p in planned})
+
+
+def _compare(topology: Topology, as_json: bool) -> None:
+    from controller.planners.comparison import compare
+    from controller.report.table import rows_table
+
+    records = compare(topology)
+    show(records, as_json, rows_table(f"{topology.name}: planners", records))

@@ -1,0 +1,37 @@
+"""``testbed run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controller.cli.arguments import AsJson, TopologyFile
+from controller.cli.output import console, show
+
+
+def run(
+    topology: TopologyFile,
+    out: Annotated[Path, typer.Option(help="Directory for results.json, events.jsonl and plans.")],
+    scheme: Annotated[str | None, typer.Option(help="Run only these schemes, comma-separated.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds per scheme.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a field trial: deploy, train under every scheme, measure, report, take down."""
+    from controller.cli.selection import select
+    from controller.report.progress import Terminal
+    from controller.report.table import results_table
+    from controller.trial.field_trial import field_trial
+    from testbed.engine import Engine
+    from testbed.loading import load
+
+    chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
+    with Terminal(console(stderr=True)) as terminal:
+        results = field_trial(Engine.connect(), chosen, out, terminal)
+    show(results.model_dump(mode="json"), as_json, results_table(results))
+    if not as_json:
+        print(f"results: {out / 'results.json'}")
+    if strict and not all(s.fidelity.ok for s in results.schemes.values()):
+        raise typer.Exit(3)
