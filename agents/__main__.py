@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,14 @@ import torch
 
 from agents import host_counters
 from agents.bs import Bs
+from agents.evaluation import Part
+from agents.job import Job
 from agents.meter import Metrics
 from agents.pace import sharpen_timers
-from agents.plan import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT, Job
+from agents.plan import Plan
+from agents.ports import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT
 from agents.samples.shard import Samples
+from agents.schedule.costs import Costs
 from agents.ue import Ue
 from agents.wire.air import Air
 from agents.wire.frames import Header
@@ -49,8 +54,8 @@ def main() -> None:
     samples = Samples.load(DATA)
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
-        air = Air.station(socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
-        agent = Bs(samples, metrics, air, pick_device(env["TESTBED_DEVICE"]), lambda: Samples.load(OWN))
+        open_air = partial(Air.station, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
+        agent = Bs(samples, metrics, open_air, pick_device(env["TESTBED_DEVICE"]), lambda: Samples.load(OWN))
     else:
         agent = Ue(env["TESTBED_NAME"], samples, metrics)
     ControlServer(mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
@@ -60,36 +65,51 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
     """Answers one request of the controller."""
     match request["verb"]:
         case "hello":
-            return {"device": getattr(agent, "device", "cpu"), "pid": os.getpid()}, []
-        case "configure":
+            return {"device": agent.device, "pid": os.getpid()}, []
+        case "open" if isinstance(agent, Bs):
+            agent.open(request["label"], request["ues"], request["most_bytes"])
+            return {}, []
+        case "configure" if isinstance(agent, Bs):
             agent.configure(Job.from_json(request["job"]))
             return {}, []
-        case "retune":
-            agent.job = agent.job.at_tempo(request["tempo"])
+        case "configure" if isinstance(agent, Ue):
+            agent.configure(Job.from_json(request["job"]), request["most_bytes"])
             return {}, []
-        case "phase":
-            before = host_counters.look()
-            agent.phase(request["round"], request["phase"], request["start_ns"])
-            return {
-                **_phase_answer(agent),
-                "seen": {**host_counters.since(before), "kernel": host_counters.kernel()},
-            }, []
+        case "change":
+            plan, costs = Plan.from_json(request["plan"]), Costs.from_json(request["costs"])
+            agent.change(agent.job.changed(plan, costs, request["deadline_s"]))
+            return {}, []
+        case "segment":
+            before = host_counters.read()
+            agent.segment(request["round"], request["segment"], request["start_ns"])
+            return {**_report(agent), "host": {**host_counters.since(before), "kernel": host_counters.kernel()}}, []
         case "end_round":
             agent.meter.end_round(request["round_s"])
             return {}, []
         case "weights" if isinstance(agent, Ue):
-            return {}, agent.weights()
+            parts = agent.parts()
+            counts = [[first, last, len(weights)] for first, last, weights in parts]
+            return {"parts": counts}, [weight for *_, weights in parts for weight in weights]
         case "evaluate" if isinstance(agent, Bs):
-            given = iter(tensors)
-            halves = {ue: list(islice(given, count)) for ue, count in request["counts"].items()}
-            return {"accuracies": agent.evaluate(halves)}, []
+            accuracies, mean = agent.evaluate(_parts(request["parts"], tensors), request["averaged"])
+            return {"accuracies": accuracies, "mean": mean}, []
         case verb:
             raise ValueError(f"unknown request {verb!r}")
 
 
-def _phase_answer(agent: Ue | Bs) -> dict[str, Any]:
+def _report(agent: Ue | Bs) -> dict[str, Any]:
     meter = agent.meter
-    return {"events": meter.events, "loss_sum": meter.loss_sum, "loss_samples": meter.loss_samples}
+    losses = {"loss_sum": meter.loss_sum, "loss_samples": meter.loss_samples}
+    return {"events": meter.events, "dropped": dict(agent.air.dropped), **losses}
+
+
+def _parts(counts: dict[str, list[list[int]]], tensors: Tensors) -> dict[str, list[Part]]:
+    """The parts of the model of each UE, from tensors that follow each other."""
+    given = iter(tensors)
+    return {
+        ue: [Part(first, last, list(islice(given, count))) for first, last, count in each]
+        for ue, each in counts.items()
+    }
 
 
 if __name__ == "__main__":

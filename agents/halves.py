@@ -1,30 +1,24 @@
-"""The two halves of a split model, trained micro-batch by micro-batch.
-
-Free of network and clock: the loops of ``ue`` and ``bs`` call these, and so do the tests
-that hold them against autograd on the whole model.
-"""
+"""Parts of a split model, each with its own optimiser; free of network and clock."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from agents.models import norm
-from agents.passes import Pass, Rows, run
 
 Weights = list[torch.Tensor]
 
 
 class Half:
-    """One half of the model with its own SGD; gradients add up until ``step``."""
+    """Some units of the model with their own SGD; gradients add up until ``step``."""
 
-    def __init__(self, half: nn.Sequential, lr: float, momentum: float, device: str = "cpu") -> None:
-        self.model = half.to(device)
+    def __init__(self, units: nn.Sequential, lr: float, momentum: float, device: str = "cpu") -> None:
+        self.model = units.to(device)
         self.device = device
-        parameters = list(half.parameters())
+        parameters = list(units.parameters())
         self._optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum) if parameters else None
         self.zero()
 
@@ -53,32 +47,6 @@ class Half:
         """Takes over weights that ``weights`` gave."""
         state = self.model.state_dict()
         self.model.load_state_dict(dict(zip(state, weights, strict=True)))
-
-
-class UeHalf(Half):
-    """Units 1…cut, on a UE."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The activations (samples, …) at the cut, with their graph."""
-        out: torch.Tensor = self.model(images)
-        return out
-
-    def backward(self, activations: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Adds the gradients that the loss's gradient at the cut causes."""
-        torch.autograd.backward(activations, gradient)
-
-
-class BsHalf(Half):
-    """Units cut+1…L and the loss, on the BS."""
-
-    def forward(self, rows: Rows, aggregate: str = "virtual") -> Pass:
-        """The loss of these rows and their backward pass, which adds this half's gradients."""
-        here = replace(
-            rows,
-            activations=[part.to(self.device) for part in rows.activations],
-            labels=[part.to(self.device) for part in rows.labels],
-        )
-        return run(self.model, here, aggregate)
 
 
 def average(weights: Sequence[Weights], shares: Sequence[float]) -> Weights:

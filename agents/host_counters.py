@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-Sight = dict[str, float]
+Counted = dict[str, float]
 
 PROC = Path("/proc")
 CGROUP_STATS = ("cpu.stat", "cpu/cpu.stat", "cpu,cpuacct/cpu.stat")
 """Where a container finds its own CPU statistics: cgroup v2, then the two ways in which v1 is mounted."""
 
 
-def look(proc: Path = PROC, cgroup: Path = Path("/sys/fs/cgroup")) -> Sight:
+def read(proc: Path = PROC, cgroup: Path = Path("/sys/fs/cgroup")) -> Counted:
     """Counters as they stand, in seconds; what cannot be read is left out.
 
     Of the whole host, summed over its cores: ``cpu_s`` (of which) ``idle_s`` and ``steal_s``. Of this agent:
@@ -25,9 +25,9 @@ def look(proc: Path = PROC, cgroup: Path = Path("/sys/fs/cgroup")) -> Sight:
     return {**clocks, "own_s": time.process_time(), **_host(proc / "stat"), **_throttled(cgroup)}
 
 
-def since(before: Mapping[str, float]) -> Sight:
+def since(before: Mapping[str, float]) -> Counted:
     """What each counter has grown by."""
-    now = look()
+    now = read()
     return {key: now[key] - before[key] for key in before if key in now}
 
 
@@ -39,7 +39,7 @@ def kernel() -> str:
         return ""
 
 
-def _host(stat: Path) -> Sight:
+def _host(stat: Path) -> Counted:
     """The first line of ``/proc/stat``: user nice system idle iowait irq softirq steal, in ticks."""
     try:
         with stat.open() as file:
@@ -52,7 +52,7 @@ def _host(stat: Path) -> Sight:
     return {"cpu_s": sum(ticks) * tick_s, "idle_s": (ticks[3] + ticks[4]) * tick_s, "steal_s": ticks[7] * tick_s}
 
 
-def _throttled(cgroup: Path) -> Sight:
+def _throttled(cgroup: Path) -> Counted:
     for name in CGROUP_STATS:
         try:
             words = dict(line.split() for line in (cgroup / name).read_text().splitlines())

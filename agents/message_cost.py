@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 import torch
 
 from agents.pace import sharpen_timers, sleep_until
+from agents.schedule.task import BS, Activations, Key, Schedule, Task, up
 from agents.wire.air import Air
-from agents.wire.frames import Header
+from agents.wire.frames import Layout, layout, seal
+from agents.wire.inbox import Arrival, Expected
+from agents.wire.outbox import Outbox
 
 HOST = "127.0.0.1"
+SCHEME = "calibration"
 PORT = 5710
 SLEEPS, SLEEP_S = 200, 0.002
 MESSAGES, PAUSE_S = 100, 0.005
@@ -29,16 +34,43 @@ def measure() -> dict[str, float]:
     """
     sharpen_timers()
     late = sorted(_late_s() for _ in range(SLEEPS))
-    station = Air.station(HOST, PORT, PORT + 1)
-    devices = [Air.device(f"ue{i}", HOST, PORT, PORT + 1) for i in range(DEVICES)]
+    names = [f"ue{i}" for i in range(DEVICES)]
+    station = Air.station(HOST, PORT, PORT + 1, BULK_BYTES)
+    devices = {name: Air.device(name, HOST, PORT, PORT + 1, BULK_BYTES) for name in names}
     try:
-        cost_s, size = _messages(station, devices[0])
+        station.open(SCHEME, names)
+        for air in devices.values():
+            air.open(SCHEME, [BS])
+            air.greet(SCHEME)
+        station.await_greetings(names, PATIENCE_S)
+        cost_s, size = _messages(station, devices)
         bps = _bulk_bps(station, devices)
     finally:
-        for air in (*devices, station):
+        for air in (*devices.values(), station):
             air.close()
     timers = {"timer_s": median(late), "jitter_s": late[-len(late) // 100]}
     return {**timers, "message_s": cost_s, "message_bytes": size, "link_bps": bps}
+
+
+def _uplinks(ues: Iterable[str], count: int) -> Schedule:
+    """So many transfers up from each of these UEs, which nothing holds back."""
+    return Schedule(
+        tuple(
+            Task(Key(10, 100, m, "uplink", ue), up(ue), Activations(1, 1, labels=True))
+            for ue in ues
+            for m in range(count)
+        )
+    )
+
+
+def _begin(number: int, schedule: Schedule, station: Air, devices: Mapping[str, Air], shape: Layout) -> None:
+    station.begin(number, {task.key: Expected(task.agent, shape) for task in schedule.tasks}, Outbox(schedule, BS))
+    for name, air in devices.items():
+        air.begin(number, {}, Outbox(schedule, name))
+
+
+def _arrival(station: Air, key: Key) -> Arrival:
+    return station.wait(lambda arrivals: arrivals.get(key), PATIENCE_S)
 
 
 def _late_s() -> float:
@@ -47,29 +79,30 @@ def _late_s() -> float:
     return (time.monotonic_ns() - due_ns) / 1e9
 
 
-def _messages(station: Air, device: Air) -> tuple[float, float]:
+def _messages(station: Air, devices: Mapping[str, Air]) -> tuple[float, float]:
     """Seconds that a small message takes, each sent after a pause; bytes beyond its tensors."""
-    labels = torch.zeros(1, dtype=torch.uint8)
-    where = {"round": 100, "phase": 0, "turn": 0, "step": 0, "micro_batch": 10, "kind": "uplink"}
+    label = torch.zeros(1, dtype=torch.uint8)
+    name, device = next(iter(devices.items()))
+    schedule = _uplinks([name], MESSAGES)
+    _begin(1, schedule, station, devices, layout([label, label]))
     times, extra = [], 0
-    for _ in range(MESSAGES):
+    for task in schedule.tasks:
         time.sleep(PAUSE_S)
         sent_ns = time.monotonic_ns()
-        device.send("bs", where, [labels, labels])
-        arrival = station.receive(PATIENCE_S)
+        device.offer([], {task.key: seal([label, label])})
+        arrival = _arrival(station, task.key)
         times.append((arrival.arrived_ns - sent_ns) / 1e9)
         extra = arrival.bytes - 2
     return median(times), float(extra + FRAMES_BYTES)
 
 
-def _bulk_bps(station: Air, devices: list[Air]) -> float:
+def _bulk_bps(station: Air, devices: Mapping[str, Air]) -> float:
     """Bits per second that arrive while all devices send as fast as they can."""
     bulk = torch.zeros(BULK_BYTES, dtype=torch.uint8)
-    header: Header = {"round": 0, "phase": 0, "kind": "uplink"}
+    schedule = _uplinks(devices, BULKS)
+    _begin(2, schedule, station, devices, layout([bulk]))
     begin_ns = time.monotonic_ns()
-    for _ in range(BULKS):
-        for device in devices:
-            device.send("bs", header, [bulk])
-    for _ in range(BULKS * len(devices)):
-        last = station.receive(PATIENCE_S)
-    return BULKS * len(devices) * BULK_BYTES * 8 / ((last.arrived_ns - begin_ns) / 1e9)
+    for task in schedule.tasks:
+        devices[task.key.ue].offer([], {task.key: seal([bulk])})
+    last_ns = max(_arrival(station, task.key).arrived_ns for task in schedule.tasks)
+    return len(schedule.tasks) * BULK_BYTES * 8 / ((last_ns - begin_ns) / 1e9)

@@ -11,16 +11,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from agents.pace import Span
+from agents.schedule.task import BROADCAST_PLACE, Task
+from agents.wire.inbox import Arrival
 
 Event = dict[str, Any]
-
-DIRECTIONS = {
-    "uplink": "up",
-    "weights_up": "up",
-    "downlink": "down",
-    "weights_down": "down",
-    "broadcast": "broadcast",
-}
 
 
 class Metrics:
@@ -86,10 +80,10 @@ class Meter:
         """From now on everything is counted under these labels; ``delay_s`` is what links delay each packet by."""
         self.trial, self.scheme, self.dilation = trial, scheme, dilation
         self.delay_ns = round(delay_s * dilation * 1e9)
-        self.begin_phase(first=True)
+        self.begin_segment(first=True)
 
-    def begin_phase(self, first: bool) -> None:
-        """Forgets the events of the previous phase, and with the first the previous round; counters go on."""
+    def begin_segment(self, first: bool) -> None:
+        """Forgets the events of the segment before, and with the first the round before; counters go on."""
         self.events = []
         if first:
             self.busy_s, self.transfers, self.loss_sum, self.loss_samples = 0.0, {}, 0.0, 0
@@ -99,27 +93,27 @@ class Meter:
         self.loss_sum += loss_sum
         self.loss_samples += samples
 
-    def computed(self, task: str, span: Span, micro_batch: int, turn: int) -> None:
+    def computed(self, task: Task, span: Span) -> None:
         """A task occupied this agent's processor."""
         self.busy_s += span.seconds / self.dilation
         cost = {key: getattr(span, key) for key in ("overrun_ns", "cpu_ns", "wait_ns", "late_ns")}
-        self._event(task, self.owner, span.start_ns, span.end_ns, micro_batch, turn, **cost)
+        self._event(task, task.key.ue, span.start_ns, span.end_ns, **cost)
         if span.overrun_ns:
             self.metrics.overruns.labels(self.trial, self.scheme, self.owner).inc()
 
-    def received(self, task: str, ue: str, header: dict[str, Any], size: int, arrived_ns: int) -> None:
-        """A transfer of ``size`` bytes over the link of ``ue`` ended at this agent.
+    def received(self, task: Task, ue: str, arrival: Arrival) -> None:
+        """A transfer over the link of ``ue`` ended at this agent.
 
         It began when its first bit could be here after it was handed to the radio, or when the previous
         transfer over the same link ended, whichever is later.
         """
-        direction = DIRECTIONS[task]
+        direction = "broadcast" if task.place == BROADCAST_PLACE else task.place.rpartition("/")[2]
         link = self.transfers.setdefault((ue, direction), Transfers())
-        start_ns = min(max(header["sent_ns"] + self.delay_ns, link.last_end_ns), arrived_ns)
-        link.bytes += size
-        link.seconds += (arrived_ns - start_ns) / 1e9 / self.dilation
-        link.last_end_ns = arrived_ns
-        self._event(task, ue, start_ns, arrived_ns, header["micro_batch"], header["turn"], bytes=size)
+        start_ns = min(max(arrival.sent_ns + self.delay_ns, link.last_end_ns), arrival.arrived_ns)
+        link.bytes += arrival.bytes
+        link.seconds += (arrival.arrived_ns - start_ns) / 1e9 / self.dilation
+        link.last_end_ns = arrival.arrived_ns
+        self._event(task, ue, start_ns, arrival.arrived_ns, bytes=arrival.bytes)
 
     def end_round(self, round_s: float) -> None:
         """Publishes the round; ``round_s`` is its emulated duration."""
@@ -139,6 +133,7 @@ class Meter:
             if link.seconds > 0:
                 m.goodput.labels(*labels, ue, direction).set(link.bytes * 8 / link.seconds)
 
-    def _event(self, task: str, ue: str, start_ns: int, end_ns: int, micro_batch: int, turn: int, **more: int) -> None:
-        event = {"task": task, "ue": ue, "micro_batch": micro_batch, "turn": turn}
-        self.events.append({**event, "start_ns": start_ns, "end_ns": end_ns, **more})
+    def _event(self, task: Task, ue: str, start_ns: int, end_ns: int, **more: int) -> None:
+        turn, step, micro_batch, kind, _ = task.key
+        where = {"task": kind, "ue": ue, "place": task.place, "micro_batch": micro_batch, "turn": turn, "step": step}
+        self.events.append({**where, "start_ns": start_ns, "end_ns": end_ns, **more})

@@ -1,4 +1,4 @@
-"""A forward pass of the BS half and the loss, with what is left to do backward.
+"""A forward pass through the last units and the loss, with what is left to do backward.
 
 Most schemes run backward what ran forward. EPSL aggregates the last-layer gradients of m paired rows,
 row r of every UE; its text leaves open at which forward point the aggregate goes back, so there are
@@ -23,6 +23,7 @@ class Rows:
 
     The first ``paired`` rows of each UE are aggregated. The loss is the *sum* of cross-entropies divided by
     ``samples``, the samples that this optimiser step will see, so that unequal micro-batches add up exactly.
+    ``inner``: they come from units before, which want their gradients.
     """
 
     activations: Sequence[torch.Tensor]
@@ -30,6 +31,7 @@ class Rows:
     samples: int
     paired: int = 0
     weights: Sequence[float] = ()
+    inner: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class Pass:
 
 def plain(model: nn.Module, rows: Rows) -> Pass:
     """Every row forward and backward; nothing is shared."""
-    joined = _leaf(rows.activations)
+    joined = leaf(rows.activations) if rows.inner else torch.cat(list(rows.activations))
     loss = _loss(model(joined), torch.cat(list(rows.labels)), rows.samples)
 
     def backward() -> tuple[Tensors, None]:
         torch.autograd.backward(loss)
-        return _parts(joined, rows.activations), None
+        return parts(joined, rows.activations) if rows.inner else [], None
 
     return Pass(loss.item(), backward)
 
@@ -60,7 +62,7 @@ def virtual(model: nn.Module, rows: Rows) -> Pass:
     """
     m = rows.paired
     mixed = sum(w * part[:m] for w, part in zip(rows.weights, rows.activations, strict=True))
-    mean = _leaf([torch.as_tensor(mixed)])
+    mean = leaf([torch.as_tensor(mixed)])
     gradients, paired_loss = _last_layer(model, rows)
     scores = model(mean)
     rest, rest_loss = _rest(model, rows)
@@ -83,7 +85,7 @@ def own_point(model: nn.Module, rows: Rows) -> Pass:
     m = rows.paired
     gradients, paired_loss = _last_layer(model, rows)
     mean = sum(w * g for w, g in zip(rows.weights, gradients, strict=True))
-    paired = _leaf([part[:m] for part in rows.activations])
+    paired = leaf([part[:m] for part in rows.activations])
     scores = model(paired)
     rest, rest_loss = _rest(model, rows)
 
@@ -109,7 +111,7 @@ def at_the_cut(model: nn.Module, rows: Rows) -> Pass:
 
 
 READINGS: dict[str, Callable[[nn.Module, Rows], Pass]] = {"virtual": virtual, "own": own_point, "cut": at_the_cut}
-"""The pass of each of ``agents.scheme.AGGREGATES``."""
+"""The pass of each way to aggregate (``agents.schemes.epsl``)."""
 
 
 def run(model: nn.Module, rows: Rows, aggregate: str) -> Pass:
@@ -117,7 +119,8 @@ def run(model: nn.Module, rows: Rows, aggregate: str) -> Pass:
     return READINGS[aggregate](model, rows) if rows.paired else plain(model, rows)
 
 
-def _leaf(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+def leaf(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """What UEs sent as one tensor, whose gradient will be wanted."""
     return torch.cat([part.detach() for part in parts]).requires_grad_()
 
 
@@ -130,7 +133,8 @@ def _gradient(leaf: torch.Tensor) -> torch.Tensor:
     return leaf.grad
 
 
-def _parts(leaf: torch.Tensor, like: Sequence[torch.Tensor]) -> Tensors:
+def parts(leaf: torch.Tensor, like: Sequence[torch.Tensor]) -> Tensors:
+    """The gradient of a leaf, for each UE its rows."""
     return list(torch.split(_gradient(leaf), [len(part) for part in like]))
 
 
@@ -151,7 +155,7 @@ def _last_layer(model: nn.Module, rows: Rows) -> tuple[Tensors, float]:
 def _rest(model: nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The rows that are not paired, joined, and their loss; None when there are none."""
     m = rows.paired
-    joined = _leaf([part[m:] for part in rows.activations])
+    joined = leaf([part[m:] for part in rows.activations])
     if not len(joined):
         return joined, None
     return joined, _loss(model(joined), torch.cat([part[m:] for part in rows.labels]), rows.samples)
@@ -159,4 +163,4 @@ def _rest(model: nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor | No
 
 def _rest_parts(joined: torch.Tensor, rows: Rows) -> Tensors:
     left = [part[rows.paired :] for part in rows.activations]
-    return _parts(joined, left) if len(joined) else left
+    return parts(joined, left) if len(joined) else left

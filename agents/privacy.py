@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from agents.plan import Privacy
+from agents.job import Privacy
 
 
 def privatise(activations: torch.Tensor, privacy: Privacy, generator: torch.Generator) -> torch.Tensor:

@@ -118,6 +118,18 @@ def deal(data: Data, labels: Labels, ues: Sequence[str], seed: int, batches: Seq
         raise InputError("data.partition", str(error), error.hint) from error
 
 
+def dealt_samples(data: Data, ues: Sequence[str], seed: int) -> int:
+    """How many training samples the UEs have together; all of them but where UEs hold some classes only."""
+    match data.partition:
+        case Classes(samples_per_ue=each) if each is not None:
+            return each * len(ues)
+        case Classes():
+            shards = deal(data, load(data)[0].labels, ues, seed, [1.0] * len(ues))
+            return sum(len(shard) for shard in shards.values())
+        case _:
+            return info(data).train
+
+
 def depends_on_plan(data: Data) -> bool:
     """Whether the shards follow from the plan's batches, not from the data section alone."""
     return isinstance(data.partition, Proportional) and data.partition.weights is None

@@ -7,7 +7,8 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from agents.plan import BROADCAST_PORT, Plan
+from agents.plan import Plan
+from agents.ports import BROADCAST_PORT
 from testbed.deploy import AIR, BS, SHAPER_CAPABILITIES, SHAPER_IMAGE, Deployment
 from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.errors import InputError, LinkError

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from agents import own
 from testbed.data import PARTITIONS, depends_on_plan
 from testbed.dynamics import read_trace
 from testbed.errors import InputError
@@ -63,6 +64,7 @@ def parse(text: str, source: str, folder: Path = Path()) -> Topology:
         raise InputError(source, f"not YAML: {str(error).splitlines()[0]}", "check the file's encoding") from error
     if not isinstance(data, dict):
         raise InputError(source, "must be a mapping with at least name and ues", "start with: name: quickstart")
+    own.set_folder(folder)
     topology = _traced(nested(Topology, _drawn(data), ""), folder)
     for where, message, hint in problems(topology):
         raise InputError(where, message, hint)

@@ -9,7 +9,9 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from agents.models.catalog import UNITS
-from agents.scheme import SCHEMES, Scheme, cuts
+from agents.own import OwnError
+from agents.schemes import Scheme
+from agents.schemes.own import scheme_named
 from testbed import data, dynamics
 from testbed.data import Data
 from testbed.dynamics import Dynamics
@@ -126,7 +128,7 @@ class Ue(Section):
     snr_db: float | None = None
 
 
-_RESERVED = ("bs", "shaper")
+_RESERVED = ("bs", "shaper", "all", "air")
 
 Interval = tuple[float, float]
 
@@ -200,14 +202,16 @@ class SchemeChoice(Section):
     ``phi`` and ``aggregate`` are for schemes that aggregate last-layer gradients: the share φ of rows, and the
     reading of EPSL. ``cluster_size`` is for those that take turns by clusters. For those that synchronise,
     ``local_epochs`` is how much a UE trains in between, and ``sync_every`` whether that counts batches or
-    passes over the data. ``in_flight`` makes every micro-batch a whole batch (PiPar). ``lemma`` and ``p3`` are
-    for planner ao: which extremum Lemma 1 takes, and how batches become integers.
+    passes over the data. ``in_flight`` makes every micro-batch a whole batch (PiPar). ``head_cut`` is for those that
+    cut the model twice: the units after it are on the UE as well. ``lemma`` and ``p3`` are for planner ao: which
+    extremum Lemma 1 takes, and how batches become integers. A scheme of one's own is ``mine.py:name``.
     """
 
     scheme: str
     planner: str | None = None
     label: Name | None = None
     cut: int | None = Field(default=None, ge=1)
+    head_cut: int | None = Field(default=None, ge=2)
     micro_batches: int | None = Field(default=None, ge=1)
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
@@ -223,7 +227,7 @@ class SchemeChoice(Section):
     @property
     def key(self) -> str:
         """The name of this row in results: the label, or the scheme's own name."""
-        return self.label or self.scheme
+        return self.label or self.scheme.rpartition(":")[2].replace("_", "-")
 
 
 def _as_choices(value: Any) -> Any:
@@ -285,7 +289,7 @@ def _subcarrier_problems(t: Topology) -> list[tuple[str, str, str]]:
     have = t.radio.subcarriers
     if have is None:
         return []
-    need, scheme = max(((on_air(choice, len(t.ues)), choice.key) for choice in t.schemes), default=(1, ""))
+    need, scheme = max(((_on_air(choice, len(t.ues)), choice.key) for choice in t.schemes), default=(1, ""))
     if have >= need:
         return []
     message = f"{have} subcarriers of {t.radio.subcarrier_mhz:g} MHz, but {scheme} has {need} UEs on the air together"
@@ -294,11 +298,12 @@ def _subcarrier_problems(t: Topology) -> list[tuple[str, str, str]]:
     return [("radio.subcarrier_mhz", message, hint)]
 
 
-def on_air(choice: SchemeChoice, ues: int) -> int:
+def _on_air(choice: SchemeChoice, ues: int) -> int:
     """Most UEs that are on the air together under a scheme, among ``ues``; 1 for a scheme that is not known."""
-    turn = getattr(SCHEMES.get(choice.scheme), "turn", "one")
-    together = {"all": ues, "cluster": choice.cluster_size}
-    return min(ues, together.get(turn, 1))
+    try:
+        return scheme_named(choice.scheme).group_size(ues, choice.cluster_size)
+    except OwnError:
+        return 1
 
 
 def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
@@ -338,43 +343,56 @@ def _link_problems(radio: Radio, ue: Ue, path: str) -> list[tuple[str, str, str]
 def _scheme_problems(t: Topology) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
     seen: dict[str, int] = {}
-    last = len(t.model.units) - 1
     for i, choice in enumerate(t.schemes):
-        if choice.scheme not in SCHEMES:
-            found.append((f"schemes.{i}", f"unknown scheme {choice.scheme}", f"choose among {', '.join(SCHEMES)}"))
+        try:
+            scheme = scheme_named(choice.scheme)
+        except OwnError as error:
+            found.append((f"schemes.{i}", str(error), error.hint))
             continue
         if choice.key in seen:
             found.append(
                 (f"schemes.{i}", f"{choice.key} is already schemes.{seen[choice.key]}", "give it a label of its own")
             )
         seen.setdefault(choice.key, i)
-        allowed = cuts(SCHEMES[choice.scheme], len(t.model.units))
-        if choice.cut is not None and len(allowed) == 1:
-            found.append((f"schemes.{i}.cut", f"{choice.scheme} does not cut the model", "leave it out"))
-        elif choice.cut is not None and choice.cut > last:
-            message = f"{choice.cut} is outside the model: {t.model.name} can be cut after unit 1 to {last}"
-            found.append((f"schemes.{i}.cut", message, f"units are {', '.join(t.model.units)}"))
-        found += _misplaced(i, choice, SCHEMES[choice.scheme])
-        if choice.micro_batches is not None and choice.micro_batches > 1 and not SCHEMES[choice.scheme].pipelined:
+        found += [*_cut_problems(t, i, choice, scheme), *_misplaced(i, choice, scheme)]
+        if choice.micro_batches is not None and choice.micro_batches > 1 and not scheme.pipelined:
             found.append((f"schemes.{i}.micro_batches", f"{choice.scheme} does not pipeline", "use 1, or leave it out"))
     return found
 
 
+def _cut_problems(t: Topology, i: int, choice: SchemeChoice, scheme: Scheme) -> list[tuple[str, str, str]]:
+    """Cuts that are outside of the model or of the scheme."""
+    units = len(t.model.units)
+    allowed, names = scheme.allowed_cuts(units), f"units are {', '.join(t.model.units)}"
+    head_cut = scheme.head_cut(units, choice.head_cut)
+    if choice.cut is not None and len(allowed) == 1:
+        return [(f"schemes.{i}.cut", f"{choice.scheme} does not cut the model", "leave it out")]
+    if choice.cut is not None and choice.cut not in allowed:
+        span = f"{t.model.name} can be cut after unit 1 to {allowed[-1]}"
+        return [(f"schemes.{i}.cut", f"{choice.cut} is outside the model: {span}", names)]
+    if head_cut is not None and not (choice.cut or 1) < head_cut < units:
+        message = f"{head_cut} leaves no units at the BS, or none after it"
+        return [(f"schemes.{i}.head_cut", message, f"use {(choice.cut or 1) + 1} to {units - 1}; {names}")]
+    return []
+
+
+_WHY_NOT = {
+    "phi": "does not aggregate gradients",
+    "aggregate": "does not aggregate gradients",
+    "cluster_size": "has no clusters",
+    "local_epochs": "never synchronises",
+    "sync_every": "never synchronises",
+    "in_flight": "has no batches in flight",
+    "head_cut": "cuts the model once",
+}
+
+
 def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[tuple[str, str, str]]:
     """Keys that the scheme or the planner has no use for."""
-    shares = scheme.ue_weights == "shared"
-    uses = {
-        "phi": (scheme.aggregates, "does not aggregate gradients"),
-        "aggregate": (scheme.aggregates, "does not aggregate gradients"),
-        "cluster_size": (scheme.turn == "cluster", "has no clusters"),
-        "local_epochs": (shares, "never synchronises"),
-        "sync_every": (shares, "never synchronises"),
-        "in_flight": (scheme.micro_batches == "each", "has no batches in flight"),
-    }
     found = [
         (f"schemes.{i}.{key}", f"{choice.scheme} {why}", "leave it out")
-        for key, (used, why) in uses.items()
-        if not used and getattr(choice, key) != SchemeChoice.model_fields[key].default
+        for key, why in _WHY_NOT.items()
+        if key not in scheme.keys and getattr(choice, key) != SchemeChoice.model_fields[key].default
     ]
     if choice.planner != "ao":
         found += [

@@ -6,7 +6,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.terminal import TerminalReporter
 
-from agents.host_counters import Sight, look, since
+from agents.host_counters import Counted, read, since
 
 REAL = ("contract", "trial")
 TRIES = 3
@@ -20,7 +20,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for left in reversed(range(TRIES)):
-        before = look()
+        before = read()
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         share = stolen(since(before))
         if not left or share <= STOLEN or not any(report.failed for report in reports):
@@ -39,6 +39,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(_again))
 
 
-def stolen(seen: Sight) -> float:
+def stolen(seen: Counted) -> float:
     """The share of all CPU time that the hypervisor took."""
     return seen.get("steal_s", 0.0) / max(1e-9, seen.get("cpu_s", 0.0))

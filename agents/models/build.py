@@ -49,7 +49,11 @@ def build(name: str, info: DatasetInfo, norm: str, seed: int) -> nn.Sequential:
     return model
 
 
+def units_of(model: nn.Sequential, first: int, last: int) -> nn.Sequential:
+    """Units ``first + 1`` … ``last``, the very modules of the model."""
+    return nn.Sequential(OrderedDict(list(model.named_children())[first:last]))
+
+
 def split(model: nn.Sequential, cut: int) -> tuple[nn.Sequential, nn.Sequential]:
     """The UE half (units 1…cut) and the BS half (the rest)."""
-    units = list(model.named_children())
-    return nn.Sequential(OrderedDict(units[:cut])), nn.Sequential(OrderedDict(units[cut:]))
+    return units_of(model, 0, cut), units_of(model, cut, len(model))

@@ -1,8 +1,8 @@
 """The air: training bytes between UEs and the BS, over the shaped network.
 
-A thread of its own owns the socket, so that arrivals are stamped when they arrive, however
-busy the agent computes, and so that a transmission starts when the radio is free and not
-when the processor is.
+A thread of its own owns the sockets, so that arrivals are stamped when they arrive, however busy the agent computes,
+and so that a transmission starts when the radio is free and not when the processor is. There are no heartbeats: one
+tensor may rightly take minutes, and who is alive is known from mgmt.
 """
 
 from __future__ import annotations
@@ -11,71 +11,31 @@ import contextlib
 import queue
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import torch
 import zmq
 
-from agents.pace import sharpen_timers, sleep_until
-from agents.wire.frames import Buffer, Header, decode, decode_header, encode, size
+from agents.pace import sharpen_timers
+from agents.schedule.task import BROADCAST_PLACE, Key
+from agents.wire.frames import HEADER_BYTES, Buffer, Sealed, pack
+from agents.wire.inbox import Arrival, Expected, Inbox, Message, Unexpected
+from agents.wire.outbox import Departure, Outbox
 
-_HEARTBEAT_MS = 2000
-_CLOSE = b"close"
+T = TypeVar("T")
+Sockets = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
+
 _SOCKET_BUFFER = 4 << 20
+_HELLO = "hello"
+STATION = "bs"
 
 
 class AirError(Exception):
-    """The other end of the air fell silent or cannot be reached."""
+    """What was awaited did not come over the air, or something else did; ``waited_for`` names who owes it."""
 
-
-@dataclass(frozen=True)
-class Arrival:
-    """A message as it came: who sent it, what, how many bytes, and when its last byte was here."""
-
-    peer: str
-    header: Header
-    frames: tuple[Buffer, ...]
-    arrived_ns: int
-
-    @property
-    def bytes(self) -> int:
-        """Payload bytes, header included."""
-        return size(self.frames)
-
-    def tensors(self) -> list[torch.Tensor]:
-        """The tensors of the message."""
-        return decode(self.frames)[1]
-
-
-@dataclass(frozen=True)
-class _Departure:
-    peer: str
-    header: Header
-    tensors: tuple[torch.Tensor, ...]
-    broadcast: bool
-    not_before_ns: int
-
-
-class DuplexGate:
-    """Half duplex (``tdd``): a downlink of a phase waits until all uplinks of that phase are in.
-
-    With ``fdd`` it never waits. Messages that carry no ``hold_for`` never wait either.
-    """
-
-    def __init__(self) -> None:
-        self._uplinks: dict[tuple[int, int], int] = defaultdict(int)
-
-    def arrived(self, header: Header) -> None:
-        """Counts an uplink."""
-        if header["kind"] == "uplink":
-            self._uplinks[header["round"], header["phase"]] += 1
-
-    def open_for(self, header: Header) -> bool:
-        """Whether this downlink may start."""
-        return self._uplinks[header["round"], header["phase"]] >= int(header.get("hold_for", 0))
+    def __init__(self, message: str, waited_for: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.waited_for = tuple(waited_for)
 
 
 class Air:
@@ -84,12 +44,17 @@ class Air:
     What goes to all UEs at the same rate has a socket, and so a port, of its own, by which the shaper knows it.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], broadcast: zmq.Socket[bytes], routed: bool) -> None:
+    def __init__(self, sockets: Sockets, routed: bool) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._socket, self._broadcast, self._routed = socket, broadcast, routed
-        self._inbox: queue.SimpleQueue[Arrival | BaseException] = queue.SimpleQueue()
-        self._outbox: deque[_Departure] = deque()
-        self._gate = DuplexGate()
+        self._sockets, self._routed = sockets, routed
+        self._changed = threading.Condition()
+        self._arrivals: dict[Key, Arrival] = {}
+        self._greeted: set[str] = set()
+        self._error: str | None = None
+        self._inbox = Inbox()
+        self._outbox: Outbox | None = None
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._open = True
         endpoint = f"inproc://air-{id(self)}"
         self._waker, self._wakee = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         self._wakee.bind(endpoint)
@@ -98,128 +63,214 @@ class Air:
         self._thread.start()
 
     @staticmethod
-    def station(address: str, port: int, broadcast_port: int) -> Air:
-        """The base station's end, on its address in the air network."""
+    def station(address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
+        """The base station's end, on its address in the air network. No frame of more than ``most_bytes`` is taken."""
 
         def listening(on: int) -> zmq.Socket[bytes]:
-            socket = _prepared(zmq.Context.instance().socket(zmq.ROUTER))
+            socket = _prepared(zmq.ROUTER, most_bytes)
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
             socket.bind(f"tcp://{address}:{on}")
             return socket
 
-        return Air(listening(port), listening(broadcast_port), routed=True)
+        return Air((listening(port), listening(broadcast_port)), routed=True)
 
     @staticmethod
-    def device(name: str, address: str, port: int, broadcast_port: int) -> Air:
+    def device(name: str, address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
         """A UE's end, connected to the base station."""
 
         def connected(to: int) -> zmq.Socket[bytes]:
-            socket = _prepared(zmq.Context.instance().socket(zmq.DEALER))
+            socket = _prepared(zmq.DEALER, most_bytes)
             socket.setsockopt(zmq.IDENTITY, name.encode())
             socket.connect(f"tcp://{address}:{to}")
             return socket
 
-        return Air(connected(port), connected(broadcast_port), routed=False)
+        return Air((connected(port), connected(broadcast_port)), routed=False)
 
-    def send(
-        self,
-        peer: str,
-        header: Header,
-        tensors: Sequence[torch.Tensor] = (),
-        *,
-        broadcast: bool = False,
-        not_before_ns: int = 0,
-    ) -> None:
-        """Queues a message; it leaves after those before it, when the duplex gate is open, and not before its time."""
-        self._outbox.append(_Departure(peer, header, tuple(tensors), broadcast, not_before_ns))
-        self._wake(b"")
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """How many messages were dropped, by reason, since this end was opened."""
+        return dict(self._inbox.dropped)
 
-    def receive(self, timeout_s: float) -> Arrival:
-        """The next message in order of arrival; AirError when none comes within ``timeout_s``."""
-        try:
-            item = self._inbox.get(timeout=timeout_s)
-        except queue.Empty:
-            raise AirError(f"nothing came over the air for {timeout_s:.0f} s") from None
-        if isinstance(item, BaseException):
-            raise AirError(str(item)) from item
-        return item
+    def open(self, scheme: str, peers: Sequence[str]) -> None:
+        """From now on messages are of this scheme, among these peers."""
 
-    def forget_uplinks(self) -> None:
-        """Starts counting uplinks anew: a new job numbers its rounds from 1 again."""
-        self._gate = DuplexGate()
+        def change() -> None:
+            self._inbox.open(scheme, frozenset(peers))
+            self._outbox, self._error = None, None
+            with self._changed:
+                self._arrivals, self._greeted = {}, set()
 
-    def clear(self) -> None:
-        """Drops what has arrived and was not received."""
-        while not self._inbox.empty():
-            self._inbox.get()
+        self._at_the_thread(change, wait=True)
+
+    def greet(self, scheme: str) -> None:
+        """Tells the station, over both of its ports, that this device is there."""
+
+        def greeting() -> None:
+            frames = pack({"kind": _HELLO, "scheme": scheme, "round": 0, "sent_ns": time.monotonic_ns()})
+            for socket in self._sockets:
+                socket.send_multipart(frames)
+
+        self._at_the_thread(greeting)
+
+    def await_greetings(self, names: Sequence[str], timeout_s: float) -> None:
+        """Returns when all of these have said hello. AirError names who has not."""
+
+        def all_there() -> bool | None:
+            return True if self._greeted.issuperset(names) else None
+
+        if self._wait(all_there, timeout_s) is None:
+            missing = sorted(set(names) - self._greeted)
+            raise AirError(self._error or f"{', '.join(missing)} cannot reach the bs over the air", missing)
+
+    def begin(self, number: int, expected: Mapping[Key, Expected], outbox: Outbox) -> None:
+        """A round begins: what will arrive in it, and what is to be sent."""
+
+        def change() -> None:
+            with self._changed:
+                self._arrivals = {}
+            self._outbox = outbox
+            for message in self._inbox.begin(number, expected):
+                self._sort(message)
+
+        self._at_the_thread(change, wait=True)
+
+    def offer(self, done: Sequence[Key], made: Mapping[Key, Sealed] | None = None) -> None:
+        """These tasks are done here, and have made what these transfers carry; each leaves when it may."""
+
+        def change() -> None:
+            if self._outbox is not None:
+                self._outbox.done(done)
+                for key, sealed in (made or {}).items():
+                    self._outbox.offer(key, sealed)
+
+        self._at_the_thread(change)
+
+    def wait(self, look: Callable[[Mapping[Key, Arrival]], T | None], timeout_s: float) -> T:
+        """What ``look`` finds in the arrivals of this round, as soon as it finds something. AirError after so long."""
+        found = self._wait(lambda: look(self._arrivals), timeout_s)
+        if found is None:
+            raise AirError(self._error or f"nothing came over the air for {timeout_s:.0f} s")
+        return found
+
+    def missing(self, keys: Sequence[Key]) -> dict[Key, str]:
+        """Which of these have not arrived, and who should have sent them."""
+        return self._inbox.missing(keys)
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """All that has arrived in this round, in order."""
+        with self._changed:
+            return sorted(self._arrivals.values(), key=lambda arrival: arrival.arrived_ns)
 
     def close(self) -> None:
         """Stops the thread and drops what has not left."""
-        self._wake(_CLOSE)
+
+        def stop() -> None:
+            self._open = False
+
+        self._at_the_thread(stop)
         self._thread.join()
         self._waker.close(linger=0)
 
-    def _wake(self, word: bytes) -> None:
-        """Wakes the thread; one that has ended has left its error in the inbox."""
-        with contextlib.suppress(zmq.Again):
-            self._waker.send(word, zmq.NOBLOCK)
+    def _wait(self, look: Callable[[], T | None], timeout_s: float) -> T | None:
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while (found := look()) is None and self._error is None:
+                left_s = end - time.monotonic()
+                if left_s <= 0:
+                    return None
+                self._changed.wait(left_s)
+            return found
+
+    def _at_the_thread(self, command: Callable[[], None], wait: bool = False) -> None:
+        done = threading.Event()
+
+        def and_say_so() -> None:
+            try:
+                command()
+            finally:
+                done.set()
+
+        self._commands.put(and_say_so)
+        with contextlib.suppress(zmq.Again):  # awake already
+            self._waker.send(b"", zmq.NOBLOCK)
+        if wait:
+            done.wait()
 
     def _run(self) -> None:
         sharpen_timers()
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._broadcast, zmq.POLLIN)
-        poller.register(self._wakee, zmq.POLLIN)
-        try:
-            while not self._step(dict(poller.poll(self._patience_ms()))):
-                pass
-        except BaseException as error:  # handed to the agent's thread, which reports it
-            self._inbox.put(error)
-        finally:
-            self._socket.close(linger=0)
-            self._broadcast.close(linger=0)
-            self._wakee.close(linger=0)
+        for socket in (*self._sockets, self._wakee):
+            poller.register(socket, zmq.POLLIN)
+        while self._open:
+            try:
+                self._turn(dict(poller.poll(self._patience_ms())))
+            except Exception as error:  # no message, and no peer, ends the thread: whoever waits is told
+                self._fail(f"{type(error).__name__}: {error}")
+        for socket in (*self._sockets, self._wakee):
+            socket.close(linger=0)
 
-    def _step(self, ready: dict[Any, int]) -> bool:
-        for socket in (self._socket, self._broadcast):
+    def _turn(self, ready: Mapping[Any, int]) -> None:
+        for socket in self._sockets:
             if socket in ready:
-                self._take(socket.recv_multipart(copy=False))
-        word = self._wakee.recv() if self._wakee in ready else b""
-        if word == _CLOSE:
-            return True
-        while self._outbox and self._gate.open_for(self._outbox[0].header) and self._patience_ms() is None:
-            sleep_until(self._outbox[0].not_before_ns)
-            self._put(self._outbox.popleft())
-        return False
+                self._sort(self._taken(socket))
+        if self._wakee in ready:
+            self._wakee.recv()
+        while not self._commands.empty():
+            self._commands.get()()
+        if self._outbox is not None and self._open:
+            for departure in self._outbox.departures(time.monotonic_ns()):
+                self._put(departure)
 
     def _patience_ms(self) -> int | None:
-        """Whole milliseconds until the next message may leave; None when there is none to wait for."""
-        left_ns = self._outbox[0].not_before_ns - time.monotonic_ns() if self._outbox else 0
-        return left_ns // 1_000_000 if left_ns >= 1_000_000 else None
+        """Milliseconds until a link that a broadcast keeps busy is free."""
+        at_ns = self._outbox.next_ns() if self._outbox is not None else None
+        return None if at_ns is None else max(0, (at_ns - time.monotonic_ns()) // 1_000_000)
 
-    def _take(self, parts: list[zmq.Frame]) -> None:
+    def _taken(self, socket: zmq.Socket[bytes]) -> Message:
+        parts = socket.recv_multipart(copy=False)
         arrived_ns = time.monotonic_ns()
-        peer = parts.pop(0).bytes.decode() if self._routed else "bs"
-        frames = tuple(part.buffer for part in parts)
-        header = decode_header(frames[0])
-        self._gate.arrived(header)
-        self._inbox.put(Arrival(peer, header, frames, arrived_ns))
+        peer = parts.pop(0).bytes.decode(errors="replace") if self._routed else STATION
+        return Message(peer, tuple(part.buffer for part in parts), arrived_ns)
 
-    def _put(self, departure: _Departure) -> None:
-        frames = encode({**departure.header, "sent_ns": time.monotonic_ns()}, departure.tensors)
-        route: list[Buffer] = [departure.peer.encode()] if self._routed else []
+    def _sort(self, message: Message) -> None:
         try:
-            (self._broadcast if departure.broadcast else self._socket).send_multipart([*route, *frames], copy=False)
-        except zmq.ZMQError as error:
-            raise AirError(f"{departure.peer} cannot be reached over the air: {error}") from error
+            found = self._inbox.sort(message)
+        except Unexpected as error:
+            self._fail(str(error))
+            return
+        if isinstance(found, Arrival):
+            if self._outbox is not None:
+                self._outbox.done([found.key])
+            with self._changed:
+                self._arrivals[found.key] = found
+                self._changed.notify_all()
+        elif found is not None and found.get("kind") == _HELLO:
+            with self._changed:
+                self._greeted.add(message.peer)
+                self._changed.notify_all()
+
+    def _fail(self, text: str) -> None:
+        with self._changed:
+            self._error = self._error or text
+            self._changed.notify_all()
+
+    def _put(self, departure: Departure) -> None:
+        header = {"scheme": self._inbox.scheme, "round": self._inbox.round, "key": list(departure.task.key)}
+        socket = self._sockets[1] if departure.task.place == BROADCAST_PLACE else self._sockets[0]
+        for peer in departure.to:
+            frames: list[Buffer] = pack({**header, "sent_ns": time.monotonic_ns()}, departure.sealed)
+            try:
+                socket.send_multipart([*([peer.encode()] if self._routed else []), *frames], copy=False)
+            except zmq.ZMQError as error:
+                self._fail(f"{peer} cannot be reached over the air: {error}")
 
 
-def _prepared(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+def _prepared(kind: int, most_bytes: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):  # queues are bounded by the plan, not by a count
         socket.setsockopt(option, 0)
     for option in (zmq.SNDBUF, zmq.RCVBUF):
         socket.setsockopt(option, _SOCKET_BUFFER)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5 * _HEARTBEAT_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, max(most_bytes, HEADER_BYTES))
     return socket

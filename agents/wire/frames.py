@@ -5,6 +5,7 @@ Torch is loaded by whoever reads a tensor: a controller passes them on as they c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,13 @@ Header = dict[str, Any]
 Buffer = bytes | memoryview
 Shape = tuple[str, Sequence[int]]
 
-_DTYPES = ("float32", "float64", "uint8", "int64")
+Layout = Sequence[tuple[str, tuple[int, ...]]]
+"""Type and shape of each tensor of a message that is expected."""
+
+_BYTES_EACH = {"float32": 4, "float64": 8, "uint8": 1, "int64": 8}
+_MOST_DIMENSIONS = 16
+HEADER_BYTES = 1 << 20
+"""No header is longer."""
 
 
 class FrameError(Exception):
@@ -65,8 +72,10 @@ def unpack(frames: Sequence[Buffer]) -> tuple[Header, Sealed]:
     """The header of a message, and its tensors unread. FrameError when it is not one."""
     try:
         header, shapes = _unpack(frames[0])
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, IndexError, RecursionError, msgpack.UnpackException) as error:
         raise FrameError(f"unreadable message: {error}") from error
+    if len(shapes) != len(frames) - 1:
+        raise FrameError(f"unreadable message: {len(frames) - 1} tensors of {len(shapes)}")
     return header, Sealed(shapes, frames[1:])
 
 
@@ -81,17 +90,34 @@ def decode(frames: Sequence[Buffer]) -> tuple[Header, list[torch.Tensor]]:
     return header, unseal(sealed)
 
 
-def decode_header(frame: Buffer) -> Header:
-    """The header alone, without touching the tensors."""
-    try:
-        return _unpack(frame)[0]
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise FrameError(f"unreadable message: {error}") from error
+def layout(tensors: Sequence[torch.Tensor]) -> Layout:
+    """What a message with tensors like these looks like."""
+    return [(_name(t.dtype), tuple(t.shape)) for t in tensors]
+
+
+def check(sealed: Sealed, expected: Layout) -> None:
+    """FrameError when the tensors that are announced, or their bytes, are not those that are expected."""
+    found = [(name, tuple(shape)) for name, shape in sealed.shapes]
+    if found != [(name, tuple(shape)) for name, shape in expected]:
+        raise FrameError(f"{_named(found)} instead of {_named(expected)}")
+    for (name, shape), data in zip(sealed.shapes, sealed.data, strict=True):
+        _check_length(name, shape, data)
+
+
+def _named(some: Layout) -> str:
+    return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in some[:3]) or "no tensors"
+
+
+def _check_length(name: str, shape: Sequence[int], data: Buffer) -> None:
+    """FrameError unless there is exactly a byte for each that the claimed shape takes."""
+    sound = len(shape) <= _MOST_DIMENSIONS and all(isinstance(n, int) and n >= 0 for n in shape)
+    if name not in _BYTES_EACH or not sound or len(data) != _BYTES_EACH[name] * math.prod(shape):
+        raise FrameError(f"unreadable message: {len(data)} bytes are no {name} of {list(shape)[:_MOST_DIMENSIONS]}")
 
 
 def _name(dtype: torch.dtype) -> str:
     name = str(dtype).removeprefix("torch.")
-    if name not in _DTYPES:
+    if name not in _BYTES_EACH:
         raise FrameError(f"tensors of {name} are not sent")
     return name
 
@@ -101,18 +127,21 @@ def _view(tensor: torch.Tensor) -> Buffer:
 
 
 def _unpack(frame: Buffer) -> tuple[Header, list[Shape]]:
+    if len(frame) > HEADER_BYTES:
+        raise FrameError(f"a header of {len(frame)} bytes")
     header, shapes = msgpack.unpackb(frame)
-    return header, shapes
+    if not isinstance(header, dict) or not isinstance(shapes, list):
+        raise FrameError("unreadable message: no header")
+    return header, [(name, shape) for name, shape in shapes]
 
 
 def _tensor(name: str, shape: Sequence[int], data: Buffer) -> torch.Tensor:
     import torch
 
-    if name not in _DTYPES:
-        raise FrameError(f"unreadable message: tensors of {name}")
+    _check_length(name, shape, data)
     dtype = getattr(torch, name)
     if not len(data):
-        return torch.empty(shape, dtype=dtype)
+        return torch.zeros(shape, dtype=dtype)
     return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -20,9 +21,24 @@ Report = tuple[Header, Sealed]
 """An answer as the controller has it, which reads no tensors."""
 Handler = Callable[[Header, Tensors], Answer]
 
+_OTHERS_S = 2.0
+"""What others have to fail in, too, once one has: who waited for whom tells who is to blame."""
 
-class AgentError(Exception):
-    """An agent answered that it failed; the text says who and why."""
+
+@dataclass(frozen=True)
+class Failure:
+    """What an agent answered instead: why, and for whom it had waited, if that was it."""
+
+    text: str
+    waited_for: tuple[str, ...] = ()
+
+
+class AgentsFailed(Exception):
+    """Agents answered that they failed: ``failures`` by name. ``silent``: who had not answered by then."""
+
+    def __init__(self, failures: Mapping[str, Failure], silent: Sequence[str]) -> None:
+        super().__init__("; ".join(f"{name}: {failure.text}" for name, failure in failures.items()))
+        self.failures, self.silent = dict(failures), list(silent)
 
 
 class AgentSilent(Exception):
@@ -51,7 +67,8 @@ class ControlServer:
                 answer = handle(request, tensors)
             except Exception as error:  # whatever went wrong is the controller's to judge
                 traceback.print_exc()
-                answer = {"error": f"{type(error).__name__}: {error}"}, []
+                waited_for = list(getattr(error, "waited_for", ()))
+                answer = {"error": f"{type(error).__name__}: {error}", "waited_for": waited_for}, []
             self._socket.send_multipart([peer, *encode({**answer[0], "id": number}, answer[1])])
 
 
@@ -78,34 +95,44 @@ class ControlClient:
         """Sends each agent its request and returns all answers, in the order of the requests.
 
         ``while_waiting`` is called about every second with the names still owing an answer;
-        it may raise. AgentError when an agent answers with an error, AgentSilent after ``timeout_s``.
+        it may raise. AgentsFailed when agents answer with errors, and others have had a moment to do so too;
+        AgentSilent after ``timeout_s``.
         """
         self._last_id += 1
         for name, (header, tensors) in requests.items():
             self._sockets[name].send_multipart(pack({**header, "id": self._last_id}, tensors))
         answers: dict[str, Report] = {}
+        failures: dict[str, Failure] = {}
         deadline = time.monotonic() + timeout_s
-        while waiting := [name for name in requests if name not in answers]:
+        while waiting := [name for name in requests if name not in answers and name not in failures]:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
+                if failures:
+                    break
                 raise AgentSilent(waiting)
             poller = zmq.Poller()
             for name in waiting:
                 poller.register(self._sockets[name], zmq.POLLIN)
             ready = dict(poller.poll(int(min(left_s, 1.0) * 1000) + 1))
             for name in [name for name in waiting if self._sockets[name] in ready]:
-                self._collect(name, answers)
+                failure = self._collect(name, answers)
+                if failure is not None:
+                    failures[name] = failure
+                    deadline = min(deadline, time.monotonic() + _OTHERS_S)
             if not ready:
                 while_waiting(waiting)
+        if failures:
+            raise AgentsFailed(failures, [name for name in requests if name not in answers and name not in failures])
         return {name: answers[name] for name in requests}
 
-    def _collect(self, name: str, answers: dict[str, Report]) -> None:
+    def _collect(self, name: str, answers: dict[str, Report]) -> Failure | None:
         header, tensors = unpack(self._sockets[name].recv_multipart())
         if header.pop("id") != self._last_id:
-            return  # the late answer to a request that was given up
+            return None  # the late answer to a request that was given up
         if "error" in header:
-            raise AgentError(f"{name}: {header['error']}")
+            return Failure(header["error"], tuple(header.get("waited_for", ())))
         answers[name] = header, tensors
+        return None
 
     def close(self) -> None:
         """Closes all connections."""

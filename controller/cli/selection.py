@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.scheme import SCHEMES
+from agents.own import is_own
+from agents.schemes import SCHEMES
 from testbed.errors import InputError
 from testbed.topology import SchemeChoice, Topology
 
@@ -27,6 +28,6 @@ def _choice(topology: Topology, name: str) -> SchemeChoice:
     for choice in topology.schemes:
         if choice.scheme == name:
             return choice
-    if name in SCHEMES:
+    if name in SCHEMES or is_own(name):
         return SchemeChoice(scheme=name)
     raise InputError("--scheme", f"unknown scheme {name}", f"choose among {', '.join(SCHEMES)}")

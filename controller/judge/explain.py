@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from agents.plan import Plan
-from controller.judge.measured import BS_TASKS, DOWN_TASKS, UE_TASKS, UP_TASKS, Happened, after_warm_up
+from agents.schedule.order import segments
+from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, goes_up
+from controller.judge.measured import Happened, after_warm_up
 from controller.judge.results import Explained, Round
 from controller.predict.latency import NONE, Latency
 
 BITS = 8.0
 EXACT_S = 1e-6
-COMPUTE = (*UE_TASKS, *BS_TASKS)
-AT_THE_BS = (*BS_TASKS, *DOWN_TASKS, "broadcast")
-HEARD_BY_THE_BS = (*UP_TASKS, *BS_TASKS)
 
 
 @dataclass(frozen=True)
@@ -29,37 +29,34 @@ class Links:
 
     def on_air_s(self, row: Happened) -> float:
         """Seconds for its bytes at the planned rate."""
+        if row.place == BROADCAST_PLACE:
+            return row.bytes * BITS / self.plan.broadcast_bps
         ue = self.plan.ues[row.ue]
-        rate_bps = {"up": ue.uplink_bps, "down": ue.downlink_bps, "shared": self.plan.broadcast_bps}[_way(row)]
-        return row.bytes * BITS / rate_bps
+        return row.bytes * BITS / (ue.uplink_bps if goes_up(row.place) else ue.downlink_bps)
 
     def slot_s(self, row: Happened) -> float:
         """Seconds until its first slot, and after its last."""
+        if row.place == BROADCAST_PLACE:
+            return 0.0
+        gate = self.waits.up if goes_up(row.place) else self.waits.down
         index = list(self.plan.ues).index(row.ue)
-        gate = {"up": self.waits.up, "down": self.waits.down, "shared": NONE.up}[_way(row)]
         return float(gate.of([index]).wait_s(np.array([self.on_air_s(row)]))[0])
-
-
-def _way(row: Happened) -> str:
-    return "up" if row.task in UP_TASKS else "down" if row.task in DOWN_TASKS else "shared"
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A round taken apart (s): what its chain of tasks should have taken, and what each cause added."""
+    """A round taken apart (s): what its chain of tasks should have taken, and what each cause added.
+
+    ``tasks``: the keys of the chain, the first one first.
+    """
 
     planned_s: float = 0.0
     compute_s: float = 0.0
     transfers_s: float = 0.0
     wake_ups_s: float = 0.0
+    tasks: tuple[Key, ...] = ()
 
-    def with_link(
-        self,
-        row: Happened,
-        before: Happened | None,
-        after: Happened | None,
-        links: Links,
-    ) -> Chain:
+    def with_link(self, row: Happened, before: Happened | None, after: Happened | None, links: Links) -> Chain:
         """The chain with one more task, between the one it waited for and the one that waited for it.
 
         A processor makes up for a late wake-up in its next task, so that one counts only where others saw it. A
@@ -67,43 +64,49 @@ class Chain:
         """
         ended_s = 0.0 if before is None else before.end_s
         gap_s = max(0.0, row.start_s - ended_s)
-        if row.task not in COMPUTE:
+        if not row.computed:
             fixed_s, slot_s = (0.0, 0.0) if gap_s <= EXACT_S else (links.waits.fixed_s, links.slot_s(row))
             own_s = links.on_air_s(row) + slot_s
-            return self._plus(own_s + fixed_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s - fixed_s)
+            return self._plus(row, own_s + fixed_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s - fixed_s)
         made_up_s = row.late_s if _same_processor(row, after) else 0.0
         inherited_s = before.late_s if before is not None and _same_processor(before, row) else 0.0
         took_s = row.end_s - made_up_s - (ended_s - inherited_s) - gap_s
         late_s = row.late_s - made_up_s
-        return self._plus(took_s - late_s - row.overrun_s, row.overrun_s, 0.0, gap_s + late_s)
+        return self._plus(row, took_s - late_s - row.overrun_s, row.overrun_s, 0.0, gap_s + late_s)
 
-    def _plus(self, planned_s: float, compute_s: float, transfers_s: float, wake_ups_s: float) -> Chain:
+    def _plus(self, row: Happened, planned_s: float, compute_s: float, transfers_s: float, wake_ups_s: float) -> Chain:
         return Chain(
             self.planned_s + planned_s,
             self.compute_s + compute_s,
             self.transfers_s + transfers_s,
             self.wake_ups_s + wake_ups_s,
+            (row.key, *self.tasks),
         )
 
 
 def _same_processor(row: Happened, after: Happened | None) -> bool:
-    return after is not None and row.task in COMPUTE and after.task in COMPUTE and row.ue == after.ue
+    return after is not None and row.computed and row.place == after.place
 
 
 def explain(
-    plan: Plan, predicted_s: float, rounds: Sequence[Round], rows: Sequence[Happened], waits: Latency = NONE
+    links: Links,
+    schedule_of: Callable[[int], Schedule],
+    predicted_s: float,
+    rounds: Sequence[Round],
+    rows: Sequence[Happened],
 ) -> Explained:
     """The error of the typical round by cause, each as a share of the predicted round; they add up to the error.
 
-    A round is held against its own prediction where it has one. ``waits``: what the prediction allows messages
-    to wait. Typical are the rounds between the first and the third quarter by error, round 1 left out.
+    A round is held against its own prediction where it has one. ``schedule_of`` gives the schedule of a round.
+    Typical are the rounds between the first and the third quarter by error, round 1 left out.
     """
     predicted = {r.round: r.predicted_s or predicted_s for r in rounds}
     by_error = sorted(after_warm_up(rounds), key=lambda r: r.round_s / predicted[r.round])
     quarter = (len(by_error) + 1) // 4
     typical = sorted(r.round for r in by_error[quarter : len(by_error) - quarter])
-    links = Links(plan, waits)
-    chains = {number: chain([row for row in rows if row.round == number], links) for number in typical}
+    chains = {
+        number: chain([row for row in rows if row.round == number], schedule_of(number), links) for number in typical
+    }
 
     def mean(value: Callable[[Chain], float]) -> float:
         return sum(value(found) / predicted[number] for number, found in chains.items()) / len(chains)
@@ -116,34 +119,70 @@ def explain(
     )
 
 
-def chain(rows: Sequence[Happened], links: Links) -> Chain:
+def chain(rows: Sequence[Happened], schedule: Schedule, links: Links) -> Chain:
     """From the last task of a round back, at each task to the one it waited for, until the round's start."""
-    found, seen = Chain(), set[int]()
-    by_end = sorted(rows, key=lambda r: r.end_s)
-    row: Happened | None = by_end[-1]
+    measured = _Measured(rows, schedule)
+    found = Chain()
+    row: Happened | None = max(rows, key=lambda r: r.end_s)
     after: Happened | None = None
     while row is not None:
-        seen.add(id(row))
-        before = _before(row, by_end, seen)
+        before = measured.waited_for(row)
         found = found.with_link(row, before, after, links)
         row, after = before, row
     return found
 
 
-def _before(row: Happened, by_end: Sequence[Happened], seen: set[int]) -> Happened | None:
-    """The task that this one waited for: the last to end before it began, of those it can have waited for."""
-    any_at_all = None
-    for at in range(bisect_right(by_end, row.start_s + EXACT_S, key=lambda r: r.end_s) - 1, -1, -1):
-        other = by_end[at]
-        if id(other) in seen:
-            continue
-        if row.start_s - other.end_s <= EXACT_S or _can_wait_for(row, other):
-            return other
-        any_at_all = any_at_all or other
-    return any_at_all
+class _Measured:
+    """A measured round on its schedule."""
 
+    def __init__(self, rows: Sequence[Happened], schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._of: dict[Key, list[Happened]] = {}
+        for row in rows:
+            self._of.setdefault(row.key, []).append(row)
+        self._segment_of = segments(schedule)
+        at: dict[str, list[Happened]] = {}
+        for row in sorted(rows, key=lambda r: (r.start_s, r.end_s)):
+            at.setdefault(row.place, []).append(row)
+        self._before_it = {id(row): before for mine in at.values() for before, row in pairwise(mine)}
 
-def _can_wait_for(row: Happened, other: Happened) -> bool:
-    if row.task in AT_THE_BS:
-        return other.task in HEARD_BY_THE_BS or (other.task in DOWN_TASKS and other.ue == row.ue)
-    return other.ue == row.ue
+    def waited_for(self, row: Happened) -> Happened | None:
+        """Of what must have ended before this task could start, what ended last; None at the start of the round."""
+        some = [*self._rows(self._needs[row.key], row), *self._ended_last(self._segment_of[row.key])]
+        if id(row) in self._before_it:
+            some.append(self._before_it[id(row)])
+        return max((one for one in some if one is not row), key=lambda one: one.end_s, default=None)
+
+    def _rows(self, keys: Iterable[Key], row: Happened) -> list[Happened]:
+        """The rows of these tasks; of a broadcast the one at the UE that it was for."""
+        found = []
+        for key in keys:
+            mine = self._of.get(key, [])
+            found += [one for one in mine if len(mine) == 1 or one.ue == row.ue] or mine
+        return found
+
+    def _ended_last(self, segment: int) -> list[Happened]:
+        """What the segment before ended with."""
+        return [self._last[segment - 1]] if segment - 1 in self._last else []
+
+    @cached_property
+    def _last(self) -> Mapping[int, Happened]:
+        found: dict[int, Happened] = {}
+        for key, mine in self._of.items():
+            for row in mine:
+                segment = self._segment_of[key]
+                if segment not in found or found[segment].end_s < row.end_s:
+                    found[segment] = row
+        return found
+
+    @cached_property
+    def _needs(self) -> Mapping[Key, Sequence[Key]]:
+        """What each task waits for, by needs and by the order of its place; what takes no time stands for its own."""
+        found: dict[Key, Sequence[Key]] = {}
+        for task in self._schedule.ordered:
+            keys: dict[Key, None] = {}
+            for key in self._schedule.before[task.key]:
+                one = self._schedule.by_key[key]
+                keys.update(dict.fromkeys([key] if one.computes or one.transfers else found[key]))
+            found[task.key] = tuple(keys)
+        return found

@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 
 from agents.plan import Plan
+from agents.schedule.task import BROADCAST_PLACE, EVERYBODY, Key, at_the_bs, down, is_link, up
 from controller.judge.results import Round, Spread, UeResult
-from controller.predict.timeline import Timeline
 
-UE_TASKS = ("ue_forward", "ue_backward")
-BS_TASKS = ("bs_forward", "bs_backward")
-UP_TASKS = ("uplink", "weights_up")
-DOWN_TASKS = ("downlink", "weights_down")
 NO_PAUSE_S = 1e-6
 
 
 @dataclass(frozen=True)
 class Happened:
     """One task as it was: seconds from the start of its round; bytes for transfers, overrun for compute.
+
+    ``ue`` is whom it was for; of a broadcast, the UE at which it arrived.
 
     ``cpu_s`` is the CPU time on the host in *wall* seconds: what the real computation cost, and ``wait_s`` how
     long it waited for a core. ``late_s`` is how late the agent woke up at the end of the task.
@@ -34,11 +32,24 @@ class Happened:
     turn: int
     start_s: float
     end_s: float
+    place: str
+    step: int = 0
     bytes: int = 0
     overrun_s: float = 0.0
     cpu_s: float = 0.0
     wait_s: float = 0.0
     late_s: float = 0.0
+
+    @property
+    def key(self) -> Key:
+        """Which task of the schedule it was."""
+        whose = EVERYBODY if self.place == BROADCAST_PLACE else self.ue
+        return Key(self.turn, self.step, self.micro_batch, self.task, whose)
+
+    @property
+    def computed(self) -> bool:
+        """Whether it took a processor, not a link."""
+        return not is_link(self.place)
 
     @property
     def seconds(self) -> float:
@@ -60,6 +71,8 @@ def happened(
             ue=e["ue"],
             micro_batch=e["micro_batch"],
             turn=e["turn"],
+            place=e["place"],
+            step=e["step"],
             start_s=begin_s + (e["start_ns"] - start_ns) / 1e9 / dilation,
             end_s=begin_s + (e["end_ns"] - start_ns) / 1e9 / dilation,
             bytes=e.get("bytes", 0),
@@ -73,10 +86,16 @@ def happened(
     return sorted(rows, key=lambda h: (h.start_s, h.end_s))
 
 
-def round_row(number: int, rows: Sequence[Happened], train_loss: float, predicted: Timeline | None = None) -> Round:
+def round_row(
+    number: int,
+    rows: Sequence[Happened],
+    train_loss: float,
+    predicted_s: float | None = None,
+    predicted_bubble_rate: float | None = None,
+) -> Round:
     """A round lasts until its last task ends; the BS is busy while it computes."""
     round_s = max(row.end_s for row in rows)
-    busy_s = min(round_s, sum(row.seconds for row in rows if row.task in BS_TASKS))  # rounding must not idle below 0
+    busy_s = min(round_s, sum(row.seconds for row in rows if at_the_bs(row.place)))  # rounding must not idle below 0
     return Round(
         round=number,
         round_s=round_s,
@@ -85,8 +104,8 @@ def round_row(number: int, rows: Sequence[Happened], train_loss: float, predicte
         bs_idle_s=round_s - busy_s,
         train_loss=train_loss,
         degraded=False,
-        predicted_s=predicted.round_s if predicted else None,
-        predicted_bubble_rate=predicted.bubble_rate if predicted else None,
+        predicted_s=predicted_s,
+        predicted_bubble_rate=predicted_bubble_rate,
     )
 
 
@@ -107,13 +126,13 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
     mean_round_s = sum(counted.values()) / len(counted)
     found = {}
     for ue in plan.ues:
-        mine = [row for row in rows if row.ue == ue and row.round in counted]
-        busy_s = sum(row.seconds for row in mine if row.task in UE_TASKS) / len(counted)
+        mine = [row for row in rows if row.round in counted]
+        busy_s = sum(row.seconds for row in mine if row.place == ue) / len(counted)
         found[ue] = UeResult(
             busy_s=busy_s,
             idle_s=mean_round_s - busy_s,
-            uplink_bps=goodput_bps([row for row in mine if row.task in UP_TASKS]),
-            downlink_bps=goodput_bps([row for row in mine if row.task in DOWN_TASKS]),
+            uplink_bps=goodput_bps([row for row in mine if row.place == up(ue)]),
+            downlink_bps=goodput_bps([row for row in mine if row.place == down(ue)]),
         )
     return found
 
@@ -148,3 +167,20 @@ def _bursts(transfers: Sequence[Happened]) -> list[Happened]:
         else:
             found.append(row)
     return found
+
+
+def at_plan_rates(plan: Plan, rows: Sequence[Happened], plans: Mapping[int, Plan]) -> list[Happened]:
+    """Transfers as they would have been at the plan's own rates, given the plan of each round.
+
+    Their goodput divided by the plan's rate is then what they got of their own round's rate.
+    """
+    return [replace(row, bytes=round(row.bytes * _ratio(plan, plans[row.round], row))) for row in rows]
+
+
+def _ratio(plan: Plan, then: Plan, row: Happened) -> float:
+    if row.computed:
+        return 1.0
+    if row.place == BROADCAST_PLACE:
+        return plan.broadcast_bps / then.broadcast_bps
+    key = "uplink_bps" if row.place == up(row.ue) else "downlink_bps"
+    return float(getattr(plan.ues[row.ue], key) / getattr(then.ues[row.ue], key))

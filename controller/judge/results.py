@@ -132,22 +132,24 @@ class Fidelity(Part):
 
 
 class SchemeResult(Part):
-    """Everything about one scheme."""
+    """Everything about one scheme. ``partial``: it broke off, and what is here is what had been measured by then."""
 
     plan: dict[str, Any]
     predicted: dict[str, float]
     rounds: list[Round]
     summary: Summary
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     ues: dict[str, UeResult]
-    scraped: Scraped
+    scraped: Scraped | None
     fidelity: Fidelity
+    partial: bool = False
 
 
 class Results(Part):
-    """The whole document."""
+    """The whole document. ``error``: why the trial broke off, where it did."""
 
     topology: dict[str, Any]
     host: dict[str, Any]
     time_dilation: float
     schemes: dict[str, SchemeResult]
+    error: str | None = None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from agents.plan import Plan
-from controller.judge.explain import COMPUTE, explain
-from controller.judge.host_load import Sights, host_load
-from controller.judge.measured import DOWN_TASKS, UP_TASKS, Happened, after_warm_up, speed
+from agents.schedule.task import Schedule, down, up
+from controller.judge.explain import Links, explain
+from controller.judge.host_load import Counters, host_load
+from controller.judge.measured import Happened, after_warm_up, speed
 from controller.judge.results import Explained, Fidelity, HostLoad, Round, Summary
-from controller.planners.planning import Planned
 from controller.predict.latency import NONE, Gate, Latency
 
 ROUND_ERROR = 0.03
@@ -47,25 +47,26 @@ class Evidence:
 
 
 def gather(
-    planned: Planned,
+    links: Links,
+    schedule_of: Callable[[int], Schedule],
+    predicted_s: float,
     rounds: Sequence[Round],
     summary: Summary,
     rows: Sequence[Happened],
-    sights: Sequence[Sights],
+    counters: Sequence[Counters],
 ) -> Evidence:
-    """The evidence in a scheme's rounds, its events and what its agents saw of their hosts."""
+    """The evidence in a scheme's rounds, its events and what its agents counted on their hosts."""
     numbers = {r.round for r in after_warm_up(rounds)}
     counted = [row for row in rows if row.round in numbers]
-    waits = planned.latency
-    computed = [row for row in counted if row.task in COMPUTE]
+    computed = [row for row in counted if row.computed]
     return Evidence(
         summary=summary,
         computed=len(computed),
         overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
-        link_errors=link_errors(planned.plan, counted, waits),
-        steady_link_errors=steady_errors(planned.plan, counted, waits),
-        explained=explain(planned.plan, planned.predicted.round_s, rounds, rows, waits),
-        host=host_load(sights, computed),
+        link_errors=link_errors(links.plan, counted, links.waits),
+        steady_link_errors=steady_errors(links.plan, counted, links.waits),
+        explained=explain(links, schedule_of, predicted_s, rounds, rows),
+        host=host_load(counters, computed),
     )
 
 
@@ -135,14 +136,14 @@ def link_errors(plan: Plan, rows: Sequence[Happened], waits: Latency = NONE, sha
     """
     errors: dict[str, float] = {}
     for i, (name, ue) in enumerate(plan.ues.items()):
-        ways = ("up", UP_TASKS, ue.uplink_bps, waits.up), ("down", DOWN_TASKS, ue.downlink_bps, waits.down)
-        for way, tasks, asked_bps, gate in ways:
+        ways = (up(name), ue.uplink_bps, waits.up), (down(name), ue.downlink_bps, waits.down)
+        for link, asked_bps, gate in ways:
             if not asked_bps:
                 continue
             planned_s = partial(_planned_s, asked_bps, gate.of([i]))
-            found = speed([row for row in rows if row.ue == name and row.task in tasks], planned_s, share)
+            found = speed([row for row in rows if row.place == link], planned_s, share)
             if found is not None:
-                errors[f"{name}/{way}"] = found - 1.0
+                errors[link] = found - 1.0
     return errors
 
 

@@ -1,4 +1,4 @@
-"""Topology → instance → plan with its prediction: what ``testbed plan`` prints."""
+"""Topology → a plan for each scheme, its predicted round, and how it looks in the paper's own terms."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from agents.plan import Plan, UePlan
-from agents.scheme import SCHEMES, Scheme
+from agents.own import OwnError, file_of, is_own, place_of
+from agents.plan import Plan
+from agents.schedule.task import Schedule, ScheduleError
+from agents.schemes import Scheme
+from agents.schemes.own import scheme_named
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.predict.bounds import decision_bound_s
-from controller.predict.instance import Decision, Instance, instance, link_rates
+from controller.predict.instance import Decision, Instance, instance
 from controller.predict.latency import Latency, latency
 from controller.predict.paper import bubble_rate, constraints, round_times
-from controller.predict.timeline import Timeline, typical
+from controller.predict.prediction import plan_of, typical
+from controller.predict.simulate import Timeline
 from controller.predict.workload import workload
 from testbed import data
 from testbed.compute import Transport
@@ -41,20 +43,39 @@ class Planned:
     """A plan for a problem, its predicted timeline, and how it looks in the paper's own terms."""
 
     label: str
+    scheme: Scheme
     problem: Instance
     plan: Plan
     decision: Decision
     timeline: Timeline
-    predicted: Predicted
     paper: dict[str, Any]
     rounds: int
+    seed: int
+    lower_bound_s: float
     privacy: Privacy | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def predicted(self) -> Predicted:
+        """The timeline in short."""
+        t = self.timeline
+        return Predicted(t.round_s, t.bubble_rate, t.bs_busy_s, t.bs_idle_s, self.lower_bound_s)
+
+    def schedule(self, number: int) -> Schedule:
+        """What happens in a round."""
+        units = len(self.problem.workload.units)
+        return self.scheme.schedule(self.plan, units, self.problem.duplex, self.seed, number)
 
     @property
     def latency(self) -> Latency:
         """What the prediction allows messages to wait."""
         return latency(self.problem, self.decision)
+
+    def at(self, dilation: float, transport: Transport) -> Planned:
+        """The same plan at another dilation: messages then cost another share of an emulated second."""
+        problem = with_messages(self.problem, dilation, transport)
+        timeline = typical(problem, self.scheme, self.decision, self.seed, self.rounds)
+        return replace(self, problem=problem, timeline=timeline, plan=replace(self.plan, time_dilation=dilation))
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
@@ -64,130 +85,107 @@ class Planned:
 
 def plan_all(topology: Topology, dilation: float = 1.0, transport: Transport = FREE_OF_CHARGE) -> tuple[Planned, ...]:
     """A plan for each scheme that the topology asks for; messages cost what they do on a calibrated host."""
-    problem = replace(
-        instance(topology, workload(topology)),
-        message_s=transport.message_s / dilation,
-        message_bytes=transport.message_bytes,
-    )
+    problem = with_messages(instance(topology, workload(topology)), dilation, transport)
     return tuple(plan_one(topology, problem, i, choice, dilation) for i, choice in enumerate(topology.schemes))
 
 
-def steps(topology: Topology, choice: SchemeChoice) -> int:
+def with_messages(problem: Instance, dilation: float, transport: Transport) -> Instance:
+    """The problem with what messages cost on a host, in emulated seconds."""
+    return replace(problem, message_s=transport.message_s / dilation, message_bytes=transport.message_bytes)
+
+
+def steps(topology: Topology, choice: SchemeChoice, scheme: Scheme) -> int:
     """Batches between two synchronisations (1 for schemes that have none).
 
-    An epoch is as many batches as there are in the whole training set, so a pass over all data together.
+    An epoch is a pass over all samples that were dealt, so as many batches as they make.
     """
-    scheme = SCHEMES[choice.scheme]
-    if scheme.ue_weights == "kept":
+    if scheme.trains is None:
         return 1
-    epoch = math.ceil(data.info(topology.data).train / topology.training.batch)
-    return choice.local_epochs * (epoch if (choice.sync_every or scheme.local_epoch) == "epoch" else 1)
+    together = topology.training.batch * ((choice.micro_batches or 1) if choice.in_flight else 1)
+    epoch = math.ceil(data.dealt_samples(topology.data, [ue.name for ue in topology.ues], topology.seed) / together)
+    return choice.local_epochs * (epoch if (choice.sync_every or scheme.trains) == "epoch" else 1)
 
 
 def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeChoice, dilation: float) -> Planned:
-    """The plan of one entry of ``schemes``."""
-    name = choice.planner or DEFAULT_PLANNER
+    """The plan of one entry of ``schemes``. InputError for a planner that is not there or does not know the scheme,
+    and for a scheme of the user's whose rounds cannot be done."""
+    name, path = choice.planner or DEFAULT_PLANNER, f"schemes.{index}"
     if name not in PLANNERS:
-        raise InputError(f"schemes.{index}.planner", f"unknown planner {name}", f"choose among {', '.join(PLANNERS)}")
-    scheme = SCHEMES[choice.scheme]
-    request = Request(
-        problem,
-        scheme,
-        choice.cut,
-        choice.micro_batches,
-        f"schemes.{index}",
-        steps=steps(topology, choice),
-        phi=choice.phi if scheme.aggregates else 0.0,
-        cluster_size=choice.cluster_size if scheme.turn == "cluster" else None,
-        seed=topology.seed,
-        lemma=choice.lemma,
-        p3=choice.p3,
-    )
-    answer = PLANNERS[name](request)
-    decision = replace(answer.decision, aggregate=choice.aggregate)
-    if choice.in_flight:
-        decision = replace(decision, batch=decision.batch * decision.counts(problem.n))
-    timeline = typical(problem, scheme, decision, topology.seed, topology.training.rounds)
-    bound_s = decision_bound_s(problem, scheme, decision)
-    predicted = Predicted(timeline.round_s, timeline.bubble_rate, timeline.bs_busy_s, timeline.bs_idle_s, bound_s)
-    plan = _plan(topology, problem, decision, scheme, name, dilation)
-    paper = {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)}
+        raise InputError(f"{path}.planner", f"unknown planner {name}", f"choose among {', '.join(PLANNERS)}")
+    try:
+        scheme = scheme_named(choice.scheme)
+        request = _request(topology, problem, choice, scheme, path)
+        answer = PLANNERS[name](request)
+        decision = _in_flight(replace(answer.decision, aggregate=choice.aggregate), problem, choice, path)
+        timeline = typical(problem, scheme, decision, topology.seed, topology.training.rounds)
+    except (InputError, OwnError):
+        raise
+    except Exception as error:  # whatever the user's code does
+        if not is_own(choice.scheme):
+            raise
+        raise _of_the_users(path, choice.scheme, error) from error
     return Planned(
         choice.key,
+        scheme,
         problem,
-        plan,
+        plan_of(problem, scheme, decision, topology.name, name, dilation),
         decision,
         timeline,
-        predicted,
-        paper,
+        {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)},
         rounds=choice.rounds or topology.training.rounds,
+        seed=topology.seed,
+        lower_bound_s=decision_bound_s(problem, decision),
         privacy=choice.privacy,
         warnings=answer.warnings,
     )
 
 
+def _request(topology: Topology, problem: Instance, choice: SchemeChoice, scheme: Scheme, path: str) -> Request:
+    return Request(
+        problem,
+        scheme,
+        choice.cut,
+        choice.micro_batches,
+        choice.head_cut,
+        path,
+        steps=steps(topology, choice, scheme),
+        phi=choice.phi if "phi" in scheme.keys else 0.0,
+        cluster_size=choice.cluster_size if "cluster_size" in scheme.keys else None,
+        seed=topology.seed,
+        lemma=choice.lemma,
+        p3=choice.p3,
+    )
+
+
+def _in_flight(decision: Decision, problem: Instance, choice: SchemeChoice, path: str) -> Decision:
+    """Every micro-batch a whole batch, where that is asked for and every UE can hold them (C2, memory). InputError."""
+    if not choice.in_flight:
+        return decision
+    batch, cuts = decision.batch * decision.counts(problem.n), decision.cuts(problem.n)
+    for i, ue in enumerate(problem.ues):
+        most = int(problem.batch_cap(int(cuts[i]))[i])
+        if batch[i] > most:
+            message = f"{ue} would hold {batch[i]} samples at cut {cuts[i]}, and C2 or its memory allow {most}"
+            raise InputError(f"{path}.in_flight", message, "use fewer micro_batches, or lower training.batch")
+    return replace(decision, batch=batch)
+
+
+def _of_the_users(path: str, name: str, error: Exception) -> InputError:
+    """What went wrong in a scheme of the user's, with the task's key, or with file and line."""
+    if isinstance(error, ScheduleError):
+        return InputError(path, f"{name}: {error}", error.hint)
+    where = place_of(error, file_of(name))
+    return InputError(path, f"{where}: {type(error).__name__}: {error}", "see docs/own-scheme.md for the words")
+
+
 def in_the_papers_terms(problem: Instance, decision: Decision, scheme: Scheme) -> dict[str, Any]:
     """Bubble rate by eqs 16–18 and whether C2, C3 and C4 hold, with ``b_i / k`` as the paper has it.
 
-    None, and no constraints, where UEs and BS do not train one model cut at one place.
+    None, and no constraints, for schemes that the paper's equations are not about.
     """
-    if scheme.bs_model != "joint":
+    if not scheme.recursion:
         return {"bubble_rate": None, "constraints": {}}
     return {
         "bubble_rate": bubble_rate(round_times(problem, decision), decision.micro_batches),
         "constraints": constraints(problem, decision),
     }
-
-
-def _plan(
-    topology: Topology, problem: Instance, decision: Decision, scheme: Scheme, planner: str, dilation: float
-) -> Plan:
-    up, down = link_rates(problem, decision)
-    cluster = decision.clusters(problem.ues)
-    ues = {
-        name: UePlan(
-            batch=int(decision.batch[i]),
-            slot_up_s=float(decision.slot_up_s[i]),
-            slot_down_s=float(decision.slot_down_s[i]),
-            uplink_bps=float(up[i]),
-            downlink_bps=float(down[i]),
-            cluster=cluster.get(name, 0),
-            cut=None if decision.ue_cut is None else int(decision.ue_cut[i]),
-            micro_batches=None if decision.ue_micro_batches is None else int(decision.ue_micro_batches[i]),
-        )
-        for i, name in enumerate(problem.ues)
-    }
-    return Plan(
-        topology.name,
-        scheme.name,
-        planner,
-        decision.cut,
-        decision.micro_batches,
-        dilation,
-        ues,
-        first_micro_batch=decision.first_micro_batch,
-        steps=decision.steps,
-        bs_batch=problem.batch if scheme.bs_model == "own" else 0,
-        phi=decision.phi,
-        aggregate=decision.aggregate,
-        broadcast_bps=float(problem.rate_down[decision.batch > 0].min()) if decision.phi else 0.0,
-    )
-
-
-def decision_of(plan: Plan) -> Decision:
-    """The decision inside a plan, as arrays."""
-    ues = list(plan.ues.values())
-    return Decision(
-        plan.cut,
-        plan.micro_batches,
-        np.array([ue.batch for ue in ues], dtype=np.int64),
-        np.array([ue.slot_up_s for ue in ues]),
-        np.array([ue.slot_down_s for ue in ues]),
-        np.array([ue.cluster for ue in ues], dtype=np.int64),
-        np.array([plan.cut_of(name) for name in plan.ues], dtype=np.int64),
-        np.array([ue.micro_batches or plan.micro_batches for ue in ues], dtype=np.int64),
-        plan.steps,
-        plan.phi,
-        plan.first_micro_batch,
-        plan.aggregate,
-    )

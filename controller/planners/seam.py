@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.scheme import Scheme, cuts
+from agents.schemes import Scheme
 from controller.predict.instance import Decision, Instance
 from testbed.errors import InputError
 
@@ -15,16 +15,18 @@ from testbed.errors import InputError
 class Request:
     """A planning problem: the instance, the scheme, and what the user has fixed (None: free).
 
-    ``steps`` is the number of batches between two synchronisations, ``phi`` the share of EPSL,
-    ``cluster_size`` the UEs of one cluster, ``seed`` what random draws start from, ``power_budget_w`` the most
-    that all UEs together may send with (None: each its own); ``lemma`` and ``p3`` are how ``ao`` reads
-    Algorithm 1. ``path`` is where the request stands in the topology, for errors.
+    ``head_cut`` is where a UE's last units begin under a scheme that cuts twice. ``steps`` is the number of batches
+    between two synchronisations, ``phi`` the share of EPSL, ``cluster_size`` the UEs of one cluster (None where a
+    scheme has none), ``seed`` what random draws start from, ``power_budget_w`` the most that all UEs together may
+    send with (None: each its own); ``lemma`` and ``p3`` are how ``ao`` reads Algorithm 1. ``path`` is where the
+    request stands in the topology, for errors.
     """
 
     instance: Instance
     scheme: Scheme
     cut: int | None = None
     micro_batches: int | None = None
+    head_cut: int | None = None
     path: str = "schemes"
     steps: int = 1
     phi: float = 0.0
@@ -37,12 +39,9 @@ class Request:
     @property
     def cuts(self) -> tuple[int, ...]:
         """The cuts to consider."""
-        return (self.cut,) if self.cut is not None else tuple(cuts(self.scheme, len(self.instance.workload.units)))
-
-    @property
-    def slotted(self) -> bool:
-        """Whether all UEs train one BS model in one turn, or take turns, and every row has its own gradient."""
-        return self.scheme.bs_model == "joint" and self.scheme.turn in ("one", "all") and not self.phi
+        return (
+            (self.cut,) if self.cut is not None else tuple(self.scheme.allowed_cuts(len(self.instance.workload.units)))
+        )
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,12 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-def refuse(request: Request, message: str, hint: str = "use planner: uniform") -> InputError:
-    """The error of a planner that cannot plan the request's scheme; ``message`` starts with the planner's name."""
-    return InputError(f"{request.path}.planner", f"{message} {request.scheme.name} does not", hint)
+def check(request: Request, planner: str, what: str) -> None:
+    """InputError where a planner does not know the request's scheme; ``what`` says what it plans."""
+    if planner not in request.scheme.planners:
+        known = ", ".join(request.scheme.planners)
+        message = f"{planner} {what}, not {request.scheme.name}"
+        raise InputError(f"{request.path}.planner", message, f"{request.scheme.name} is planned by {known}")
 
 
 Planner = Callable[[Request], Answer]

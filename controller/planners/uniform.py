@@ -8,7 +8,7 @@ import numpy.typing as npt
 from controller.planners.seam import Answer, Planner, Request
 from controller.planners.subcarriers import equal_shares
 from controller.predict.instance import Decision, Instance, Ints
-from controller.predict.timeline import round_s
+from controller.predict.prediction import round_s
 from testbed.errors import InputError
 from testbed.topology import CLUSTER_SIZE
 
@@ -26,14 +26,16 @@ def uniform(request: Request) -> Answer:
     Clusters are UEs in the topology's order. InputError names C2 when equal batches fit at no cut.
     """
     instance = request.instance
-    if request.scheme.turn == "none":
+    if not request.scheme.group_size(instance.n, 1):
         nothing = np.zeros(instance.n)
         return Answer(Decision(0, 1, nothing.astype(np.int64), nothing, nothing, steps=request.steps))
     batch = equal_batches(instance)
     _check_min_batch(instance, batch)
-    feasible = [cut for cut in request.cuts if bool((batch <= instance.batch_cap(cut)).all())]
+    head_cut = _head_cut(request)
+    cuts = [cut for cut in request.cuts if head_cut is None or cut < head_cut]
+    feasible = [cut for cut in cuts if bool((batch <= instance.batch_cap(cut, head_cut)).all())]
     if not feasible:
-        raise InputError(*_c2(instance, batch, request.cuts))
+        raise InputError(*_c2(instance, batch, tuple(cuts)))
     rounds = {
         (cut, k): round_s(instance, request.scheme, _decision(request, cut, k, batch))
         for cut in feasible
@@ -74,8 +76,8 @@ def equal_slots(request: Request) -> npt.NDArray[np.float64]:
 
 def equal_clusters(request: Request) -> Ints:
     """The turn of each UE (n,), in the UEs' order: one for all, one each, or clusters as equal as can be."""
-    n, turn = request.instance.n, request.scheme.turn
-    size = {"one": 1, "cluster": request.cluster_size or CLUSTER_SIZE}.get(turn, n)
+    n = request.instance.n
+    size = request.scheme.group_size(n, request.cluster_size or CLUSTER_SIZE)
     count = -(-n // size)
     sizes = [n // count + (m < n % count) for m in range(count)]
     return np.repeat(np.arange(count), sizes).astype(np.int64)
@@ -87,13 +89,27 @@ def _candidates(request: Request, batch: Ints) -> list[int]:
     if not request.scheme.pipelined:
         return [1]
     most = min(int(batch.max()), MOST_MICRO_BATCHES)
-    return [k for k in (range(1, most + 1) if request.slotted else LADDER) if k <= most]
+    return [k for k in (range(1, most + 1) if request.scheme.recursion else LADDER) if k <= most]
 
 
 def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
     slots = equal_slots(request)
-    clusters = equal_clusters(request) if request.scheme.turn == "cluster" else None
-    return Decision(cut, k, batch, slots, slots, cluster=clusters, steps=request.steps, phi=request.phi)
+    clusters = equal_clusters(request) if request.cluster_size is not None else None
+    return Decision(
+        cut,
+        k,
+        batch,
+        slots,
+        slots,
+        cluster=clusters,
+        steps=request.steps,
+        phi=request.phi,
+        head_cut=_head_cut(request),
+    )
+
+
+def _head_cut(request: Request) -> int | None:
+    return request.scheme.head_cut(len(request.instance.workload.units), request.head_cut)
 
 
 def _check_min_batch(instance: Instance, batch: Ints) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from controller.planners.seam import Request
 from controller.planners.subcarriers import on_subcarriers
 from controller.predict.instance import Decision
-from controller.predict.timeline import round_s
+from controller.predict.prediction import round_s
 
 
 def whole(request: Request, decision: Decision, baseline: Decision | None) -> Decision:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from agents.scheme import Scheme
 from controller.predict.instance import Decision, Floats, Instance
 from controller.predict.timing import per_sample
 
@@ -22,17 +21,18 @@ def lower_bound_s(problem: Instance) -> float:
     return min((cut_lower_bound_s(problem, cut) for cut in problem.workload.cuts), default=float("inf"))
 
 
-def decision_bound_s(problem: Instance, scheme: Scheme, decision: Decision) -> float:
-    """A round (s) that no decision of this kind under this scheme can beat: ``lower_bound_s`` for each of its batches.
+def decision_bound_s(problem: Instance, decision: Decision) -> float:
+    """A round (s) that no decision of this kind can beat: ``lower_bound_s`` for each of its batches.
 
     Weights on the air are left out, and so is what EPSL saves: with φ the downlinks and the backward passes of
     the BS are taken as free. Where the model is not cut, or each UE has its own cut, only compute counts.
     """
     work = problem.workload
-    if scheme.bs_model == "own":
+    if decision.cut == 0:
         return decision.steps * problem.batch * work.bs_forward_flops(0) * (1 + work.backward_ratio) / problem.bs_flops
-    if scheme.bs_model == "none" or decision.ue_cut is not None:
-        cut = len(work.units) if scheme.bs_model == "none" else 1
+    whole = decision.cut == len(work.units)
+    if whole or decision.ue_cut is not None or decision.head_cut is not None:
+        cut = decision.cut if whole else 1
         compute = work.ue_total_flops(cut) / problem.ue_flops
         cap = problem.batch_cap(cut).astype(np.float64)
         return decision.steps * _level(compute, np.zeros(problem.n), cap, int(decision.batch.sum()))

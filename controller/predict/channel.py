@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from agents.plan import Plan
-from agents.scheme import SCHEMES
-from controller.judge.measured import DOWN_TASKS, UP_TASKS, Happened
 from controller.planners.planning import Planned
 from controller.predict.instance import GIGA, MEGA, Floats, Instance, instance, link_rates
-from controller.predict.timeline import Timeline, predict
+from controller.predict.prediction import timeline
+from controller.predict.simulate import Timeline
 from testbed.topology import Topology, Ue
 
 LEAST_SPEED = 0.1
@@ -87,9 +86,6 @@ def fastest(topology: Topology, base: Instance, rounds: int) -> Instance:
 
 def moment(topology: Topology, planned: Planned, number: int, clock_s: float) -> Moment:
     """What a round of a plan will be like: its slots stay, link rates and speeds follow."""
-    scheme = SCHEMES[planned.plan.scheme]
-    if topology.dynamics.still and scheme.bs_model != "in_order":  # every round is alike
-        return Moment(planned.problem, planned.plan, planned.timeline)
     now, decision = instance_at(topology, planned.problem, number, clock_s), planned.decision
     up, down = link_rates(now, decision)
     ues = {
@@ -97,8 +93,8 @@ def moment(topology: Topology, planned: Planned, number: int, clock_s: float) ->
         for i, (name, ue) in enumerate(planned.plan.ues.items())
     }
     broadcast_bps = float(now.rate_down[decision.batch > 0].min()) if decision.phi else 0.0
-    timeline = predict(now, scheme, decision, topology.seed, number)
-    return Moment(now, replace(planned.plan, ues=ues, broadcast_bps=broadcast_bps), timeline)
+    plan = replace(planned.plan, ues=ues, broadcast_bps=broadcast_bps)
+    return Moment(now, plan, timeline(now, planned.scheme, plan, decision, topology.seed, number))
 
 
 def changes(number: int, before: Moment, after: Moment) -> Iterator[Change]:
@@ -108,23 +104,6 @@ def changes(number: int, before: Moment, after: Moment) -> Iterator[Change]:
             yield Change(number, "link_change", name, ue.uplink_bps, ue.downlink_bps)
         if after.instance.ue_flops[i] != before.instance.ue_flops[i]:
             yield Change(number, "compute_change", name, flops=float(after.instance.ue_flops[i]))
-
-
-def at_plan_rates(plan: Plan, rows: Sequence[Happened], plans: Mapping[int, Plan]) -> list[Happened]:
-    """Transfers as they would have been at the plan's own rates, given the plan of each round.
-
-    Their goodput divided by the plan's rate is then what they got of their own round's rate.
-    """
-    return [replace(row, bytes=round(row.bytes * _ratio(plan, plans[row.round], row))) for row in rows]
-
-
-def _ratio(plan: Plan, then: Plan, row: Happened) -> float:
-    if row.task == "broadcast":
-        return plan.broadcast_bps / then.broadcast_bps
-    if row.task not in (*UP_TASKS, *DOWN_TASKS):
-        return 1.0
-    key = "uplink_bps" if row.task in UP_TASKS else "downlink_bps"
-    return float(getattr(plan.ues[row.ue], key) / getattr(then.ues[row.ue], key))
 
 
 def _placed(topology: Topology, ue: Ue, clock_s: float, gain_db: float) -> Ue:

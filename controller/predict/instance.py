@@ -56,9 +56,9 @@ class Instance:
         """Number of UEs."""
         return len(self.ues)
 
-    def batch_cap(self, cut: int) -> Ints:
-        """Most samples each UE can hold at this cut (C2, and its memory)."""
-        per_sample = self.workload.ue_total_flops(cut)
+    def batch_cap(self, cut: int, head_cut: int | None = None) -> Ints:
+        """Most samples each UE can hold at this cut (C2, and its memory), with the units after ``head_cut`` too."""
+        per_sample = self.workload.ue_total_flops(cut, head_cut)
         most = np.full(self.n, float(self.batch))
         if per_sample > 0:
             most = np.minimum(most, np.floor(self.capacity_flop / per_sample * (1 + 1e-12)))
@@ -76,7 +76,7 @@ class Decision:
     ``cluster`` (n,) numbers the UEs that take turns together, where turns are clusters; ``ue_cut`` and
     ``ue_micro_batches`` (n,) stand in for ``cut`` and ``micro_batches`` where each UE has its own. ``steps``
     is the number of batches between two synchronisations, ``phi`` the share of EPSL; a UE with
-    fewer samples than micro-batches begins at ``first_micro_batch``.
+    fewer samples than micro-batches begins at ``first_micro_batch``. The units after ``head_cut`` are on the UE too.
     """
 
     cut: int
@@ -91,6 +91,7 @@ class Decision:
     phi: float = 0.0
     first_micro_batch: int = 0
     aggregate: str = "virtual"
+    head_cut: int | None = None
 
     def cuts(self, n: int) -> Ints:
         """The cut of each UE (n,)."""

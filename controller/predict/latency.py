@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,11 @@ class Latency:
     up: Gate = field(default_factory=Gate)
     down: Gate = field(default_factory=Gate)
 
+    @property
+    def gated(self) -> bool:
+        """Whether any link waits for slots."""
+        return bool(self.up.period_s.any() or self.down.period_s.any())
+
     def of(self, rows: list[int]) -> Latency:
         """The same for some of the UEs."""
         return replace(self, up=self.up.of(rows), down=self.down.of(rows))
@@ -59,6 +66,21 @@ class Latency:
     def down_s(self, duration_s: Floats) -> Floats:
         """What downlinks (n, …) of these durations wait."""
         return self.fixed_s + self.down.wait_s(duration_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """The wait as plain data."""
+        gates = {way: {"period_s": gate.period_s.tolist(), "share": gate.share.tolist()} for way, gate in self._gates}
+        return {"fixed_s": self.fixed_s, **gates}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Latency:
+        """What ``to_json`` wrote."""
+        gates = (Gate(np.array(data[way]["period_s"]), np.array(data[way]["share"])) for way in ("up", "down"))
+        return Latency(data["fixed_s"], *gates)
+
+    @property
+    def _gates(self) -> tuple[tuple[str, Gate], tuple[str, Gate]]:
+        return ("up", self.up), ("down", self.down)
 
 
 NONE = Latency()

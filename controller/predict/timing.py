@@ -11,7 +11,6 @@ from controller.predict.latency import Latency, latency
 from controller.predict.workload import Workload
 
 BITS = 8.0
-PER_UE = ("ue_forward", "uplink", "downlink", "ue_backward", "message_up", "message_down")
 
 
 @dataclass(frozen=True)
@@ -30,31 +29,6 @@ class PerSample:
     ue_backward: Floats
     message_up: Floats
     message_down: Floats
-    latency: Latency = field(default_factory=Latency)
-
-    def of(self, rows: list[int]) -> PerSample:
-        """The same for some of the UEs."""
-        return replace(self, latency=self.latency.of(rows), **{key: getattr(self, key)[rows] for key in PER_UE})
-
-
-@dataclass(frozen=True)
-class TaskTimes:
-    """Durations (s) of the tasks of one turn: (UEs, micro-batches), for the BS (micro-batches,).
-
-    ``samples`` (UEs, micro-batches) says which tasks exist: an empty micro-batch has none. The gradients of
-    ``shared`` rows of each UE are broadcast in ``broadcast_s``, so that only the others have a downlink. Transfers
-    begin ``latency`` after they could.
-    """
-
-    samples: Ints
-    ue_forward: Floats
-    uplink: Floats
-    bs_forward: Floats
-    bs_backward: Floats
-    downlink: Floats
-    ue_backward: Floats
-    shared: int = 0
-    broadcast_s: float = 0.0
     latency: Latency = field(default_factory=Latency)
 
 
@@ -101,45 +75,7 @@ def _with_messages(instance: Instance, decision: Decision, per: PerSample) -> Pe
     return replace(per, message_up=each(rate_up), message_down=each(rate_down), latency=waits)
 
 
-def task_times(per: PerSample, samples: Ints) -> TaskTimes:
-    """Durations of a turn whose UEs send these samples (n, k)."""
-    total = samples.sum(axis=0)
-
-    def each(seconds: Floats, message: Floats | None = None) -> Floats:
-        whole = seconds[:, None] * np.maximum(samples, 1)
-        return np.where(samples > 0, whole if message is None else whole + message[:, None], 0.0)
-
-    return TaskTimes(
-        samples=samples,
-        ue_forward=each(per.ue_forward),
-        uplink=each(per.uplink, per.message_up),
-        bs_forward=total * per.bs_forward,
-        bs_backward=total * per.bs_backward,
-        downlink=each(per.downlink, per.message_down),
-        ue_backward=each(per.ue_backward),
-        latency=per.latency,
-    )
-
-
 def decision_per_sample(instance: Instance, decision: Decision) -> PerSample:
     """``per_sample`` under the rates that the decision's slots give, with the cost of messages."""
     up, down = link_rates(instance, decision)
     return _with_messages(instance, decision, per_sample(instance, decision.cut, up, down))
-
-
-def stations(instance: Instance, decision: Decision) -> list[PerSample]:
-    """``per_sample`` of each UE alone (arrays of one), at its own cut, with the cost of messages."""
-    up, down = link_rates(instance, decision)
-    cuts = set(decision.cuts(instance.n).tolist())
-    found = {int(c): _with_messages(instance, decision, per_sample(instance, int(c), up, down)) for c in cuts}
-    return [found[int(cut)].of([i]) for i, cut in enumerate(decision.cuts(instance.n))]
-
-
-def handover_times(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
-    """Seconds to move the UE half's weights up from, and down to, each UE (n,); infinite without a slot."""
-    rate_up, rate_down = link_rates(instance, decision)
-    cuts = decision.cuts(instance.n)
-    weights = np.array([instance.workload.ue_weight_bytes(int(cut)) for cut in cuts])
-    bits = (weights + instance.message_bytes) * BITS
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return bits / rate_up, bits / rate_down

@@ -46,9 +46,10 @@ class Workload:
         """Forward FLOPs per sample of units cut+1…L."""
         return float(self._cumulative[-1] - self._cumulative[cut])
 
-    def ue_total_flops(self, cut: int) -> float:
+    def ue_total_flops(self, cut: int, head_cut: int | None = None) -> float:
         """Forward and backward FLOPs per sample on the UE: the left side of C2 for one sample."""
-        return self.ue_forward_flops(cut) * (1.0 + self.backward_ratio)
+        head = 0.0 if head_cut is None else self.bs_forward_flops(head_cut)
+        return (self.ue_forward_flops(cut) + head) * (1.0 + self.backward_ratio)
 
     def up_bytes(self, cut: int) -> float:
         """Bytes per sample that go up: activations and label, ``s_l + s_0``."""

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from controller.planners.planning import Planned
-from controller.predict.phases import Event
-from controller.report.pipeline import BACKWARD, DARK, PALETTE, WEIGHTS, WEIGHTS_COLOUR, Band, colour, headline, rows
+from controller.predict.simulate import Band, Event
+from controller.report.pipeline import DARK, PALETTE, WEIGHTS_COLOUR, colour, headline, rows
 from testbed.errors import InputError
 
 # The same plan gives the same bytes: ids are hashed with a fixed salt, and no file says when it was made.
@@ -112,18 +112,18 @@ class _Panel:
             left, right = event.start_s * self._scale, event.end_s * self._scale
             top, bottom = y + 0.06, y + height - 0.06
             corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-            looks.setdefault((colour(event), event.task in BACKWARD), []).append(corners)
-            if event.task not in WEIGHTS:
+            looks.setdefault((colour(event), event.backward), []).append(corners)
+            if not event.weights:
                 self._number(event, (left + right) / 2, y + height / 2, right - left, height)
         for (shade, backward), corners_of in looks.items():
             many = len(blocks) > MOST_BLOCKS
             self._axes.add_collection(PolyCollection(corners_of, **_look(shade, backward), rasterized=many))
 
     def _number(self, event: Event, x: float, y: float, width: float, height: float) -> None:
-        text = str(event.micro_batch + 1)
+        text = str(event.key.micro_batch + 1)
         if width * self._points_per_x < LABEL_PT * len(text) or height * self._points_per_y < LABEL_PT + 1:
             return
-        dark = colour(event) in DARK and event.task not in BACKWARD
+        dark = colour(event) in DARK and not event.backward
         ink = "white" if dark else "black"
         self._axes.text(x, y, text, ha="center", va="center_baseline", fontsize=LABEL_PT, color=ink, clip_on=True)
 
@@ -172,7 +172,7 @@ def _legend(drawn: Figure, planned: Sequence[Planned], height_in: float) -> None
     most = max(p.plan.micro_batches for p in planned)
     entries = [(f"micro-batch {m + 1}" if m == 0 else str(m + 1), PALETTE[m], False) for m in range(min(most, 8))]
     entries += [("forward, activations", "#555555", False), ("backward, gradients", "#555555", True)]
-    if any(e.task in WEIGHTS for p in planned for e in p.timeline.events):
+    if any(e.weights for p in planned for e in p.timeline.events):
         entries.append(("weights", WEIGHTS_COLOUR, False))
     patches = [Patch(label=label, **_look(shade, backward)) for label, shade, backward in entries]
     drawn.legend(

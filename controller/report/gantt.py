@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.text import Text
 
 from controller.planners.planning import Planned
-from controller.predict.phases import Event
-from controller.report.pipeline import BACKWARD, WEIGHTS, Band, colour, headline, rows
+from controller.predict.simulate import Band, Event
+from controller.report.pipeline import colour, headline, rows
 
 COLUMNS = 72
 MOST_UES = 8
@@ -44,6 +44,6 @@ def _line(events: Sequence[Event], round_s: float) -> Text:
         if event is None or min(event.end_s, end_s) - max(event.start_s, begin_s) < (end_s - begin_s) / 3:
             line.append("·", "dim")
             continue
-        mark = "w" if event.task in WEIGHTS else DIGITS[event.micro_batch % len(DIGITS)]
-        line.append(mark, f"{'underline ' if event.task in BACKWARD else ''}bold {colour(event)}")
+        mark = "w" if event.weights else DIGITS[event.key.micro_batch % len(DIGITS)]
+        line.append(mark, f"{'underline ' if event.backward else ''}bold {colour(event)}")
     return line

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
+from agents.schedule.task import BROADCAST_PLACE, BS, owner
 from controller.planners.planning import Planned
-from controller.predict.phases import Event
-from controller.predict.timeline import Timeline
-
-Band = Literal["UE", "up", "down", "BS"]
+from controller.predict.simulate import Band, Event, Timeline
 
 BANDS: tuple[Band, ...] = ("UE", "up", "down", "BS")
-BAND_OF: dict[str, Band] = {
-    "ue_forward": "UE",
-    "ue_backward": "UE",
-    "uplink": "up",
-    "weights_up": "up",
-    "downlink": "down",
-    "weights_down": "down",
-    "broadcast": "down",
-    "bs_forward": "BS",
-    "bs_backward": "BS",
-}
-BACKWARD = frozenset({"ue_backward", "downlink", "broadcast", "bs_backward"})
-WEIGHTS = frozenset({"weights_up", "weights_down"})
 
 # Paul Tol's "muted" scheme, told apart by colour-blind eyes; micro-batch 9 looks like 1, but is far from it in time.
 PALETTE = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#44AA99", "#882255", "#AA4499")
@@ -34,16 +18,18 @@ DARK = frozenset({"#332288", "#117733", "#882255", "#AA4499", "#CC6677"})
 
 def colour(event: Event) -> str:
     """The colour of the event's micro-batch; grey for weights."""
-    return WEIGHTS_COLOUR if event.task in WEIGHTS else PALETTE[event.micro_batch % len(PALETTE)]
+    return WEIGHTS_COLOUR if event.weights else PALETTE[event.key.micro_batch % len(PALETTE)]
 
 
 def rows(timeline: Timeline, ues: Sequence[str]) -> dict[tuple[Band, str], list[Event]]:
-    """The events of each row from top to bottom: computation, up and down per UE, then the BS."""
+    """The events of each row from top to bottom: computation, up and down per UE, then the BS. All get a broadcast."""
     found: dict[tuple[Band, str], list[Event]] = {
-        (band, ue): [] for band in BANDS for ue in (ues if band != "BS" else ("bs",))
+        (band, ue): [] for band in BANDS for ue in (ues if band != "BS" else (BS,))
     }
     for event in timeline.events:
-        found[BAND_OF[event.task], event.ue].append(event)
+        whose = owner(event.place)
+        for ue in ues if event.place == BROADCAST_PLACE else (whose,):
+            found[event.band, ue].append(event)
     return found
 
 

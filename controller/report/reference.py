@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from agents.meter import Metrics
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.judge.results import Results
 from testbed.topology import Topology, UeGroup
 
@@ -41,12 +41,11 @@ def _reference() -> Iterator[str]:
         yield from _section(title, model)
     yield "`ues` may also be one mapping instead of a list; what is an interval is drawn evenly with the seed:\n"
     yield from _section("ues (drawn)", UeGroup)
-    yield "## Schemes\n\n| scheme | BS model | in one turn | micro-batches | UE weights | between them | φ |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for row in SCHEMES.values():
-        between = row.local_epoch if row.ue_weights == "shared" else "-"
-        columns = (row.bs_model, row.turn, row.micro_batches, row.ue_weights, between, "yes" if row.aggregates else "-")
-        yield f"| `{row.name}` {row.title.split(': ')[1]} | {' | '.join(columns)} |"
+    yield "## Schemes\n\n| scheme | on the air together | micro-batches | cut | trains between averages | planners |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for scheme in SCHEMES.values():
+        columns = (scheme.turns, scheme.micro_batches, scheme.cuts, scheme.trains or "-", ", ".join(scheme.planners))
+        yield f"| `{scheme.name}` {scheme.title.split(': ')[1]} | {' | '.join(columns)} |"
     yield "\n## Metrics\n\nEvery agent answers `GET /metrics` on port 9100 of the mgmt network.\n"
     yield "| metric | type | labels | meaning |\n| --- | --- | --- | --- |"
     for metric in vars(Metrics()).values():

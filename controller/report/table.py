@@ -31,13 +31,13 @@ def _row(label: str, s: SchemeResult) -> list[str | Text]:
     idle = _mean(ue.idle_s / (ue.idle_s + ue.busy_s) for ue in s.ues.values())
     up, down = (_mean(b for b in rates if b is not None) / 1e6 for rates in _rates(s))
     return [
-        f"{label}\ncut {s.plan['cut']}, k {s.plan['micro_batches']}",
+        f"{label}{' (partial)' if s.partial else ''}\ncut {s.plan['cut']}, k {s.plan['micro_batches']}",
         f"{spread.median:.4f}\n{spread.p5:.4f}-{spread.p95:.4f}",
         f"{s.predicted['round_s']:.4f}\n{summary.round_error:+.2%}",
         f"{summary.bubble_rate:.3f}\n{s.predicted['bubble_rate']:.3f}",
         f"{idle:.0%}",
         f"{up:.1f} / {down:.1f}",
-        f"{s.accuracy.final:.1%}",
+        f"{s.accuracy.final:.1%}" if s.accuracy else "-",
         verdict,
     ]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agents.plan import Plan
-from agents.scheme import SCHEMES, groups
-from controller.planners.planning import Planned, decision_of
+from agents.schedule.task import Compute, Schedule
+from controller.planners.planning import Planned
 from controller.predict.instance import Instance
-from controller.predict.timing import per_sample, stations
+from controller.predict.prediction import costs_of
 from testbed.compute import Calibration, Demand, dilation_that_fits, shares, tightness
-from testbed.deploy import BS
 from testbed.topology import Topology
 
 
@@ -44,14 +42,17 @@ class Need:
 
 
 def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
-    """What these plans need of the host."""
+    """What these plans need of the host; ``problem`` has the devices as fast as they get."""
     turns: list[tuple[Demand, ...]] = []
     most_bps = 0.0
-    for plan in (p.plan for p in planned):
-        found = list(demands(problem, calibration, plan))
-        for members in groups(SCHEMES[plan.scheme], plan.clusters):
-            turns.append(tuple(task for task in found if task.agent in (BS, *members)))
-            up, down = (sum(getattr(plan.ues[ue], key) for ue in members) for key in ("uplink_bps", "downlink_bps"))
+    for one in planned:
+        schedule = one.scheme.schedule(one.plan, len(problem.workload.units), problem.duplex, one.seed)
+        found = demands(problem, calibration, schedule)
+        for tasks in found.values():
+            turns.append(tuple(dict.fromkeys(tasks)))
+            members = [one.plan.ues[task.agent] for task in turns[-1] if task.agent in one.plan.ues]
+            up = sum(ue.uplink_bps for ue in {id(ue): ue for ue in members}.values())
+            down = sum(ue.downlink_bps for ue in {id(ue): ue for ue in members}.values())
             most_bps = max(most_bps, up + down if problem.duplex == "fdd" else max(up, down))
     return Need(tuple(turns), most_bps / calibration.transport.link_bps)
 
@@ -64,16 +65,13 @@ def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
     return float(topology.time_dilation)
 
 
-def demands(problem: Instance, calibration: Calibration, plan: Plan) -> Iterator[Demand]:
-    """Every distinct task of a plan: forward and backward, on each UE and on the BS."""
-    last = len(problem.workload.units)
-    each = stations(problem, decision_of(plan))
-    for i, ue in enumerate(problem.ues):
-        cut = plan.cut_of(ue)
-        for size in sorted(set(plan.sizes(ue)) - {0}):
-            yield Demand(ue, calibration.forward_s(1, cut, size), size * float(each[i].ue_forward[0]))
-            yield Demand(ue, calibration.backward_s(1, cut, size), size * float(each[i].ue_backward[0]))
-    for cut, size in sorted(plan.bs_tasks):
-        per = per_sample(problem, cut, problem.rate_up, problem.rate_down)
-        yield Demand(BS, calibration.forward_s(cut + 1, last, size), size * per.bs_forward)
-        yield Demand(BS, calibration.backward_s(cut + 1, last, size), size * per.bs_backward)
+def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> dict[int, list[Demand]]:
+    """Every computation of a round, by turn: at whom, how long the host takes, and how long the modelled device."""
+    costs = costs_of(problem)
+    found: dict[int, list[Demand]] = {}
+    for task in schedule.tasks:
+        if isinstance(work := task.work, Compute):
+            host_s = calibration.backward_s if work.backward else calibration.forward_s
+            seconds = host_s(work.first + 1, work.last, work.rows), costs.compute_s(work, task.place)
+            found.setdefault(task.key.turn, []).append(Demand(task.agent, *seconds))
+    return found

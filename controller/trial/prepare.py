@@ -57,7 +57,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     planned = plan_all(topology, assumed, calibration.transport)
     needed = need(problem, calibration, planned)
     dilation = pick_dilation(topology, needed, cores)
-    dilated = tuple(dataclasses.replace(p, plan=dataclasses.replace(p.plan, time_dilation=dilation)) for p in planned)
+    dilated = tuple(one.at(dilation, calibration.transport) for one in planned)
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](needed.tasks, dilation)
     return Prepared(topology, dilated, dilation, {**idle, **quotas}, deal(topology, planned[0].plan))

@@ -1,25 +1,25 @@
-"""The rounds of every scheme of a prepared topology on its deployment; what was measured is written as it comes."""
+"""The rounds of every scheme of a prepared topology on its deployment; each is recorded as it comes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-from agents.plan import Job, Plan, Privacy
-from agents.scheme import SCHEMES
-from controller.judge.host_load import Sights
-from controller.judge.measured import Happened, after_warm_up, happened, round_row, spread, ue_results
-from controller.judge.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
-from controller.judge.verdict import gather, judge
+from agents.job import Job, Privacy
+from agents.schedule.order import segments
+from agents.schedule.task import Load, Schedule
+from controller.judge.derive import accuracy_of, derive
+from controller.judge.measured import Happened, happened, round_row
+from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
-from controller.predict.channel import Moment, at_plan_rates, changes, moment
-from controller.predict.instance import Instance
-from controller.predict.timing import per_sample, stations
+from controller.predict.channel import Moment, changes, moment
+from controller.predict.prediction import costs_of
 from controller.trial.host import host_facts
+from controller.trial.journal import RESULTS, VERSION, Journal, write_atomically
 from controller.trial.prepare import Prepared
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
@@ -28,9 +28,9 @@ from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
+from testbed.errors import TestbedError
 from testbed.tuning import Tuner
 
-AVERAGE = "average"
 CURVE_POINTS = 4
 LEAST_DEADLINE_S = 20.0
 
@@ -42,88 +42,75 @@ class Trial:
         self._engine, self._prepared, self._deployment = engine, prepared, deployment
         self._out, self._watcher = out, watcher
         self._topology = prepared.topology
-        self._sights: list[Sights] = []
 
     def run(self) -> Results:
-        """All schemes, one after another; what has been measured is written as soon as it is."""
-        schemes: dict[str, SchemeResult] = {}
+        """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
         (self._out / "partition.json").write_text(json.dumps(self._prepared.dealt.description, indent=1) + "\n")
         with (
             Session(self._engine, self._deployment) as session,
             Tuner(self._engine, self._deployment) as self._tuner,
-            (self._out / "events.jsonl").open("w") as log,
+            Journal(self._out) as self._journal,
         ):
-            agents = session.await_ready()
-            backend = links.backend_in_use(self._engine, self._deployment)
-            host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
-            for planned in self._prepared.planned:
-                schemes[planned.label] = self._scheme(session, planned, log)
-                results = Results(
-                    topology=self._topology.model_dump(mode="json"),
-                    host=host,
-                    time_dilation=self._prepared.dilation,
-                    schemes=schemes,
-                )
-                (self._out / "results.json").write_text(results.model_dump_json(indent=1) + "\n")
+            self._journal.append("journal", [self._head(session.await_ready())])
+            try:
+                for planned in self._prepared.planned:
+                    self._scheme(session, planned)
+                    self._write()
+            except BaseException as error:
+                why = str(error) if isinstance(error, TestbedError) else type(error).__name__
+                self._journal.append("end", [{"error": why}])
+                self._write()
+                raise
+            self._journal.append("end", [{}])
+            return self._write()
+
+    def _write(self) -> Results:
+        results = derive(self._journal.lines)
+        write_atomically(self._out / RESULTS, results.model_dump_json(indent=1) + "\n")
         return results
 
-    def _scheme(self, session: Session, planned: Planned, log: IO[str]) -> SchemeResult:
+    def _head(self, agents: Mapping[str, Any]) -> dict[str, Any]:
+        backend = links.backend_in_use(self._engine, self._deployment)
+        host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
+        topology = self._topology.model_dump(mode="json")
+        return {"version": VERSION, "topology": topology, "host": host, "time_dilation": self._prepared.dilation}
+
+    def _scheme(self, session: Session, planned: Planned) -> None:
         plan = planned.plan
         folder = self._out / planned.label
         folder.mkdir(exist_ok=True)
-        (folder / "plan.json").write_text(json.dumps(planned.to_json(), indent=1) + "\n")
+        write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
+        self._record("scheme", planned, [_beginning(planned, self._topology.training.target_accuracy)])
         links.set_links(self._engine, self._deployment, plan, self._topology.radio)
-        job = self._job(planned, planned.problem, planned.predicted.round_s)
+        job = self._job(planned)
         before = self._counters(planned.label)
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
-            session.configure(job)
-        self._sights.clear()
-        plans: dict[int, Plan] = {}
-        rounds, rows, accuracy = self._rounds(session, planned, job, log, plans)
-        summary = _summary(rounds)
-        ues = ue_results(plan, rows, rounds)
-        return SchemeResult(
-            plan=plan.to_json(),
-            predicted=dataclasses.asdict(planned.predicted),
-            rounds=rounds,
-            summary=summary,
-            accuracy=accuracy,
-            ues=ues,
-            scraped=_scraped(before, self._counters(planned.label), rounds),
-            fidelity=judge(gather(planned, rounds, summary, at_plan_rates(plan, rows, plans), self._sights)),
-        )
+            session.configure(job, _most_bytes(planned))
+        self._rounds(session, planned, job)
+        idle_s, busy_s = (after - b for after, b in zip(self._counters(planned.label), before, strict=True))
+        self._record("scheme_end", planned, [{"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}])
 
-    def _rounds(
-        self, session: Session, planned: Planned, job: Job, log: IO[str], plans: dict[int, Plan]
-    ) -> tuple[list[Round], list[Happened], Accuracy]:
-        """All rounds, or those until the target accuracy is reached; the plan of each is left in ``plans``."""
+    def _rounds(self, session: Session, planned: Planned, job: Job) -> None:
+        """All rounds, or those until the target accuracy is reached."""
         count, training = planned.rounds, self._topology.training
         every = training.evaluate_every or (1 if training.target_accuracy else max(1, count // CURVE_POINTS))
         self._watcher(SchemeBegins(planned.label, count))
-        rounds: list[Round] = []
-        rows: list[Happened] = []
-        curve: list[tuple[int, float, float]] = []
-        found: dict[str, float] = {}
-        now = Moment(planned.problem, planned.plan, planned.timeline)
+        now, clock_s = Moment(planned.problem, planned.plan, planned.timeline), 0.0
         for number in range(1, count + 1):
-            before, now = now, moment(self._topology, planned, number, sum(r.round_s for r in rounds))
-            job, plans[number] = self._retuned(session, planned, job, number, (before, now), log), now.plan
-            measured, train_loss = self._round(session, job, number)
-            rounds.append(round_row(number, measured, train_loss, now.timeline))
-            session.end_round(rounds[-1].round_s)
-            rows += measured
-            log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(r)}) + "\n" for r in measured)
-            log.flush()
-            self._watcher(RoundEnded(planned.label, rounds[-1]))
+            before, now = now, moment(self._topology, planned, number, clock_s)
+            job = self._changed(session, planned, job, number, (before, now))
+            row = self._round(session, planned, job, number, now)
+            clock_s += row.round_s
+            self._watcher(RoundEnded(planned.label, row))
             if number == count or number % every == 0:
-                found = self._evaluate(session, job)
-                curve.append((number, sum(r.round_s for r in rounds), _mean(found)))
-                if training.target_accuracy and curve[-1][2] >= training.target_accuracy:
+                accuracies, mean = self._evaluate(session, planned, job.schedule(number))
+                found = {"round": number, "emulated_s": clock_s, "accuracies": accuracies, "mean": mean}
+                self._record("evaluation", planned, [found])
+                if training.target_accuracy and accuracy_of(found) >= training.target_accuracy:
                     break
-        return rounds, rows, _accuracy(found, curve, training.target_accuracy)
 
-    def _retuned(
-        self, session: Session, planned: Planned, job: Job, number: int, moments: tuple[Moment, Moment], log: IO[str]
+    def _changed(
+        self, session: Session, planned: Planned, job: Job, number: int, moments: tuple[Moment, Moment]
     ) -> Job:
         """Links and agents brought from one moment to the next before a round; the job that they do in it."""
         before, now = moments
@@ -131,33 +118,46 @@ class Trial:
         if not found:
             return job
         self._tuner.follow(before.plan, now.plan)
-        job = self._job(dataclasses.replace(planned, plan=now.plan), now.instance, now.timeline.round_s)
-        session.retune(job)
-        log.writelines(json.dumps({"scheme": planned.label, **dataclasses.asdict(c)}) + "\n" for c in found)
+        job = job.changed(now.plan, costs_of(now.instance), _deadline_s(now))
+        session.change(job)
+        self._record("change", planned, map(dataclasses.asdict, found))
         return job
 
-    def _round(self, session: Session, job: Job, number: int) -> tuple[list[Happened], float]:
-        """One round, phase by phase: its events on the round's clock, and the training loss."""
+    def _round(self, session: Session, planned: Planned, job: Job, number: int, now: Moment) -> Round:
+        """One round, segment by segment, recorded."""
         rows: list[Happened] = []
-        clock_s = 0.0
-        for index in range(len(job.plan.phases(job.duplex))):
-            report = session.phase(number, index, job.deadline_s)
+        host: list[Any] = []
+        clock_s, train_loss = 0.0, 0.0
+        for index in range(max(segments(job.schedule(number)).values(), default=0) + 1):
+            report = session.segment(number, index, job.deadline_s)
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
             clock_s = max((row.end_s for row in rows), default=clock_s)
-            self._sights.append(report.seen)
-        return rows, report.train_loss
+            train_loss = report.train_loss
+            host.append(report.host)
+        predicted = {"predicted_s": now.timeline.round_s, "predicted_bubble_rate": now.timeline.bubble_rate}
+        row = round_row(number, rows, train_loss, **predicted)
+        session.end_round(row.round_s)
+        self._record("task", planned, map(dataclasses.asdict, rows))
+        rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in now.plan.ues.items()}
+        changed = {"rates": rates, "broadcast_bps": now.plan.broadcast_bps} if now.plan != planned.plan else {}
+        ended = {"round": number, "train_loss": train_loss, **predicted, **changed, "host": host}
+        self._record("round", planned, [ended])
+        return row
 
-    def _evaluate(self, session: Session, job: Job) -> dict[str, float]:
-        """Test accuracy per UE half that trains; where halves are shared, of the one that all have.
+    def _record(self, event: str, planned: Planned, lines: Iterable[Mapping[str, Any]]) -> None:
+        self._journal.append(event, ({"scheme": planned.label, **line} for line in lines))
+
+    def _evaluate(
+        self, session: Session, planned: Planned, schedule: Schedule
+    ) -> tuple[dict[str, float], float | None]:
+        """Test accuracy of each UE's model; where weights are shared, of the one that all have.
 
         Outside emulated time, so whoever works for it may use a whole core.
         """
-        plan = job.plan
-        shared = SCHEMES[plan.scheme].ue_weights == "shared"
-        holders = (list(plan.phases(job.duplex)[-1].heirs) if shared else []) or list(plan.clusters)
-        asked = holders[:1] if shared else holders
+        holders = _holders(schedule)
+        asked = holders[:1] or list(schedule.ues)
         with self._unlimited([BS, *asked]):
-            return session.evaluate(asked)
+            return session.evaluate(asked, averaged=not holders and len(asked) > 1)
 
     @contextmanager
     def _unlimited(self, agents: Iterable[str]) -> Iterator[None]:
@@ -177,29 +177,22 @@ class Trial:
         idle_s, busy_s = (samples.get((name, labels), 0.0) for name in names)
         return idle_s, busy_s
 
-    def _job(self, planned: Planned, problem: Instance, round_s: float) -> Job:
-        t, plan = self._topology, planned.plan
-        each = dict(zip(plan.ues, stations(problem, planned.decision), strict=True))
-        whole = per_sample(problem, plan.cut, problem.rate_up, problem.rate_down)
-        wall_s = round_s * plan.time_dilation
+    def _job(self, planned: Planned) -> Job:
+        t = self._topology
         return Job(
             trial=t.name,
             label=planned.label,
-            plan=plan,
+            plan=planned.plan,
+            costs=costs_of(planned.problem),
             model=t.model.name,
             norm=t.model.norm,
-            dataset=t.data.name,
             dataset_info=data.info(t.data),
             lr=t.training.lr,
             momentum=t.training.momentum,
             seed=t.seed,
             paced=t.compute == "paced",
             duplex=t.radio.duplex,
-            ue_forward_s_per_sample={ue: float(per.ue_forward[0]) for ue, per in each.items()},
-            ue_backward_s_per_sample={ue: float(per.ue_backward[0]) for ue, per in each.items()},
-            bs_forward_s_per_sample={BS: whole.bs_forward, **{ue: per.bs_forward for ue, per in each.items()}},
-            bs_backward_s_per_sample={BS: whole.bs_backward, **{ue: per.bs_backward for ue, per in each.items()}},
-            deadline_s=max(LEAST_DEADLINE_S, 10.0 * wall_s),
+            deadline_s=_deadline_s(Moment(planned.problem, planned.plan, planned.timeline)),
             bs_address=self._deployment.addresses(deploy.AIR)[BS],
             shares=dict(self._prepared.dealt.shares),
             privacy=Privacy(**planned.privacy.model_dump()) if planned.privacy else None,
@@ -207,43 +200,34 @@ class Trial:
         )
 
 
-def _mean(found: dict[str, float]) -> float:
-    each = [accuracy for name, accuracy in found.items() if name != AVERAGE]
-    return sum(each) / len(each)
+def _beginning(planned: Planned, target_accuracy: float | None) -> dict[str, Any]:
+    """All of a plan that its results are derived from."""
+    return {
+        "plan": planned.plan.to_json(),
+        "predicted": dataclasses.asdict(planned.predicted),
+        "paper": planned.paper,
+        "units": len(planned.problem.workload.units),
+        "duplex": planned.problem.duplex,
+        "seed": planned.seed,
+        "waits": planned.latency.to_json(),
+        "target_accuracy": target_accuracy,
+    }
 
 
-def _accuracy(found: dict[str, float], curve: Sequence[tuple[int, float, float]], target: float | None) -> Accuracy:
-    number, emulated_s, final = curve[-1]
-    return Accuracy(
-        final=final,
-        per_ue={name: accuracy for name, accuracy in found.items() if name != AVERAGE},
-        curve=list(curve),
-        averaged=found.get(AVERAGE),
-        target=None
-        if target is None
-        else Target(accuracy=target, reached=final >= target, round=number, emulated_s=emulated_s),
-    )
+def _holders(schedule: Schedule) -> list[str]:
+    """The UEs that got shared weights last; nobody where weights are never shared."""
+    loads = [task for task in schedule.tasks if isinstance(task.work, Load)]
+    last = max((task.key.turn for task in loads), default=0)
+    return [task.place for task in loads if task.key.turn == last]
 
 
-def _summary(rounds: list[Round]) -> Summary:
-    counted = after_warm_up(rounds)
-    return Summary(
-        round_s=spread([r.round_s for r in counted]),
-        bubble_rate=spread([r.bubble_rate for r in counted]).median,
-        round_error=spread([r.round_s / r.predicted_s - 1.0 for r in counted if r.predicted_s]).median,
-        bubble_rate_error=spread(
-            [r.bubble_rate - r.predicted_bubble_rate for r in counted if r.predicted_bubble_rate is not None]
-        ).median,
-    )
+def _deadline_s(now: Moment) -> float:
+    """Wall seconds that anybody waits for a peer: far longer than the whole round should take."""
+    return max(LEAST_DEADLINE_S, 10.0 * now.timeline.round_s * now.plan.time_dilation)
 
 
-def _scraped(before: tuple[float, float], after: tuple[float, float], rounds: list[Round]) -> Scraped:
-    """What the counters grew by, beside the sums of the rounds."""
-    idle_s, busy_s = after[0] - before[0], after[1] - before[1]
-    events_idle_s = sum(r.bs_idle_s for r in rounds)
-    return Scraped(
-        bs_idle_s=idle_s,
-        bubble_rate=idle_s / (idle_s + busy_s) if idle_s + busy_s else 0.0,
-        events_bs_idle_s=events_idle_s,
-        events_bubble_rate=events_idle_s / sum(r.round_s for r in rounds),
-    )
+def _most_bytes(planned: Planned) -> int:
+    """No frame on the air is larger than this."""
+    costs, schedule = costs_of(planned.problem), planned.schedule(1)
+    sizes = [costs.bytes(task) for task in schedule.tasks]
+    return int(max((size for size in sizes if size is not None), default=0.0))

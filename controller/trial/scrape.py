@@ -7,7 +7,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from agents.plan import METRICS_PORT
+from agents.ports import METRICS_PORT
 from testbed.errors import TrialError
 
 DIRECT = build_opener(ProxyHandler({}))

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.plan import CONFIGURE_S, CONTROL_PORT, Job
+from agents.job import CONFIGURE_S, Job
+from agents.ports import CONTROL_PORT
 from agents.wire.frames import NOTHING, Sealed
-from agents.wire.mgmt import AgentError, AgentSilent, ControlClient, Report
+from agents.wire.mgmt import AgentsFailed, AgentSilent, ControlClient, Failure, Report
+from controller.judge.host_load import Counters
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import TrialError
@@ -17,20 +19,20 @@ from testbed.errors import TrialError
 READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 BETWEEN_S = 60.0  # for what is not emulated, between rounds
 LEAD_NS = 30_000_000
-"""How far ahead a round's start is set, so that every agent knows of it in time."""
+"""How far ahead a segment's start is set, so that every agent knows of it in time."""
 
 
 @dataclass(frozen=True)
-class PhaseReport:
-    """What the agents answered about a phase: its start (monotonic ns), raw events, the loss of the round so far.
+class SegmentReport:
+    """What the agents answered about a segment: its start (monotonic ns), raw events, the loss of the round so far.
 
-    ``seen``: what each saw of its host meanwhile (``agents.host_counters``).
+    ``host``: what each counted on its host meanwhile (``agents.host_counters``).
     """
 
     start_ns: int
     events: list[dict[str, Any]]
     train_loss: float
-    seen: dict[str, dict[str, float | str]]
+    host: Counters
 
 
 class Session:
@@ -38,6 +40,7 @@ class Session:
 
     def __init__(self, engine: Engine, deployment: Deployment) -> None:
         self._engine, self._deployment = engine, deployment
+        self._events = engine.watch(deployment.trial)
         self._client = ControlClient(deployment.addresses(MGMT), CONTROL_PORT)
 
     def __enter__(self) -> Session:
@@ -45,41 +48,50 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+        self._events.close()
 
     def await_ready(self, timeout_s: float = READY_S) -> dict[str, Any]:
         """Waits until every agent answers; what each said of itself."""
         return {name: header for name, (header, _) in self._request({"verb": "hello"}, timeout_s).items()}
 
-    def configure(self, job: Job) -> None:
-        """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air."""
-        self._request({"verb": "configure", "job": job.to_json()}, CONFIGURE_S + 10.0)
+    def configure(self, job: Job, most_bytes: int) -> None:
+        """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air.
 
-    def retune(self, job: Job) -> None:
-        """Tells every agent the tempo of the rounds that follow."""
-        self._request({"verb": "retune", "tempo": job.tempo()}, BETWEEN_S)
+        ``most_bytes``: no tensor that the air carries is larger.
+        """
+        listen = {"verb": "open", "label": job.label, "ues": list(job.plan.ues), "most_bytes": most_bytes}
+        self._request(listen, BETWEEN_S, [BS])
+        request = {"verb": "configure", "job": job.to_json(), "most_bytes": most_bytes}
+        self._request(request, CONFIGURE_S + 10.0)
 
-    def phase(self, number: int, index: int, deadline_s: float) -> PhaseReport:
-        """Runs one phase of a round; all agents start it at the same instant."""
+    def change(self, job: Job) -> None:
+        """Tells every agent by which plan, and at which speeds, the rounds that follow are done."""
+        request = {"verb": "change", "plan": job.plan.to_json(), "costs": job.costs.to_json()}
+        self._request({**request, "deadline_s": job.deadline_s}, BETWEEN_S)
+
+    def segment(self, number: int, index: int, deadline_s: float) -> SegmentReport:
+        """Runs one segment of a round; all agents start it at the same instant."""
         start_ns = time.monotonic_ns() + LEAD_NS
-        request = {"verb": "phase", "round": number, "phase": index, "start_ns": start_ns}
+        request = {"verb": "segment", "round": number, "segment": index, "start_ns": start_ns}
         answers = {name: header for name, (header, _) in self._request(request, deadline_s + 10.0).items()}
         headers = answers.values()
         events = [event for header in headers for event in header["events"]]
         samples = sum(header["loss_samples"] for header in headers)
         loss = sum(header["loss_sum"] for header in headers) / max(1, samples)
-        return PhaseReport(start_ns, events, loss, {name: header["seen"] for name, header in answers.items()})
+        return SegmentReport(start_ns, events, loss, {name: header["host"] for name, header in answers.items()})
 
     def end_round(self, round_s: float) -> None:
         """Tells every agent how long the round was, for its meters."""
         self._request({"verb": "end_round", "round_s": round_s}, BETWEEN_S)
 
-    def evaluate(self, ues: Sequence[str]) -> dict[str, float]:
-        """Test accuracy of each of these UEs' halves with the BS's half, and what else the BS finds (by name)."""
-        halves = self._request({"verb": "weights"}, BETWEEN_S, ues) if ues else {}
-        tensors = sum((halves[ue][1] for ue in ues), NOTHING)
-        request = {"verb": "evaluate", "counts": {ue: len(halves[ue][1]) for ue in ues}}
-        found: dict[str, float] = self._request(request, 2 * BETWEEN_S, [BS], tensors)[BS][0]["accuracies"]
-        return found
+    def evaluate(self, ues: Sequence[str], averaged: bool) -> tuple[dict[str, float], float | None]:
+        """Test accuracy of each of these UEs' parts with the BS's; with ``averaged`` also that of their mean."""
+        held = self._request({"verb": "weights"}, BETWEEN_S, ues) if ues else {}
+        tensors = sum((held[ue][1] for ue in ues), NOTHING)
+        parts = {ue: held[ue][0]["parts"] for ue in ues}
+        request = {"verb": "evaluate", "parts": parts, "averaged": averaged}
+        answer = self._request(request, 2 * BETWEEN_S, [BS], tensors)[BS][0]
+        return answer["accuracies"], answer["mean"]
 
     def _request(
         self,
@@ -91,9 +103,11 @@ class Session:
         requests = {name: (header, tensors) for name in (names or self._deployment.agents)}
         try:
             return self._client.ask(requests, timeout_s, self._check_alive)
-        except AgentError as error:
-            raise TrialError(str(error), "the log of each agent is in the run directory") from error
+        except AgentsFailed as error:
+            self._check_alive(error.silent)
+            raise _blamed(error) from error
         except AgentSilent as error:
+            self._check_alive(error.names)
             raise self._silence(error.names[0], header["verb"], timeout_s) from error
 
     def _silence(self, name: str, verb: str, timeout_s: float) -> TrialError:
@@ -101,14 +115,38 @@ class Session:
         what = "did not get ready" if verb == "hello" else f"gave no answer to {verb}"
         lines = self._engine.logs(self._deployment.agents[name].name, tail=1).strip()
         said = f"its log ends: {lines}" if lines else "its log is empty"
-        hint = "type: testbed doctor" if verb == "hello" else self._log_hint(name)
+        hint = "type: testbed doctor" if verb == "hello" else _log_hint(name)
         return TrialError(f"{name} {what} in {timeout_s:.0f} s; {said}", hint)
 
     def _check_alive(self, names: Sequence[str]) -> None:
-        for name in self._deployment.agents:
-            state = self._engine.inspect(self._deployment.agents[name].name)
-            if state.status != "running":
-                raise TrialError(f"{name} stopped with exit status {state.exit_code}", self._log_hint(name))
+        """TrialError when the engine has told of the end, or the pause, of an agent."""
+        for event in self._events.take():
+            if event.action == "oom":
+                raise TrialError(f"{event.agent} ran out of its memory", "use a smaller batch, or an earlier cut")
+            if event.action == "die":
+                raise TrialError(f"{event.agent} stopped with exit status {event.exit_code}", _log_hint(event.agent))
+            if event.action == "pause":
+                raise TrialError(f"{event.agent} was paused", f"docker unpause it, or: testbed down {self._trial}")
 
-    def _log_hint(self, name: str) -> str:
-        return f"see logs/{name}.log in the run directory"
+    @property
+    def _trial(self) -> str:
+        return self._deployment.trial
+
+
+def _blamed(error: AgentsFailed) -> TrialError:
+    """The error that names the culprit: whoever is waited for and waits for nobody, else the first that failed."""
+    waiting = {name for name, failure in error.failures.items() if failure.waited_for}
+    owing = {peer for failure in error.failures.values() for peer in failure.waited_for}
+    culprits = sorted(owing - waiting) or sorted(set(error.failures) - waiting) or sorted(error.failures)
+    name = culprits[0]
+    failure = error.failures.get(name) or _whoever_waited_for(error, name)
+    said = failure.text if name in error.failures else f"fell silent ({failure.text})"
+    return TrialError(f"{name}: {said}", _log_hint(name))
+
+
+def _whoever_waited_for(error: AgentsFailed, name: str) -> Failure:
+    return next(failure for failure in error.failures.values() if name in failure.waited_for)
+
+
+def _log_hint(name: str) -> str:
+    return f"see logs/{name}.log in the run directory"

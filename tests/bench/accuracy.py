@@ -11,9 +11,9 @@ import numpy as np
 import agents.ue
 from agents.bs import Bs
 from agents.meter import Metrics
-from agents.plan import Job
+from agents.job import Job
 from agents.samples.partition import partition
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from agents.ue import Ue
 from agents.wire.air import Air
 from controller.planners.planning import Planned, plan_all

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.predict.instance import Instance, instance
 from controller.predict.workload import workload

@@ -10,11 +10,11 @@ from functools import cache
 
 import numpy as np
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.predict.bounds import lower_bound_s
 from controller.predict.instance import Instance, instance
-from controller.predict.timeline import round_s
+from controller.predict.prediction import round_s
 from controller.predict.timing import per_sample
 from controller.predict.workload import workload
 from testbed.errors import InputError

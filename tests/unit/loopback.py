@@ -8,26 +8,38 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import agents.ue
 from agents.bs import Bs
+from agents.halves import Half
+from agents.job import Job
 from agents.meter import Metrics
 from agents.models.catalog import DATASETS
-from agents.plan import Job, Plan, UePlan
+from agents.plan import Plan, UePlan
 from agents.samples.shard import Samples
+from agents.schedule.costs import Costs
+from agents.schedule.order import segments
 from agents.ue import Ue
 from agents.wire.air import Air
 
 NOTHING: Mapping[str, object] = {}
+MOST_BYTES = 1 << 26
 
 
 def samples(count: int, seed: int) -> Samples:
     """Random digits."""
     rng = np.random.default_rng(seed)
     return Samples(rng.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8), rng.integers(0, 10, count, dtype=np.uint8))
+
+
+def costs(ue_s: float = 0.0, bs_s: float = 0.0, count: int = 9) -> Costs:
+    """Costs with which a unit takes so long forward for one sample, at UEs and at the BS."""
+    speeds = dict.fromkeys((f"ue{i + 1}" for i in range(count)), 1.0 / ue_s if ue_s else float("inf"))
+    return Costs((1.0,) * 5, (1.0,) * 5, (1.0,) * 5, 2.0, 1.0, speeds, 1.0 / bs_s if bs_s else float("inf"))
 
 
 def job(
@@ -45,14 +57,11 @@ def job(
         f"ue{i + 1}": UePlan(b, 0.01, 0.01, 1e6, 1e6, **change)  # type: ignore[arg-type]
         for i, (b, change) in enumerate(zip(batches, each, strict=True))
     }
-    zeros = dict.fromkeys(["bs", *parts], 0.0)
     made = Plan("t", scheme, "uniform", cut, k, 1.0, parts, broadcast_bps=1e9)
     values = {
-        "trial": "t", "label": scheme, "plan": replace(made, **plan), "model": "vgg5",
-        "norm": "group", "dataset": "mnist5k", "dataset_info": DATASETS["mnist5k"], "lr": 0.05,
-        "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd",
-        "ue_forward_s_per_sample": zeros, "ue_backward_s_per_sample": zeros, "bs_forward_s_per_sample": zeros,
-        "bs_backward_s_per_sample": zeros, "deadline_s": 20.0, "bs_address": "127.0.0.1",
+        "trial": "t", "label": scheme, "plan": replace(made, **plan), "costs": costs(), "model": "vgg5",
+        "norm": "group", "dataset_info": DATASETS["mnist5k"], "lr": 0.05,
+        "momentum": 0.9, "seed": 3, "paced": False, "duplex": "tdd", "deadline_s": 20.0, "bs_address": "127.0.0.1",
         "shares": {ue: b / max(1, sum(batches)) for ue, b in zip(parts, batches, strict=True)}, **changes,
     }  # fmt: skip
     return Job(**values)  # type: ignore[arg-type]
@@ -74,16 +83,23 @@ class World:
 
     def configure(self, job: Job) -> None:
         """Gives everybody the job."""
-        self._all(lambda agent: agent.configure(job))
+        self.job = job
+        self.bs.open(job.label, list(job.plan.ues), MOST_BYTES)
+        self._all(lambda agent: agent.configure(job, MOST_BYTES) if isinstance(agent, Ue) else agent.configure(job))
 
     def round(self, number: int) -> int:
-        """Runs a round, phase by phase; the start of the last (monotonic ns). Its events are in ``events``."""
+        """Runs a round, segment by segment; the start of the last (monotonic ns). Its events are in ``events``."""
         self.events = []
-        for index in range(len(self.bs.phases)):
+        for index in range(max(segments(self.job.schedule(number)).values()) + 1):
             start_ns = time.monotonic_ns() + 5_000_000
-            self._all(lambda agent, i=index, at=start_ns: agent.phase(number, i, at))  # type: ignore[misc]
+            self._all(lambda agent, i=index, at=start_ns: agent.segment(number, i, at))  # type: ignore[misc]
             self.events += [event for agent in (self.bs, *self.ues.values()) for event in agent.meter.events]
         return start_ns
+
+    def half(self, agent: str, model: str = "") -> Half:
+        """The first part that an agent has of a model (its own, unless it is named)."""
+        trainer = self.bs.trainer if agent == "bs" else self.ues[agent].trainer
+        return trainer.of(model or agent)[0][1]
 
     def _all(self, work: Callable[[Bs | Ue], None]) -> None:
         errors: list[Exception] = []
@@ -109,12 +125,12 @@ def world(shards: dict[str, Samples], monkeypatch: object) -> Iterator[World]:
     port, broadcast = free_port(), free_port()
     monkeypatch.setattr(agents.ue, "AIR_PORT", port)  # type: ignore[attr-defined]
     monkeypatch.setattr(agents.ue, "BROADCAST_PORT", broadcast)  # type: ignore[attr-defined]
-    air = Air.station("127.0.0.1", port, broadcast)
-    bs = Bs(samples(50, 99), Metrics(), air, "cpu", lambda: samples(60, 98))
+    open_air = partial(Air.station, "127.0.0.1", port, broadcast)
+    bs = Bs(samples(50, 99), Metrics(), open_air, "cpu", lambda: samples(60, 98))
     ues = {name: Ue(name, shard, Metrics()) for name, shard in shards.items()}
     try:
         yield World(bs, ues)
     finally:
-        air.close()
+        bs.close()
         for ue in ues.values():
-            ue.air.close()
+            ue.close()

@@ -6,18 +6,18 @@ for halves, serving or averaging.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from agents.halves import to_inputs
+from agents.job import Job
 from agents.models.build import build, split
-from agents.models.catalog import DATASETS
-from agents.plan import Job
 from agents.samples.shard import Samples, batches
-from agents.scheme import order_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 ROUNDS = 3
@@ -25,7 +25,7 @@ ROUNDS = 3
 
 def whole_model(job: Job) -> nn.Sequential:
     """The model as every agent builds it."""
-    return build(job.model, DATASETS[job.dataset], job.norm, job.seed)
+    return build(job.model, job.dataset_info, job.norm, job.seed)
 
 
 def stream(job: Job, shard: Samples, batch: int, seed: tuple[int, ...]) -> Iterator[Batch]:
@@ -81,15 +81,16 @@ class Machine:
         return [*self.fronts[ue].parameters(), *self.backs[ue].parameters()]
 
     def average(self, ues: Sequence[str], heirs: Sequence[str], *, wholes: bool) -> None:
-        """FedAvg of fronts, or of whole models, weighted by the UEs' shares of the data."""
-        total = sum(self.job.shares[ue] for ue in ues)
+        """FedAvg of fronts, or of whole models, weighted by the samples that each was trained on."""
+        batches = {ue: self.job.plan.ues[ue].batch for ue in ues}
+        total = sum(batches.values())
 
         def parts(ue: str) -> list[torch.Tensor]:
             return self.whole(ue) if wholes else list(self.fronts[ue].parameters())
 
         with torch.no_grad():
             mean = [
-                sum(self.job.shares[ue] / total * value for ue, value in zip(ues, values, strict=True))
+                sum(batches[ue] / total * value for ue, value in zip(ues, values, strict=True))
                 for values in zip(*(parts(ue) for ue in ues), strict=True)
             ]
             for ue in heirs:
@@ -135,8 +136,8 @@ def in_order(job: Job, shards: dict[str, Samples]) -> Machine:
     """SFL V2: one back steps per UE, in a drawn order; fronts are averaged."""
     machine, ues = Machine(job, shards), list(job.plan.ues)
     for number in range(1, ROUNDS + 1):
-        for ue in order_of(ues, job.seed, number, 0):
-            machine.train_alone(ue)
+        for i in np.random.default_rng([job.seed, 4, number, 0]).permutation(len(ues)):
+            machine.train_alone(ues[i])
         machine.average(ues, ues, wholes=False)
     return machine
 
@@ -144,7 +145,7 @@ def in_order(job: Job, shards: dict[str, Samples]) -> Machine:
 def epsl(job: Job, shards: dict[str, Samples]) -> Machine:
     """EPSL, the virtual sample: a surrogate loss whose gradient is the aggregate's, through the mean smashed data."""
     machine, ues = Machine(job, shards), list(job.plan.ues)
-    m = job.plan.shared_rows(ues)
+    m = math.ceil(job.plan.phi * min(job.plan.ues[ue].batch for ue in ues))
     for _ in range(ROUNDS):
         taken = {ue: next(machine.data[ue]) for ue in ues}
         total = sum(len(y) for _, y in taken.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.uniform import equal_clusters, equal_slots
 from controller.predict.instance import Instance, instance, link_rates

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.ao import LEVELS, Options, Search, alternate, ao, p3, p5
 from controller.planners.ao.lemma import most_micro_batches
@@ -20,7 +20,7 @@ from controller.planners.capacity import even_batches, room
 from controller.planners.planning import plan_all
 from controller.predict.instance import Decision, Instance
 from controller.predict.paper import broken, constraints, round_times
-from controller.predict.timeline import round_s
+from controller.predict.prediction import round_s
 from testbed.errors import InputError, SolverError
 from testbed.loading import load, parse
 from tests.unit.problems import problem, workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents import message_cost
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners.seam import Request
 from controller.planners.uniform import uniform
 from controller.report.calibration import costs, speeds

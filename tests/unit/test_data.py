@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from agents.models.catalog import DatasetInfo
-from agents.plan import Job
+from agents.job import Job
 from controller.planners.planning import plan_all
 from controller.predict.workload import workload
 from testbed.data import Data, info, load

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.judge.measured import Happened, goodput_bps, round_row
 from controller.planners.planning import plan_one
 from controller.predict.channel import at_plan_rates, changes, draws, fastest, instance_at, moment

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.epsl import allocated, focused, slowest_first
 from controller.planners.epsl.latency import aggregated_rows, round_s, stages, up_s

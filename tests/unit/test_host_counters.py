@@ -19,7 +19,7 @@ def proc(tmp_path):
 
 
 def test_the_hosts_cpu_time_without_counting_guests_twice(proc, tmp_path):
-    seen = host_counters.look(proc, tmp_path)
+    seen = host_counters.read(proc, tmp_path)
     tick = 1.0 / os.sysconf("SC_CLK_TCK")
     assert (seen["cpu_s"], seen["idle_s"], seen["steal_s"]) == pytest.approx((1020 * tick, 850 * tick, 20 * tick))
 
@@ -35,14 +35,14 @@ def test_the_hosts_cpu_time_without_counting_guests_twice(proc, tmp_path):
 def test_throttling_under_both_versions_of_cgroups(proc, tmp_path, path, text):
     (tmp_path / path).parent.mkdir(exist_ok=True)
     (tmp_path / path).write_text(text)
-    assert host_counters.look(proc, tmp_path)["throttled_s"] == 2.5
+    assert host_counters.read(proc, tmp_path)["throttled_s"] == 2.5
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path):
-    assert set(host_counters.look(tmp_path, tmp_path)) == {"monotonic_s", "realtime_s", "own_s"}
+    assert set(host_counters.read(tmp_path, tmp_path)) == {"monotonic_s", "realtime_s", "own_s"}
 
 
 def test_counters_grow_between_two_looks():
-    grown = host_counters.since(host_counters.look())
+    grown = host_counters.since(host_counters.read())
     assert grown["monotonic_s"] >= 0
     assert abs(grown["realtime_s"] - grown["monotonic_s"]) < 1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.capacity import room, rooms
 from controller.planners.makespan.slots import Turn, best_slots, eased_slots

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents.plan import Plan
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.planning import decision_of, plan_all, steps
 from controller.predict.bounds import lower_bound_s

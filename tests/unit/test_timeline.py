@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.scheme import SCHEMES
+from agents.schemes import SCHEMES
 from controller.predict.instance import Decision
 from controller.predict.latency import Gate, Latency
 from controller.predict.recursion import turn_ends

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional
 
 from agents.halves import to_inputs
+from agents.job import Job
 from agents.models.build import build, split
 from agents.models.catalog import UNITS
 from agents.passes import Rows
-from agents.plan import Job
 from agents.samples.shard import Samples, batches
-from tests.unit.loopback import job, samples, world
+from tests.unit.loopback import costs, job, samples, world
 
 
 @pytest.fixture(autouse=True)
@@ -100,15 +100,16 @@ def test_three_rounds_equal_single_process_autograd(scheme, cut, k, monkeypatch)
         agents.configure(asked)
         for number in range(1, ROUNDS + 1):
             agents.round(number)
-        assert distance(agents.bs.half.model, back) < 1e-5
+        assert distance(agents.half("bs").model, back) < 1e-5
         for ue, front in fronts.items():
-            assert distance(agents.ues[ue].half.model, front) < 1e-5
+            assert distance(agents.half(ue).model, front) < 1e-5
 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("k", (2, 5, 8))
 def test_micro_batched_gradients_equal_full_batch_gradients(cut, k):
-    from agents.halves import BsHalf, UeHalf
+    from agents.halves import Half
+    from agents.passes import plain
     from agents.plan import micro_batch_sizes
 
     asked = job("c2p2sl", cut, k, batches=(13,))
@@ -117,12 +118,11 @@ def test_micro_batched_gradients_equal_full_batch_gradients(cut, k):
     x, y = (to_inputs(torch.from_numpy(shard.images)), torch.from_numpy(shard.labels).long())
     functional.cross_entropy(reference(x), y).backward()
     front, back = split(whole_model(asked), cut)
-    ue, bs = UeHalf(front, 0.1, 0.0), BsHalf(back, 0.1, 0.0)
+    ue, bs = Half(front, 0.1, 0.0), Half(back, 0.1, 0.0)
     for part in np.split(np.arange(13), np.cumsum(micro_batch_sizes(13, k))[:-1]):
         if len(part):
-            out = ue.forward(x[part])
-            ending = bs.forward(Rows([out], [y[part]], samples=13))
-            ue.backward(out, ending.backward()[0][0])
+            out = ue.model(x[part])
+            out.backward(plain(bs.model, Rows([out], [y[part]], samples=13)).backward()[0][0])
     for half, whole in ((front, reference[:cut]), (back, reference[cut:])):
         for a, b in zip(half.parameters(), whole.parameters(), strict=True):
             assert torch.allclose(a.grad, b.grad, atol=1e-5)
@@ -137,13 +137,12 @@ def test_agents_repeat_bit_for_bit(monkeypatch):
             agents.configure(asked)
             for number in (1, 2):
                 agents.round(number)
-            ends.append([w for agent in (agents.bs, *agents.ues.values()) for w in agent.half.weights()])
+            ends.append([w for agent in ("bs", *agents.ues) for w in agents.half(agent).weights()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 def test_a_second_job_holds_its_downlinks_as_the_first_did(monkeypatch):
-    slow = {"paced": True, "ue_forward_s_per_sample": {"ue1": 0.01, "ue2": 0.01}}
-    asked = job("c2p2sl", 2, 4, batches=(8, 8), **slow)
+    asked = job("c2p2sl", 2, 4, batches=(8, 8), paced=True, costs=costs(ue_s=0.005))
     with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}, monkeypatch) as agents:
         for _ in range(2):
             agents.configure(asked)
@@ -154,8 +153,7 @@ def test_a_second_job_holds_its_downlinks_as_the_first_did(monkeypatch):
 
 
 def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it(monkeypatch):
-    slow = {"paced": True, "ue_forward_s_per_sample": {"ue1": 0.002, "ue2": 0.002}}
-    asked = job("sl", 2, 1, batches=(8, 8), **slow)
+    asked = job("sl", 2, 1, batches=(8, 8), paced=True, costs=costs(ue_s=0.001))
     with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}, monkeypatch) as agents:
         agents.configure(asked)
         agents.round(1)
@@ -169,8 +167,7 @@ def test_a_ue_without_samples_trains_nothing_and_delays_nobody(monkeypatch):
     shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
     with world(shards, monkeypatch) as agents:
         agents.configure(asked)
-        before = agents.ues["ue2"].half.weights()
         agents.round(1)
-        assert all(torch.equal(a, b) for a, b in zip(before, agents.ues["ue2"].half.weights(), strict=True))
+        assert not agents.ues["ue2"].trainer.halves
         assert not [e for e in agents.events if e["ue"] == "ue2"]
         assert {e["ue"] for e in agents.events if e["task"] == "uplink"} == {"ue1", "ue3"}

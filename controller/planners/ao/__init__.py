@@ -20,13 +20,12 @@ from controller.planners.ao import p3, p5
 from controller.planners.ao.lemma import Extremum, air_limit_s, most_micro_batches
 from controller.planners.ao.starts import fitting, starts
 from controller.planners.capacity import room, rooms
-from controller.planners.seam import Answer, Request
+from controller.planners.seam import Answer, Request, check
 from controller.planners.uniform import MOST_MICRO_BATCHES, attempted, uniform
 from controller.planners.whole import whole
 from controller.predict.instance import Decision, Instance
 from controller.predict.paper import broken, bubble_rate, round_times
-from controller.predict.timeline import round_s
-from testbed.errors import InputError
+from controller.predict.prediction import round_s
 
 BOTH = frozenset({"C3", "C4"})
 LEVELS = (BOTH, frozenset({"C4"}), frozenset[str]())
@@ -62,9 +61,7 @@ def ao(request: Request, options: Options | None = None) -> Answer:
 
     InputError for a scheme that takes UEs one by one, and where C2 cannot hold.
     """
-    if request.scheme.turn != "all" or not request.slotted:
-        message = f"ao divides the air among UEs that train one BS model together, not for {request.scheme.name}"
-        raise InputError(f"{request.path}.planner", message, "use planner: uniform")
+    check(request, "ao", "divides the air among UEs that train one BS model together")
     cuts = tuple(r.cut for r in rooms(request))
     baseline, baseline_s = attempted(request, uniform)
     found = []

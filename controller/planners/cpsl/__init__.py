@@ -9,7 +9,7 @@ import numpy as np
 from controller.planners.capacity import Room, even_batches, rooms
 from controller.planners.cpsl.clustering import CHAINS, ITERATIONS, SMOOTH, Clustering, gibbs, gibbs_chains
 from controller.planners.cpsl.latency import Phases, phases
-from controller.planners.seam import Answer, Request, refuse
+from controller.planners.seam import Answer, Request, check
 from controller.planners.subcarriers import shares_of
 from controller.predict.instance import Decision, Floats, Instance, Ints
 from testbed.topology import CLUSTER_SIZE
@@ -42,8 +42,7 @@ def cpsl(request: Request, options: Options | None = None) -> Answer:
 
     InputError for a scheme whose turns are not clusters, and where C2 cannot hold.
     """
-    if request.scheme.turn != "cluster":
-        raise refuse(request, "cpsl deals UEs into clusters that take turns;")
+    check(request, "cpsl", "deals UEs into clusters that take turns")
     options, instance = options or Options(), request.instance
     rng = np.random.default_rng([request.seed, 14])
     plans = [_Plan(request, room) for room in rooms(request)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from controller.planners.capacity import Room, even_batches, rooms
 from controller.planners.epsl.latency import Stages, down_s, round_s, stages, up_s
-from controller.planners.seam import Answer, Request, refuse
+from controller.planners.seam import Answer, Request, check
 from controller.planners.subcarriers import Bools, equal_shares, shares_of
 from controller.predict.instance import Decision, Floats, Instance, Ints
 
@@ -25,9 +25,7 @@ def epsl(request: Request) -> Answer:
     so slots may sum to more than the frame. InputError for schemes in which not all UEs share one BS model and
     send one batch together, and where C2 cannot hold.
     """
-    whole = request.scheme.bs_model == "joint" and not request.scheme.pipelined
-    if request.scheme.turn != "all" or not whole:
-        raise refuse(request, "epsl plans one batch of all UEs through one BS model, which")
+    check(request, "epsl", "plans one batch of all UEs through one BS model")
     plans = [_planned(request, room) for room in rooms(request)]
     _, decision, room = min(plans, key=lambda plan: plan[0])
     return Answer(decision, warnings=room.warnings)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.scheme import shared_rows
+from agents.schemes.epsl import paired_rows
 from controller.predict.instance import Floats, Instance, Ints
 from controller.predict.timing import BITS
 
@@ -33,7 +33,7 @@ class Stages:
 def aggregated_rows(batch: Ints, phi: float) -> int:
     """Rows m of each UE whose last-layer gradients are aggregated with the other UEs': ``⌈φ b⌉``, b the least batch."""
     taking_part = batch[batch > 0]
-    return shared_rows(phi, taking_part.tolist())
+    return paired_rows(phi, taking_part.tolist())
 
 
 def stages(instance: Instance, cut: int, batch: Ints, phi: float) -> Stages:

@@ -11,14 +11,13 @@ from controller.planners.ao import ao
 from controller.planners.capacity import Room, rooms
 from controller.planners.makespan.batches import MANY, Found, cheapest, improve, starts
 from controller.planners.makespan.slots import Turn
-from controller.planners.seam import Answer, Request
+from controller.planners.seam import Answer, Request, check
 from controller.planners.uniform import attempted, uniform
 from controller.planners.whole import whole
 from controller.predict.bounds import cut_lower_bound_s
 from controller.predict.instance import Decision, Floats, Instance
-from controller.predict.timeline import round_s
+from controller.predict.prediction import round_s
 from controller.predict.timing import PerSample, per_sample
-from testbed.errors import InputError
 
 SLACK = 0.005
 MOST_MICRO_BATCHES = 64
@@ -38,11 +37,9 @@ def makespan(request: Request) -> Answer:
     exact. InputError when the batch cannot be carried.
     """
     instance = request.instance
-    if not request.slotted:
-        message = f"makespan is for one BS model and UEs in one turn or one by one, not for {request.scheme.name}"
-        raise InputError(f"{request.path}.planner", message, "use planner: uniform")
+    check(request, "makespan", "is for one BS model, and UEs that are on the air together or one by one")
     cuts = rooms(request)
-    if request.scheme.turn == "one":
+    if request.scheme.group_size(instance.n, instance.n) == 1 < instance.n:
         return _in_turns(request, cuts)
     baseline, most_s = attempted(request, uniform)
     searches: list[_Search] = []
@@ -52,7 +49,8 @@ def makespan(request: Request) -> Answer:
             searches.append(_early_or_late(plain))
             best_s = min(best_s, searches[-1].best_s)
     limit_s = min(best_s * (1 + SLACK), most_s)
-    if request.scheme.pipelined and limit_s > searches[0].bound_s * AO_IS_NOT_BELOW and instance.n <= AO_IS_QUICK:
+    quick = "ao" in request.scheme.planners and request.scheme.pipelined
+    if quick and limit_s > searches[0].bound_s * AO_IS_NOT_BELOW and instance.n <= AO_IS_QUICK:
         rival, rival_s = attempted(request, ao)
         if rival_s < limit_s:
             baseline, limit_s = rival, rival_s
@@ -159,6 +157,10 @@ class _Search:
             elif not begin or self.request.instance.n * k <= MANY:
                 begin += starts(self.room, air_s, k, samples)
             self.found[k] = improve(self._turn(k), self.room, k, begin, self.bound_s * AT_THE_BOUND)
+            if not self.request.scheme.recursion:  # what was searched with is not what will happen
+                length_s = round_s(self.request.instance, self.request.scheme, self.decision(k))
+                slots = replace(self.found[k].slots, round_s=np.asarray(length_s))
+                self.found[k] = replace(self.found[k], slots=slots)
         return self.found[k].round_s
 
 

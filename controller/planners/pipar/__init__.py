@@ -9,7 +9,7 @@ import numpy as np
 
 from controller.planners.capacity import even_batches, rooms
 from controller.planners.pipar.recursion import epoch_s, parallel_batches, profile
-from controller.planners.seam import Answer, Request, refuse
+from controller.planners.seam import Answer, Request, check
 from controller.planners.uniform import equal_slots
 from controller.predict.instance import Decision, Ints
 
@@ -33,8 +33,7 @@ def pipar(request: Request) -> Answer:
     1 under a scheme that does not pipeline. InputError for schemes in which UEs do not have their own BS
     model, and where C2 cannot hold.
     """
-    if request.scheme.bs_model != "replicas":
-        raise refuse(request, "pipar gives each UE its own cut and mini-batches, for which it needs a BS replica;")
+    check(request, "pipar", "gives each UE its own cut and mini-batches, with a BS replica for each")
     batch = batches(request)
     chosen = [selected(request, ue, batch) for ue in range(request.instance.n)]
     warnings = tuple(

@@ -1,0 +1,81 @@
+"""The job: all that an agent needs to know before the first round of a scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from agents.models.catalog import DatasetInfo
+from agents.plan import Plan
+from agents.schedule.costs import Costs
+from agents.schedule.task import Schedule
+from agents.schemes.own import scheme_named
+
+CONFIGURE_S = 120.0
+"""Wall seconds for taking up a job: a model is built and run once, which is half a minute on an emulated processor."""
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Noise on what leaves a UE (PiPar, V-F): samples clipped to an L2 norm, then noise for ε (and δ)."""
+
+    mechanism: str
+    epsilon: float
+    clip: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that an agent needs to know before the first round of a scheme.
+
+    ``costs`` say how long the modelled processors take, in emulated seconds; agents multiply by the time dilation
+    themselves. With ``paced`` false the kernel's CPU quota alone sets the speed. ``deadline_s`` bounds, in wall
+    seconds, every wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D). A packet is
+    ``delay_s`` (emulated) on its way.
+    """
+
+    trial: str
+    label: str
+    plan: Plan
+    costs: Costs
+    model: str
+    norm: str
+    dataset_info: DatasetInfo
+    lr: float
+    momentum: float
+    seed: int
+    paced: bool
+    duplex: str
+    deadline_s: float
+    bs_address: str
+    shares: Mapping[str, float]
+    privacy: Privacy | None = None
+    delay_s: float = 0.0
+
+    def schedule(self, number: int) -> Schedule:
+        """What happens in this round. ScheduleError when a scheme of the user's makes one that cannot be done."""
+        scheme = scheme_named(self.plan.scheme)
+        return scheme.schedule(self.plan, len(self.costs.forward_flops), self.duplex, self.seed, number)
+
+    def changed(self, plan: Plan, costs: Costs, deadline_s: float) -> Job:
+        """The same job from now on by another plan, at other speeds."""
+        return replace(self, plan=plan, costs=costs, deadline_s=deadline_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as plain data, for the wire."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        nested = {part: plain[part].to_json() for part in ("plan", "costs", "dataset_info")}
+        return {**plain, **nested, "privacy": self.privacy and asdict(self.privacy)}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Job:
+        """The job that ``to_json`` wrote."""
+        nested = {
+            "plan": Plan.from_json(data["plan"]),
+            "costs": Costs.from_json(data["costs"]),
+            "dataset_info": DatasetInfo(**data["dataset_info"]),
+            "privacy": Privacy(**data["privacy"]) if data.get("privacy") else None,
+        }
+        return Job(**{**data, **nested})

@@ -1,0 +1,93 @@
+"""What work costs, in emulated seconds and bytes: the same figures for whoever predicts and whoever paces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+from agents.plan import Plan
+from agents.schedule.task import (
+    BROADCAST_PLACE,
+    Activations,
+    Compute,
+    Gradients,
+    Task,
+    Weights,
+    at_the_bs,
+    goes_up,
+    owner,
+)
+
+BITS = 8.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The profile of the model, and the speeds of the devices.
+
+    Per unit, for one sample: forward FLOPs, bytes of its output; and bytes of its weights. Backward is
+    ``backward_ratio`` times forward. Devices compute so many FLOP/s, UEs by name. A transfer carries
+    ``message_bytes`` besides its tensors.
+    """
+
+    forward_flops: tuple[float, ...]
+    output_bytes: tuple[float, ...]
+    weight_bytes: tuple[float, ...]
+    backward_ratio: float
+    label_bytes: float
+    ue_flops: Mapping[str, float]
+    bs_flops: float
+    message_bytes: float = 0.0
+
+    def seconds(self, task: Task, plan: Plan) -> float:
+        """How long a task keeps its place busy (C²P²SL paper, eqs 7–12). A rate of 0 gives an infinite time."""
+        if isinstance(task.work, Compute):
+            return self.compute_s(task.work, task.place)
+        size = self.bytes(task)
+        if size is None:
+            return 0.0
+        rate_bps = link_bps(task, plan)
+        return (size + self.message_bytes) * BITS / rate_bps if rate_bps > 0 else float("inf")
+
+    def compute_s(self, work: Compute, place: str) -> float:
+        """Seconds of a pass at a processor; linear in rows."""
+        speed = self.bs_flops if at_the_bs(place) else self.ue_flops[owner(place)]
+        flops = self._cumulative[work.last] - self._cumulative[work.first]
+        return work.rows * (flops / speed) * (self.backward_ratio if work.backward else 1.0)
+
+    def bytes(self, task: Task) -> float | None:
+        """Payload bytes of a transfer; None for what is none."""
+        match task.work:
+            case Activations(unit=unit, samples=samples, labels=labels):
+                return samples * (self.output_bytes[unit - 1] + (self.label_bytes if labels else 0.0))
+            case Gradients(unit=unit, samples=samples):
+                return samples * self.output_bytes[unit - 1]
+            case Weights(first=first, last=last):
+                return sum(self.weight_bytes[first:last])
+            case _:
+                return None
+
+    @cached_property
+    def _cumulative(self) -> tuple[float, ...]:
+        return tuple(accumulate(self.forward_flops, initial=0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Costs:
+        """What ``to_json`` wrote."""
+        lists = {key: tuple(data[key]) for key in ("forward_flops", "output_bytes", "weight_bytes")}
+        return Costs(**{**data, **lists})
+
+
+def link_bps(task: Task, plan: Plan) -> float:
+    """The payload rate (bit/s) at which a transfer goes, before time dilation."""
+    if task.place == BROADCAST_PLACE:
+        return plan.broadcast_bps
+    ue = plan.ues[owner(task.place)]
+    return ue.uplink_bps if goes_up(task.place) else ue.downlink_bps
