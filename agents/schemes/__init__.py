@@ -7,6 +7,7 @@ from agents.schemes.centralised import CENTRALISED
 from agents.schemes.cpsl import CPSL
 from agents.schemes.epsl import EPSL
 from agents.schemes.fl import FL
+from agents.schemes.gpipe import GPIPE
 from agents.schemes.pipar import PIPAR
 from agents.schemes.psl import PSL
 from agents.schemes.seam import Scheme
@@ -15,7 +16,7 @@ from agents.schemes.sfl_v2 import SFL_V2
 from agents.schemes.sl import SL
 
 SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme for scheme in (SL, FL, SFL, SFL_V2, PSL, EPSL, CPSL, PIPAR, C2P2SL, CENTRALISED)
+    scheme.name: scheme for scheme in (SL, FL, SFL, SFL_V2, PSL, EPSL, CPSL, PIPAR, C2P2SL, GPIPE, CENTRALISED)
 }
 
 __all__ = ["SCHEMES", "Scheme"]

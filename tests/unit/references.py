@@ -185,4 +185,5 @@ REFERENCES: dict[str, Callable[[Job, dict[str, Samples]], Machine]] = {
     "cpsl": in_turns,
     "pipar": replicas,
     "c2p2sl": psl,
+    "gpipe": psl,
 }

@@ -47,7 +47,7 @@ def holders(asked) -> set[str]:
 CASES = [(scheme, cut, 1, {}, ()) for cut in (1, 3) for scheme in ("sl", "sfl", "sfl-v2", "psl")]
 CASES += [("fl", LAST, 1, {"steps": steps}, ()) for steps in (1, 3)]
 CASES += [("sfl", 2, 1, {"steps": 3}, ())]
-CASES += [("c2p2sl", cut, k, {}, ()) for cut in (1, 3) for k in (3, 8)]
+CASES += [(scheme, cut, k, {}, ()) for scheme in ("c2p2sl", "gpipe") for cut in (1, 3) for k in (3, 8)]
 CASES += [("c2p2sl", 2, 8, {"first_micro_batch": 3}, ())]
 CASES += [("epsl", cut, 1, {"phi": phi}, ()) for cut in (1, 3) for phi in (0.4, 1.0)]
 CASES += [("cpsl", cut, 1, {"steps": 2}, ({"cluster": 0}, {"cluster": 1}, {"cluster": 0})) for cut in (1, 3)]
