@@ -14,9 +14,10 @@ from agents.schemes.seam import Scheme
 from agents.schemes.sfl import SFL
 from agents.schemes.sfl_v2 import SFL_V2
 from agents.schemes.sl import SL
+from agents.schemes.ushape import USHAPE
 
 SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme for scheme in (SL, FL, SFL, SFL_V2, PSL, EPSL, CPSL, PIPAR, C2P2SL, GPIPE, CENTRALISED)
+    scheme.name: scheme for scheme in (SL, FL, SFL, SFL_V2, PSL, EPSL, CPSL, PIPAR, C2P2SL, GPIPE, USHAPE, CENTRALISED)
 }
 
 __all__ = ["SCHEMES", "Scheme"]

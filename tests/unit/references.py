@@ -40,6 +40,7 @@ class Machine:
 
     def __init__(self, job: Job, shards: dict[str, Samples], *, replicas: bool = False) -> None:
         self.job = job
+        self.heads: dict[str, nn.Module] = {}
         names = list(job.plan.ues)
         cuts = {ue: job.plan.cut_of(ue) for ue in names}
         self.data = {
@@ -163,6 +164,29 @@ def epsl(job: Job, shards: dict[str, Samples]) -> Machine:
     return machine
 
 
+def ushape(job: Job, shards: dict[str, Samples]) -> Machine:
+    """U-shape: each UE has the first and the last units, one middle is trained by all; the loss is the whole batch's.
+
+    ``fronts`` are the UEs' first units, ``heads`` their last ones, ``backs`` the middle.
+    """
+    machine, ues, head_cut = Machine(job, shards), list(job.plan.ues), job.plan.head_cut or 4
+    whole = {ue: whole_model(job) for ue in ues}
+    middle = nn.Sequential(*list(machine.backs[ues[0]].children())[: head_cut - job.plan.cut])
+    machine.heads = {ue: nn.Sequential(*list(whole[ue].children())[head_cut:]) for ue in ues}
+    halves = [*machine.fronts.values(), *machine.heads.values(), middle]
+    steps = [torch.optim.SGD(half.parameters(), lr=job.lr, momentum=job.momentum) for half in halves]
+    for _ in range(ROUNDS):
+        taken = {ue: next(machine.data[ue]) for ue in ues}
+        scores = [machine.heads[ue](middle(machine.fronts[ue](x))) for ue, (x, _) in taken.items()]
+        for step in steps:
+            step.zero_grad()
+        functional.cross_entropy(torch.cat(scores), torch.cat([y for _, y in taken.values()])).backward()
+        for step in steps:
+            step.step()
+    machine.backs = dict.fromkeys(ues, middle)
+    return machine
+
+
 def centralised(job: Job, own: Samples) -> nn.Sequential:
     """The whole model on all data."""
     model, data = whole_model(job), stream(job, own, job.plan.bs_batch, (job.seed, 3))
@@ -186,4 +210,5 @@ REFERENCES: dict[str, Callable[[Job, dict[str, Samples]], Machine]] = {
     "pipar": replicas,
     "c2p2sl": psl,
     "gpipe": psl,
+    "ushape": ushape,
 }

@@ -48,6 +48,7 @@ CASES = [(scheme, cut, 1, {}, ()) for cut in (1, 3) for scheme in ("sl", "sfl", 
 CASES += [("fl", LAST, 1, {"steps": steps}, ()) for steps in (1, 3)]
 CASES += [("sfl", 2, 1, {"steps": 3}, ())]
 CASES += [(scheme, cut, k, {}, ()) for scheme in ("c2p2sl", "gpipe") for cut in (1, 3) for k in (3, 8)]
+CASES += [("ushape", cut, k, {"head_cut": head}, ()) for cut, head in ((1, 4), (2, 3)) for k in (1, 3)]
 CASES += [("c2p2sl", 2, 8, {"first_micro_batch": 3}, ())]
 CASES += [("epsl", cut, 1, {"phi": phi}, ()) for cut in (1, 3) for phi in (0.4, 1.0)]
 CASES += [("cpsl", cut, 1, {"steps": 2}, ({"cluster": 0}, {"cluster": 1}, {"cluster": 0})) for cut in (1, 3)]
@@ -66,6 +67,8 @@ def test_three_rounds_equal_single_process_autograd(scheme, cut, k, plan, ues, d
             agents.round(number)
         for ue in holders(asked):
             assert distance(agents.half(ue).model, reference.fronts[ue]) < 1e-5
+        for ue, head in reference.heads.items():
+            assert distance(agents.ues[ue].trainer.of(ue)[1][1].model, head) < 1e-5
         for ue in agents.ues if cut < LAST else ():
             model = replica(ue) if replica(ue) in {key[0] for key in agents.bs.trainer.halves} else "bs"
             assert distance(agents.half("bs", model).model, reference.backs[ue]) < 1e-5
