@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from testbed.shaping import Egress, Flow, LinkPlan, Medium
 from testbed.shaping.namespace import entered, netlink
@@ -64,9 +65,13 @@ def _plug_in(bridge_pid: int, pid: int, name: str, address: str) -> None:
         ipr.link("add", ifname=name, kind="veth", txqlen=0, peer=peer)
         ipr.link("set", index=ipr.link_lookup(ifname=name)[0], master=bridge, state="up")
     with netlink(pid) as ipr:
-        (eth0,) = ipr.link_lookup(ifname="eth0")
-        ipr.addr("add", index=eth0, address=address, prefixlen=24)
-        ipr.link("set", index=eth0, state="up")
+        _put_up(ipr, "eth0", address)
+
+
+def _put_up(ipr: Any, name: str, address: str) -> None:
+    (index,) = ipr.link_lookup(ifname=name)
+    ipr.addr("add", index=index, address=address, prefixlen=24)
+    ipr.link("set", index=index, state="up")
 
 
 @contextmanager
@@ -82,6 +87,22 @@ def cell(ues: Sequence[str]) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
         for name, pid in pids.items():
             _plug_in(hub, pid, name, addresses[name])
         yield pids, addresses
+
+
+@contextmanager
+def neighbour() -> Iterator[tuple[str, int]]:
+    """Where something listens on a machine next to this one: a namespace that only this host has a link to."""
+    here, there = "198.51.100.1", "198.51.100.2"
+    with ExitStack() as stack:
+        pid = _hold(stack)
+        with netlink(os.getpid()) as ipr:
+            ipr.link("add", ifname="neighbour", kind="veth", peer={"ifname": "eth0", "net_ns_pid": pid})
+            _put_up(ipr, "neighbour", here)
+        with netlink(pid) as ipr:
+            _put_up(ipr, "eth0", there)
+        with entered(pid):
+            listener = stack.enter_context(socket.create_server((there, 0)))
+        yield listener.getsockname()
 
 
 def timer_s(length_s: float) -> float:

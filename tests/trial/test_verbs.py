@@ -8,10 +8,11 @@ import socket
 import pytest
 
 from agents.plan import CONTROL_PORT
+from controller.trial.scrape import scrape
 from controller.trial.session import Session
-from testbed.deploy import BS, MGMT, find, resource
-from testbed.engine import LABEL
+from testbed.deploy import BS, MGMT, find
 from testbed.errors import TrialError
+from tests.contract.cell import may_make_namespaces, neighbour
 from tests.trial.conftest import SMALL, TRIAL, call
 
 pytestmark = pytest.mark.docker
@@ -50,7 +51,11 @@ def test_a_run_on_what_is_up_leaves_it_up(deployment, tmp_path, engine):
         assert done.returncode == 0, done.stderr
         scraped = json.loads((tmp_path / name / "results.json").read_text())["schemes"]["psl"]["scraped"]
         assert scraped["bs_idle_s"] == pytest.approx(scraped["events_bs_idle_s"], rel=0.01)
-    assert find(engine, TRIAL) is not None
+    assert find(engine, TRIAL) == deployment
+    for agent, metric in ((BS, "testbed_bs_busy_seconds_total"), ("ue1", "testbed_ue_busy_seconds_total")):
+        names = {name for name, _ in scrape(deployment.addresses(MGMT)[agent])}
+        assert metric in names
+        assert "python_info" not in names, "and nothing but its own"
 
 
 def test_links_show_planned_set_and_measured(deployment):
@@ -87,21 +92,19 @@ def test_agents_have_no_privileges_and_bounded_resources(deployment, engine):
         assert [m["Name"] for m in data["Mounts"] if m["Type"] == "volume"] == [f"testbed-small-{name}-data"]
 
 
+@pytest.mark.root
+@pytest.mark.skipif(not may_make_namespaces(), reason="needs root and network namespaces")
 def test_a_ue_reaches_others_only_through_its_networks(deployment, engine):
-    """Not what listens on this host on an address of another bridge, which a default route would lead to."""
+    """Not what this host can reach, and would forward to."""
     probe = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
     container = engine.client.containers.get(deployment.agents["ue1"].name)
-    elsewhere = resource(TRIAL, "elsewhere")
-    engine.create_network(elsewhere, {LABEL: TRIAL}, internal=False)
-    gateway = engine.client.api.inspect_network(elsewhere)["IPAM"]["Config"][0]["Gateway"]
-    with socket.create_server((gateway, 0)) as listener:
-        there = listener.getsockname()
-        socket.create_connection(there, 3).close()
-        reached = {
-            goal: container.exec_run(["python3", "-c", probe, goal[0], str(goal[1])])[0] == 0
-            for goal in ((deployment.addresses(MGMT)[BS], CONTROL_PORT), there)
-        }
-    assert list(reached.values()) == [True, False]
+    with neighbour() as beyond:
+        socket.create_connection(beyond, 3).close()
+        reached = [
+            container.exec_run(["python3", "-c", probe, address, str(port)])[0] == 0
+            for address, port in ((deployment.addresses(MGMT)[BS], CONTROL_PORT), beyond)
+        ]
+    assert reached == [True, False]
 
 
 def test_an_agent_that_never_answers_is_named(deployment, engine):
@@ -123,12 +126,3 @@ def test_a_deployment_that_is_not_whole_is_said_to_be_so(deployment, engine):
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
         assert last == f"{TRIAL} is not whole: ue2 is missing; ue1 is paused (hint: type: testbed down {TRIAL})"
-
-
-def test_every_agent_serves_metrics_on_mgmt(deployment):
-    from controller.trial.scrape import scrape
-
-    addresses = deployment.addresses("mgmt")
-    names = {name for name, _ in scrape(addresses[BS])} | {name for name, _ in scrape(addresses["ue1"])}
-    assert {"testbed_bs_busy_seconds_total", "testbed_ue_busy_seconds_total"} <= names
-    assert "python_info" not in names
