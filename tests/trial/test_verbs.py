@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from agents.plan import CONTROL_PORT
+from agents.ports import CONTROL_PORT
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
 from testbed.deploy import BS, MGMT, find
