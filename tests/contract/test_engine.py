@@ -24,7 +24,7 @@ LISTEN = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine() -> Engine:
     return Engine.connect()
 
@@ -143,6 +143,21 @@ def test_what_is_run_once_does_not_remove_another_of_its_name(engine: Engine, tr
 def test_what_is_run_once_may_not_take_for_ever(engine: Engine, trial: str) -> None:
     with pytest.raises(EngineError, match=r"time\.sleep\(600\) did not end in .* within 1 s"):
         engine.run_once(spec(trial), timeout_s=1)
+    assert engine.containers(**{LABEL: trial}) == []
+
+
+def test_what_is_run_once_is_removed_when_an_interrupt_comes_as_it_is_made(
+    engine: Engine, trial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = engine.create
+
+    def interrupted(made: ContainerSpec) -> None:
+        create(made)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run_once(spec(trial))
     assert engine.containers(**{LABEL: trial}) == []
 
 
