@@ -22,6 +22,18 @@ def workload(**changes: object) -> Workload:
     return Workload(**values)  # type: ignore[arg-type]
 
 
+def three_units(**changes: object) -> Workload:
+    """Three units, so two cuts, or one cut in two places."""
+    values = {
+        "units": ("a", "b", "c"),
+        "forward_flops": np.array([1e6, 1e6, 3e6]),
+        "output_bytes": np.array([999.0, 500.0, 40.0]),
+        "weight_bytes": np.array([1000.0, 500.0, 500.0]),
+        **changes,
+    }
+    return workload(**values)
+
+
 def problem(n: int = 2, batch: int = 20, duplex: str = "tdd", **changes: object) -> Instance:
     """``n`` UEs of 1 GFLOP/s, a BS of 10 GFLOP/s, 1.6 Mbit/s up and 3.2 Mbit/s down with the whole frame."""
     values = {

@@ -1,17 +1,46 @@
-"""Rows of the scheme table for tests of planners, which ask for columns and never for names."""
+"""Tasks as agents would have reported them, and the schedule that they are tasks of."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
+from agents.plan import Plan
+from agents.schedule.costs import Costs
+from agents.schedule.task import BROADCAST_PLACE, BS, Schedule, down, up
+from agents.schemes import SCHEMES
+from controller.judge.measured import Happened
+from controller.predict.simulate import Timeline
 
-def row(**columns: Any) -> Any:
-    """All UEs in one turn with one BS model and one micro-batch, but for these columns."""
-    values = {"name": "row", "turn": "all", "bs_model": "joint", "micro_batches": "one", "pipelined": False}
-    return SimpleNamespace(**{**values, **columns})
+UNITS = 2
 
 
-CLUSTERS = row(turn="cluster")
-TOGETHER = row()
-REPLICAS = row(bs_model="replicas", micro_batches="each", pipelined=True)
+def row(number: int, task: str, ue: str, micro_batch: int, start_s: float, end_s: float, **more: Any) -> Happened:
+    """A task of round ``number`` in turn 0, at the place where such a task of this UE happens."""
+    return Happened(number, task, ue, micro_batch, more.pop("turn", 0), start_s, end_s, place_of(task, ue), **more)
+
+
+def place_of(task: str, ue: str) -> str:
+    """Where a task of this kind happens."""
+    if task.startswith("bs_"):
+        return BS
+    places = {"uplink": up(ue), "weights_up": up(ue), "downlink": down(ue), "weights_down": down(ue)}
+    return {**places, "broadcast": BROADCAST_PLACE}.get(task, ue)
+
+
+def schedule_of(plan: Plan, duplex: str = "tdd", number: int = 1) -> Schedule:
+    """What happens in a round of a plan for a model of two units."""
+    return SCHEMES[plan.scheme].schedule(plan, UNITS, duplex, 0, number)
+
+
+def as_predicted(timeline: Timeline, schedule: Schedule, costs: Costs, number: int = 2) -> list[Happened]:
+    """The round as it would have been measured had it gone exactly as predicted. A broadcast arrives at each UE."""
+    rows = []
+    for event in timeline.events:
+        task = schedule.by_key[event.key]
+        turn, step, micro_batch, kind, ue = event.key
+        size = costs.bytes(task)
+        carried = 0 if size is None else size + costs.message_bytes
+        for whose in schedule.receivers(task) if event.place == BROADCAST_PLACE else (ue,):
+            spent = (turn, event.start_s, event.end_s, event.place, step)
+            rows.append(Happened(number, kind, whose, micro_batch, *spent, bytes=carried))  # type: ignore[arg-type]
+    return rows

@@ -12,7 +12,6 @@ from controller.predict.instance import Instance, instance, link_rates
 from controller.predict.workload import workload
 from testbed.loading import parse
 from tests.unit.problems import problem
-from tests.unit.rows import CLUSTERS
 
 FDMA = "name: a\nradio: {access: fdma, bandwidth_mhz: 10, subcarrier_mhz: 1.5}\n"
 
@@ -52,7 +51,7 @@ def test_uniform_deals_whole_subcarriers_and_the_rest_to_the_slowest():
 
 
 def test_clusters_share_the_air_among_themselves_only():
-    request = Request(problem(n=5, subcarriers=7), CLUSTERS, cluster_size=2)
+    request = Request(problem(n=5, subcarriers=7), SCHEMES["cpsl"], cluster_size=2)
     assert equal_clusters(request).tolist() == [0, 0, 1, 1, 2]
     assert np.round(equal_slots(request) / 0.01 * 7).tolist() == [4, 3, 4, 3, 7]
 

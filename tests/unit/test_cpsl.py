@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.cpsl import Options, cpsl, samples
 from controller.planners.cpsl.clustering import (
@@ -29,8 +30,8 @@ from controller.predict.instance import Instance
 from testbed.errors import InputError
 from tests.bench.profiles import cpsl_draw, cpsl_phases
 from tests.unit.problems import problem, workload
-from tests.unit.rows import CLUSTERS, TOGETHER
 
+CPSL = SCHEMES["cpsl"]
 QUICK = Options(samples=2, sample_iterations=5, iterations=30, chains=2)
 
 
@@ -105,7 +106,7 @@ def test_equal_ues_get_equal_shares():
 @given(drawn())
 def test_what_a_plan_always_is(case):
     instance, size = case
-    answer = cpsl(Request(instance, CLUSTERS, cluster_size=size, seed=3), QUICK)
+    answer = cpsl(Request(instance, CPSL, cluster_size=size, seed=3), QUICK)
     d = answer.decision
     assert d.cluster is not None and d.batch.sum() == instance.batch
     sizes = np.bincount(d.cluster)
@@ -128,7 +129,7 @@ def test_the_best_never_rises_and_is_what_its_clusters_take(case, seed):
 
 
 def test_one_seed_gives_one_plan():
-    request = Request(cpsl_draw(12, 10, 0), CLUSTERS, cluster_size=4, seed=5)
+    request = Request(cpsl_draw(12, 10, 0), CPSL, cluster_size=4, seed=5)
     one, again = (cpsl(request, QUICK).decision for _ in range(2))
     assert (one.cluster == again.cluster).all() and (one.slot_up_s == again.slot_up_s).all()
 
@@ -174,8 +175,8 @@ def test_a_cut_with_less_on_the_air_is_chosen_where_the_air_is_slow():
         weight_bytes=np.array([10.0, 10.0, 10.0]),
     )
     slow = problem(4, subcarriers=4, bandwidth_hz=1e6, workload=work)
-    assert cpsl(Request(slow, CLUSTERS, cluster_size=2), QUICK).decision.cut == 2
-    assert cpsl(Request(slow, CLUSTERS, cluster_size=2, cut=1), QUICK).decision.cut == 1
+    assert cpsl(Request(slow, CPSL, cluster_size=2), QUICK).decision.cut == 2
+    assert cpsl(Request(slow, CPSL, cluster_size=2, cut=1), QUICK).decision.cut == 1
 
 
 def test_samples_vary_about_the_instance():
@@ -189,7 +190,7 @@ def test_samples_vary_about_the_instance():
 
 def test_a_ue_that_c2_excludes_has_no_cluster_and_no_slot():
     tight = problem(3, subcarriers=6, capacity_flop=np.array([1e12, 1e12, 1.0]))
-    answer = cpsl(Request(tight, CLUSTERS, cluster_size=2), QUICK)
+    answer = cpsl(Request(tight, CPSL, cluster_size=2), QUICK)
     assert answer.decision.cluster is not None and answer.decision.cluster[2] == -1
     assert answer.decision.slot_up_s[2] == answer.decision.batch[2] == 0
     assert "ue3 is left out" in answer.warnings[0]
@@ -197,12 +198,12 @@ def test_a_ue_that_c2_excludes_has_no_cluster_and_no_slot():
 
 def test_a_scheme_without_clusters_is_refused():
     with pytest.raises(InputError, match=r"schemes\.0\.planner: cpsl deals UEs into clusters"):
-        PLANNERS["cpsl"](Request(problem(), TOGETHER, path="schemes.0"))
+        PLANNERS["cpsl"](Request(problem(), SCHEMES["psl"], path="schemes.0"))
 
 
 def test_tdma_and_dedicated_links_can_be_clustered_too():
     for changes in ({}, {"shared_air": False}):
-        decision = cpsl(Request(problem(4, **changes), CLUSTERS, cluster_size=2), QUICK).decision
+        decision = cpsl(Request(problem(4, **changes), CPSL, cluster_size=2), QUICK).decision
         assert decision.slot_up_s.min() > 0
 
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.schemes import SCHEMES
-from controller.judge.measured import Happened, goodput_bps, round_row
+from agents.__main__ import handle
+from agents.meter import Metrics
+from agents.ue import Ue
+from controller.judge.derive import scheme_result
+from controller.judge.measured import at_plan_rates, goodput_bps
 from controller.planners.planning import plan_one
-from controller.predict.channel import at_plan_rates, changes, draws, fastest, instance_at, moment
+from controller.predict.channel import changes, draws, fastest, instance_at, moment
 from controller.predict.instance import instance
 from controller.predict.workload import workload
 from testbed.loading import digest, load, parse
 from testbed.tuning import flow_rates
-from tests.unit.loopback import job
+from tests.unit.loopback import costs, job, samples
+from tests.unit.rows import row
 
 HEAD = """
 name: moving
@@ -122,7 +125,7 @@ def test_a_round_is_predicted_with_its_own_rates(tmp_path, index):
     assert (then.slot_up_s, then.batch) == (first.slot_up_s, first.batch)
     assert then.uplink_bps == pytest.approx(8e6 * then.slot_up_s / base.frame_s)
     assert after.timeline.round_s > before.timeline.round_s
-    assert after.plan.broadcast_bps == (4e6 if SCHEMES[after.plan.scheme].aggregates else 0.0)
+    assert after.plan.broadcast_bps == (4e6 if after.plan.phi else 0.0)
     found = list(changes(2, before, after))
     assert [(c.task, c.ue) for c in found] == [("link_change", "ue1"), ("compute_change", "ue2")]
     assert found[1].flops == 5e9
@@ -130,11 +133,23 @@ def test_a_round_is_predicted_with_its_own_rates(tmp_path, index):
     assert list(changes(3, after, after)) == []
 
 
-def test_a_change_takes_no_time_of_its_round():
-    row = Happened(2, "bs_forward", "bs", 0, 0, 0.0, 2.0)
-    change = Happened(2, "link_change", "ue1", 0, 0, 0.0, 0.0)
-    alone, both = (round_row(2, rows, 0.0) for rows in ([row], [row, change]))
-    assert alone == both
+def test_a_change_takes_no_time_of_its_round(tmp_path):
+    topology, base = scene("{trace: trace.csv}", tmp_path, "1,ue1,8,4,\n")
+    planned = plan_one(topology, base, 0, topology.schemes[0], 1.0)
+    before, after = (moment(topology, planned, 2, clock_s) for clock_s in (0.0, 1.0))
+    rows = [asdict(row(2, e.key.kind, e.key.ue, 0, e.start_s, e.end_s)) for e in after.timeline.events]
+    begin = {
+        "event": "scheme", "plan": planned.plan.to_json(), "predicted": asdict(planned.predicted), "units": 5,
+        "duplex": "tdd", "seed": 7, "waits": planned.latency.to_json(), "target_accuracy": None,
+    }  # fmt: skip
+    predicted = {"predicted_s": after.timeline.round_s, "predicted_bubble_rate": after.timeline.bubble_rate}
+    end = {"event": "round", "round": 2, "train_loss": 0.0, "host": [], **predicted}
+    tasks = [{"event": "task", **one} for one in rows]
+    told = [{"event": "change", **asdict(change)} for change in changes(2, before, after)]
+    assert told
+    still, changed = (scheme_result([begin, *more, *tasks, end]) for more in ([], told))
+    assert still == changed
+    assert changed.summary.round_error == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_link_is_judged_by_the_rate_of_its_round(tmp_path):
@@ -142,25 +157,29 @@ def test_a_link_is_judged_by_the_rate_of_its_round(tmp_path):
     planned = plan_one(topology, base, 0, topology.schemes[0], 1.0)
     plans = {n: moment(topology, planned, n, clock_s).plan for n, clock_s in ((1, 0.0), (2, 1.0))}
     rows = [
-        Happened(n, "uplink", "ue1", 0, 0, 0.0, 1.0, bytes=round(plan.ues["ue1"].uplink_bps / 8))
-        for n, plan in plans.items()
+        row(n, "uplink", "ue1", 0, 0.0, 1.0, bytes=round(plan.ues["ue1"].uplink_bps / 8)) for n, plan in plans.items()
     ]
-    for row in at_plan_rates(planned.plan, rows, plans):
-        assert goodput_bps([row]) == pytest.approx(planned.plan.ues["ue1"].uplink_bps, rel=1e-5)
+    assert goodput_bps(rows[1:]) != pytest.approx(planned.plan.ues["ue1"].uplink_bps, rel=1e-2)
+    for one in at_plan_rates(planned.plan, rows, plans):
+        assert goodput_bps([one]) == pytest.approx(planned.plan.ues["ue1"].uplink_bps, rel=1e-5)
 
 
-def test_a_job_changes_its_tempo_and_nothing_else():
+def test_a_job_changes_its_plan_and_speeds_and_nothing_else():
     one = job("psl", 2, 1, [4, 4])
-    faster = replace(one, ue_forward_s_per_sample=dict.fromkeys(one.plan.ues, 1e-9), deadline_s=77.0)
-    found = one.at_tempo(faster.tempo())
-    assert asdict(found) == asdict(faster)
+    plan, slower = replace(one.plan, broadcast_bps=5e6), costs(ue_s=1e-9)
+    assert asdict(one.changed(plan, slower, 77.0)) == {
+        **asdict(one),
+        "plan": asdict(plan),
+        "costs": asdict(slower),
+        "deadline_s": 77.0,
+    }
 
 
-def test_agents_take_up_a_tempo_between_rounds():
-    from agents.__main__ import handle
-
-    agent = SimpleNamespace(job=job("epsl", 2, 1, [4, 4]))
-    slow = replace(agent.job, ue_backward_s_per_sample={"ue1": 2.0, "ue2": 3.0})
-    handle(agent, {"verb": "retune", "tempo": json.loads(json.dumps({**slow.tempo(), "broadcast_bps": 5e6}))}, [])
-    assert agent.job.ue_backward_s_per_sample == {"ue1": 2.0, "ue2": 3.0}
-    assert agent.job.plan == replace(slow.plan, broadcast_bps=5e6)
+def test_agents_take_up_a_change_between_rounds():
+    agent = Ue("ue1", samples(20, 0), Metrics())
+    agent.change(job("epsl", 2, 1, [4, 4], {"phi": 0.5}))
+    before, slower = agent.job, costs(ue_s=2.0, bs_s=3.0)
+    plan = replace(before.plan, broadcast_bps=5e6)
+    told = {"verb": "change", "plan": plan.to_json(), "costs": slower.to_json(), "deadline_s": 9.0}
+    handle(agent, json.loads(json.dumps(told)), [])
+    assert agent.job == replace(before, plan=plan, costs=slower, deadline_s=9.0)

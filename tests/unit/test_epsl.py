@@ -14,12 +14,11 @@ from controller.planners import PLANNERS, Request
 from controller.planners.epsl import allocated, focused, slowest_first
 from controller.planners.epsl.latency import aggregated_rows, round_s, stages, up_s
 from controller.predict.instance import Instance, link_rates
-from controller.predict.timeline import predict
+from controller.predict.prediction import predict
 from testbed.errors import InputError
 from tests.unit.problems import problem
-from tests.unit.rows import CLUSTERS, REPLICAS, TOGETHER
 
-epsl = PLANNERS["epsl"]
+epsl, EPSL = PLANNERS["epsl"], SCHEMES["epsl"]
 
 
 def fdma(n: int, subcarriers: int, seed: int, **changes: object) -> Instance:
@@ -56,7 +55,7 @@ def test_rows_are_rounded_up_and_limited_by_the_least_batch():
 
 def test_without_aggregation_the_round_is_the_timelines():
     instance = problem(n=3, batch=9, rate_up=np.array([1e6, 2e6, 3e6]))
-    decision = epsl(Request(instance, TOGETHER)).decision
+    decision = epsl(Request(instance, EPSL)).decision
     stage = stages(instance, decision.cut, decision.batch, 0.0)
     expected = predict(instance, SCHEMES["psl"], decision).round_s
     assert round_s(stage, *link_rates(instance, decision)) == pytest.approx(expected)
@@ -65,7 +64,7 @@ def test_without_aggregation_the_round_is_the_timelines():
 def test_a_larger_share_never_makes_the_round_longer():
     def length(phi: float) -> float:
         instance = fdma(3, 12, 4)
-        decision = epsl(Request(instance, TOGETHER, phi=phi)).decision
+        decision = epsl(Request(instance, EPSL, phi=phi)).decision
         stage = stages(instance, decision.cut, decision.batch, phi)
         return round_s(stage, *link_rates(instance, decision))
 
@@ -91,7 +90,7 @@ def test_no_other_allocation_is_faster(seed):
 @given(st.integers(1, 6), st.integers(0, 10), st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 1.0]))
 def test_what_a_plan_always_is(n, spare, seed, phi):
     instance = fdma(n, n + spare, seed)
-    decision = epsl(Request(instance, TOGETHER, phi=phi)).decision
+    decision = epsl(Request(instance, EPSL, phi=phi)).decision
     assert decision.batch.sum() == instance.batch and decision.phi == phi
     down = decision.slot_down_s / instance.frame_s * (n + spare)
     assert down == pytest.approx(np.round(down)) and down.min() > 0.999
@@ -126,11 +125,11 @@ def test_a_power_budget_slows_all_to_one_finish_and_no_further(budget_w):
 
 
 def test_with_all_rows_broadcast_the_downlink_is_dealt_equally():
-    decision = epsl(Request(fdma(3, 9, 0), TOGETHER, phi=1.0)).decision
+    decision = epsl(Request(fdma(3, 9, 0), EPSL, phi=1.0)).decision
     assert decision.slot_down_s / 0.01 * 9 == pytest.approx([3, 3, 3])
 
 
-@pytest.mark.parametrize("row", [CLUSTERS, REPLICAS])
-def test_schemes_without_one_joint_batch_are_refused(row):
-    with pytest.raises(InputError, match=r"schemes\.planner: epsl plans one batch"):
-        epsl(Request(problem(), row))
+@pytest.mark.parametrize("name", ["cpsl", "pipar", "fl"])
+def test_schemes_without_one_joint_batch_are_refused(name):
+    with pytest.raises(InputError, match=rf"schemes\.planner: epsl plans one batch .*, not {name}"):
+        epsl(Request(problem(), SCHEMES[name]))

@@ -8,9 +8,9 @@ import pytest
 
 from agents.plan import Plan, UePlan
 from controller.judge.host_load import host_load
-from controller.judge.measured import Happened
 from controller.judge.results import Explained, HostLoad, Spread, Summary
 from controller.judge.verdict import Evidence, judge, link_errors, steady_errors
+from tests.unit.rows import row
 
 CALM = HostLoad(
     busy_share=0.5, others_share=0.01, steal_share=0.0, throttled_share=0.0, waited_share=0.1, clock_jump_s=0.0
@@ -97,7 +97,7 @@ PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e
     ],
 )
 def test_a_wrong_link_is_wrong_nearly_always(seconds, median, steady):
-    rows = [Happened(2 + i, "uplink", "ue1", 0, 0, 0.0, s, bytes=1000) for i, s in enumerate(seconds)]
+    rows = [row(2 + i, "uplink", "ue1", 0, 0.0, s, bytes=1000) for i, s in enumerate(seconds)]
     assert link_errors(PLAN, rows) == {"ue1/up": pytest.approx(median)}
     assert steady_errors(PLAN, rows) == {"ue1/up": pytest.approx(steady)}
 
@@ -124,7 +124,7 @@ def test_throttling_and_jumps_are_those_of_the_worst_agent():
 
 
 def test_what_computations_waited_for_a_core_is_a_share_of_what_they_wanted_of_it():
-    rows = [Happened(2, "ue_forward", "ue1", m, 0, 0.0, 1.0, cpu_s=0.03, wait_s=0.01) for m in range(3)]
+    rows = [row(2, "ue_forward", "ue1", m, 0.0, 1.0, cpu_s=0.03, wait_s=0.01) for m in range(3)]
     assert host_load([], rows).waited_share == pytest.approx(0.25)
 
 

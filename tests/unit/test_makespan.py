@@ -17,13 +17,14 @@ from controller.planners.makespan.slots import Turn, best_slots, eased_slots
 from controller.planners.planning import in_the_papers_terms
 from controller.predict.bounds import cut_lower_bound_s, lower_bound_s
 from controller.predict.instance import Decision, Instance
-from controller.predict.timeline import predict, round_s
+from controller.predict.prediction import predict, round_s
 from controller.predict.timing import per_sample, split_batches
 from testbed.errors import InputError
 from tests.bench.planning_makespan import table1
-from tests.unit.problems import problem, workload
+from tests.unit.problems import problem, three_units
 
 makespan = PLANNERS["makespan"]
+KNOWN = [name for name, scheme in SCHEMES.items() if "makespan" in scheme.planners]
 
 
 @st.composite
@@ -36,18 +37,12 @@ def problems(draw: st.DrawFn, most_ues: int = 6, most_samples: int = 60) -> Inst
     def spread(middle: float) -> np.ndarray:
         return middle * 10.0 ** rng.uniform(-0.5, 0.5, n)
 
-    work = workload(
-        units=("a", "b", "c"),
-        forward_flops=np.array([1e6, 1e6, 3e6]),
-        output_bytes=np.array([999.0, 500.0, 40.0]),
-        weight_bytes=np.array([1000.0, 500.0, 500.0]),
-    )
     return problem(
         n,
         batch,
         duplex=draw(st.sampled_from(["tdd", "fdd"])),
         shared_air=draw(st.sampled_from([True, True, False])),
-        workload=work,
+        workload=three_units(),
         ue_flops=spread(1e9),
         bs_flops=10.0 ** rng.uniform(8.5, 10.5),
         rate_up=spread(1.6e6),
@@ -57,7 +52,7 @@ def problems(draw: st.DrawFn, most_ues: int = 6, most_samples: int = 60) -> Inst
 
 
 @settings(max_examples=40, deadline=None)
-@given(problems(), st.sampled_from(["sl", "psl", "c2p2sl"]))
+@given(problems(), st.sampled_from(KNOWN))
 def test_what_always_holds(instance, name):
     scheme = SCHEMES[name]
     try:
@@ -69,7 +64,7 @@ def test_what_always_holds(instance, name):
     limits = room(instance, d.cut)
     assert d.batch.sum() == instance.batch
     assert (d.batch >= limits.low).all() and (d.batch <= limits.cap).all()
-    if scheme.turn == "all":
+    if scheme.turns == "all":
         assert d.slot_up_s.sum() <= instance.frame_s * (1 + 1e-9)
         assert d.slot_down_s.sum() <= instance.frame_s * (1 + 1e-9)
     length_s = predict(instance, scheme, d).round_s
@@ -211,8 +206,8 @@ def test_bound_is_the_linear_programmes(instance):
             assert cut_lower_bound_s(instance, cut) == pytest.approx(linear_programme_s(instance, cut), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(set(SCHEMES) - {"sl", "psl", "c2p2sl"}))
+@pytest.mark.parametrize("name", sorted(set(SCHEMES) - set(KNOWN)))
 def test_schemes_it_does_not_model_are_refused(name):
-    request = Request(problem(), SCHEMES[name], phi=0.5 if SCHEMES[name].aggregates else 0.0, path="schemes.3")
+    request = Request(problem(), SCHEMES[name], phi=0.5 if "phi" in SCHEMES[name].keys else 0.0, path="schemes.3")
     with pytest.raises(InputError, match=r"schemes\.3\.planner: makespan is for"):
         makespan(request)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from agents.halves import BsHalf, UeHalf
+from agents.evaluation import Part
+from agents.halves import Half
 from agents.models import norm
-from agents.passes import Rows
+from agents.passes import Rows, plain
 from agents.plan import micro_batch_sizes
 from tests.unit.loopback import job, samples, world
 
@@ -28,18 +29,23 @@ def chain(seed: int) -> nn.Sequential:
     return nn.Sequential(norm.layer("batch")(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 10))
 
 
-def train(front: UeHalf, back: BsHalf, batch: torch.Tensor, k: int) -> None:
+def half(units: nn.Sequential) -> Half:
+    """Units with a learning rate of 0: only their statistics move, so that one full batch is the reference."""
+    return Half(units, 0.0, 0.0)
+
+
+def train(front: Half, back: Half, batch: torch.Tensor, k: int) -> None:
     """One optimiser step by k micro-batches."""
-    outputs = [front.forward(part) for part in torch.split(batch, [s for s in micro_batch_sizes(len(batch), k) if s])]
+    outputs = [front.model(part) for part in torch.split(batch, [s for s in micro_batch_sizes(len(batch), k) if s])]
     for out in outputs:
-        ending = back.forward(Rows([out], [torch.zeros(len(out))], len(batch)))
-        front.backward(out, ending.backward()[0][0])
+        ending = plain(back.model, Rows([out], [torch.zeros(len(out))], len(batch)))
+        out.backward(ending.backward()[0][0])
     front.step()
     back.step()
 
 
-def statistics(half: UeHalf | BsHalf) -> list[torch.Tensor]:
-    return [b for m in half.model.modules() if isinstance(m, nn.BatchNorm2d) for b in m.buffers()]
+def statistics(of: Half) -> list[torch.Tensor]:
+    return [b for m in of.model.modules() if isinstance(m, nn.BatchNorm2d) for b in m.buffers()]
 
 
 def largest(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
@@ -48,8 +54,7 @@ def largest(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
 
 @pytest.mark.parametrize("k", (1, 2, 3, 8, 13, 20))
 def test_k_micro_batches_leave_the_running_statistics_of_one_batch_on_both_halves(k):
-    # Learning rate 0: only the statistics move, so that one full batch is the reference.
-    front, back = UeHalf(chain(0)[:1], 0.0, 0.0), BsHalf(nn.Sequential(norm.layer("batch")(3), *chain(0)[1:]), 0.0, 0.0)
+    front, back = half(chain(0)[:1]), half(nn.Sequential(norm.layer("batch")(3), *chain(0)[1:]))
     plain = nn.BatchNorm2d(3)
     seen = nn.BatchNorm2d(3)
     for batch in batches():
@@ -77,32 +82,32 @@ def test_one_micro_batch_trains_exactly_as_torchs_batch_norm():
 
 def test_warm_up_and_evaluation_disturb_nothing():
     batch, other = batches()[:2]
-    half, undisturbed = UeHalf(chain(0)[:1], 0.0, 0.0), UeHalf(chain(0)[:1], 0.0, 0.0)
-    warm = UeHalf(copy.deepcopy(half.model), 0.0, 0.0)
-    out = warm.forward(other)
-    warm.backward(out, torch.zeros_like(out))
-    half.forward(batch[:5])
+    disturbed, undisturbed = half(chain(0)[:1]), half(chain(0)[:1])
+    warm = half(copy.deepcopy(disturbed.model))
+    out = warm.model(other)
+    out.backward(torch.zeros_like(out))
+    disturbed.model(batch[:5])
     with torch.no_grad():
-        half.forward(other)
-    half.model.eval()
+        disturbed.model(other)
+    disturbed.model.eval()
     with torch.inference_mode():
-        half.forward(other)
-    half.model.train()
-    half.forward(batch[5:])
-    half.step()
-    undisturbed.forward(batch[:5])
-    undisturbed.forward(batch[5:])
+        disturbed.model(other)
+    disturbed.model.train()
+    disturbed.model(batch[5:])
+    disturbed.step()
+    undisturbed.model(batch[:5])
+    undisturbed.model(batch[5:])
     undisturbed.step()
-    assert all(torch.equal(a, b) for a, b in zip(statistics(half), statistics(undisturbed), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(statistics(disturbed), statistics(undisturbed), strict=True))
 
 
 def test_a_batch_that_is_given_up_leaves_no_trace():
-    half = UeHalf(chain(0)[:1], 0.0, 0.0)
-    before = [value.clone() for value in statistics(half)]
-    half.forward(batches()[0])
-    half.zero()
-    half.step()
-    assert all(torch.equal(a, b) for a, b in zip(statistics(half), before, strict=True))
+    given_up = half(chain(0)[:1])
+    before = [value.clone() for value in statistics(given_up)]
+    given_up.model(batches()[0])
+    given_up.zero()
+    given_up.step()
+    assert all(torch.equal(a, b) for a, b in zip(statistics(given_up), before, strict=True))
 
 
 def test_a_micro_batch_with_one_value_per_channel_trains():
@@ -124,8 +129,8 @@ def test_agents_that_warm_up_and_train_in_micro_batches_keep_the_statistics_of_w
             agents.configure(asked)
             for number in (1, 2):
                 agents.round(number)
-            agents.bs.evaluate({"ue1": agents.ues["ue1"].weights()})
-            ends.append([statistics(agents.ues[ue].half) for ue in shards])
-            tracked = {int(m.num_batches_tracked) for m in agents.bs.half.model.modules() if hasattr(m, "running_mean")}
-            assert tracked == {2}
+            agents.bs.evaluate({"ue1": [Part(*one) for one in agents.ues["ue1"].parts()]}, averaged=False)
+            ends.append([statistics(agents.half(ue)) for ue in shards])
+            modules = agents.half("bs").model.modules()
+            assert {int(m.num_batches_tracked) for m in modules if isinstance(m, nn.BatchNorm2d)} == {2}
     assert all(largest(split, whole) < 1e-6 for split, whole in zip(*reversed(ends), strict=True))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.pipar import batches, by_eq_14, exhaustive, score, selected
 from controller.planners.pipar.recursion import Stages, epoch_s, iteration_s, mini_batches, parallel_batches, profile
@@ -17,8 +18,8 @@ from testbed.errors import InputError
 from testbed.topology import NETWORKS
 from tests.bench.profiles import pi_devices, resnet18, vgg5
 from tests.unit.problems import problem
-from tests.unit.rows import REPLICAS, TOGETHER
 
+PIPAR = SCHEMES["pipar"]
 TASKS = ("ue_forward", "uplink", "server", "downlink", "ue_backward")
 
 
@@ -90,7 +91,7 @@ def test_the_server_is_divided_among_replicas():
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("work", [vgg5(1, 28), resnet18(3, 32)], ids=["vgg5", "resnet18"])
 def test_the_choice_scores_096(work, network):
-    assert score(Request(pi_devices(work, NETWORKS[network]), REPLICAS, steps=5)) >= 0.96
+    assert score(Request(pi_devices(work, NETWORKS[network]), PIPAR, steps=5)) >= 0.96
 
 
 @settings(max_examples=20, deadline=None)
@@ -105,7 +106,7 @@ def test_the_choice_is_between_eq_14_and_the_best(seed, n):
         ue_flops=1e9 * 10 ** rng.uniform(-1, 1, n),
         rate_up=1.6e6 * 10 ** rng.uniform(-1, 1, n),
     )
-    request = Request(instance, REPLICAS)
+    request = Request(instance, PIPAR)
     batch = batches(request)
     for ue in range(n):
         best, chosen, alone = (pick(request, ue, batch).epoch_s for pick in (exhaustive, selected, by_eq_14))
@@ -120,7 +121,7 @@ def test_each_ue_has_its_own_cut_and_number():
         ue_flops=np.array([1e6, 1e12]),
         workload=vgg5(1, 28),
     )
-    decision = PLANNERS["pipar"](Request(instance, REPLICAS)).decision
+    decision = PLANNERS["pipar"](Request(instance, PIPAR)).decision
     assert decision.ue_cut is not None and decision.ue_micro_batches is not None
     assert decision.ue_cut[0] < decision.ue_cut[1]
     assert decision.micro_batches == decision.ue_micro_batches.max()
@@ -129,18 +130,17 @@ def test_each_ue_has_its_own_cut_and_number():
 
 def test_what_is_fixed_is_kept_and_a_scheme_without_pipeline_has_one_mini_batch():
     instance = pi_devices(vgg5(1, 28), NETWORKS["4g"])
-    fixed = PLANNERS["pipar"](Request(instance, REPLICAS, cut=3, micro_batches=7)).decision
+    fixed = PLANNERS["pipar"](Request(instance, PIPAR, cut=3, micro_batches=7)).decision
     assert fixed.ue_cut is not None and set(fixed.ue_cut) == {3}
     assert fixed.ue_micro_batches is not None and set(fixed.ue_micro_batches) == {7}
-    plain = REPLICAS.__class__(**{**vars(REPLICAS), "pipelined": False})
-    assert PLANNERS["pipar"](Request(instance, plain)).decision.micro_batches == 1
+    assert PLANNERS["pipar"](Request(instance, SCHEMES["sfl"])).decision.micro_batches == 1
 
 
 def test_a_scheme_without_replicas_is_refused():
     with pytest.raises(InputError, match=r"schemes\.2\.planner: pipar gives each UE its own cut"):
-        PLANNERS["pipar"](Request(problem(), TOGETHER, path="schemes.2"))
+        PLANNERS["pipar"](Request(problem(), SCHEMES["psl"], path="schemes.2"))
 
 
 def test_c2_is_said_when_nobody_can_hold_the_batch():
     with pytest.raises(InputError, match="C2"):
-        PLANNERS["pipar"](Request(problem(capacity_flop=np.full(2, 1e6)), REPLICAS))
+        PLANNERS["pipar"](Request(problem(capacity_flop=np.full(2, 1e6)), PIPAR))

@@ -11,10 +11,10 @@ import pytest
 from agents.plan import Plan
 from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
-from controller.planners.planning import decision_of, plan_all, steps
+from controller.planners.planning import plan_all, steps
 from controller.predict.bounds import lower_bound_s
 from controller.predict.instance import instance
-from controller.predict.timeline import predict, typical
+from controller.predict.prediction import decision_of, predict, typical
 from controller.predict.workload import workload
 from testbed.errors import InputError
 from testbed.loading import load, parse
@@ -91,11 +91,11 @@ def test_the_timeline_of_a_plan_that_was_read_back_is_the_same():
 
 
 def test_an_epoch_is_as_many_batches_as_the_training_set_holds():
-    choices = {choice.key: steps(load(SCENE), choice) for choice in load(SCENE).schemes}
+    choices = {choice.key: steps(load(SCENE), choice, SCHEMES[choice.scheme]) for choice in load(SCENE).schemes}
     assert choices["psl"] == choices["sl"] == 1
     assert (choices["fl"], choices["cpsl"]) == (4, 2)
     topology = load(Path("topologies/pipar-pi.yaml"))
-    assert {steps(topology, choice) for choice in topology.schemes if choice.scheme == "pipar"} == {10}
+    assert {steps(topology, c, SCHEMES["pipar"]) for c in topology.schemes if c.scheme == "pipar"} == {10}
 
 
 def test_a_model_that_is_too_big_for_a_ues_memory_is_refused_with_the_reason():

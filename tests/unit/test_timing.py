@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from agents.plan import micro_batch_sizes
-from controller.predict.instance import Decision, link_rates
-from controller.predict.timing import decision_per_sample, handover_times, split_batches, task_times
+from agents.schemes import SCHEMES
+from controller.predict.instance import Decision, Instance, link_rates
+from controller.predict.prediction import costs_of, plan_of
+from controller.predict.timing import decision_per_sample, split_batches
 from tests.unit.problems import problem
 
 HALF = np.array([0.005, 0.005])
@@ -38,10 +40,45 @@ def test_durations_of_one_sample():
     assert per.bs_backward == pytest.approx(6e-4)
 
 
+def durations(instance: Instance, name: str, decision: Decision) -> dict[tuple[str, str], list[float]]:
+    """Seconds of the tasks of a round, by kind and UE, as agents and prediction reckon them."""
+    scheme, costs = SCHEMES[name], costs_of(instance)
+    plan = plan_of(instance, scheme, decision)
+    found: dict[tuple[str, str], list[float]] = {}
+    for task in scheme.schedule(plan, len(instance.workload.units), instance.duplex).tasks:
+        if task.computes or task.transfers:
+            found.setdefault((task.key.kind, task.key.ue), []).append(costs.seconds(task, plan))
+    return found
+
+
 def test_weights_cross_the_air_at_the_links_rates():
-    up, down = handover_times(problem(), decision())
-    assert up == pytest.approx([0.01, 0.01])
-    assert down == pytest.approx([0.005, 0.005])
+    found = durations(problem(), "sfl", decision())
+    assert [found["weights_up", ue] for ue in ("ue1", "ue2")] == [[pytest.approx(0.01)]] * 2
+    assert [found["weights_down", ue] for ue in ("ue1", "ue2")] == [[pytest.approx(0.005)]] * 2
+
+
+def test_fl_moves_the_weights_of_all_units():
+    found = durations(problem(), "fl", Decision(2, 1, np.array([10, 10]), HALF, HALF))
+    assert found["weights_up", "ue1"] == [pytest.approx(1500 * 8 / 0.8e6)]
+    assert "uplink" not in {kind for kind, _ in found}
+
+
+def test_agents_and_planners_reckon_alike():
+    costly = problem(message_bytes=130)
+    per = decision_per_sample(costly, decision())
+    found = durations(costly, "psl", decision(batch=(10, 7)))
+    for i, (ue, batch) in enumerate((("ue1", 10), ("ue2", 7))):
+        assert found["ue_forward", ue] == [pytest.approx(batch * per.ue_forward[i])]
+        assert found["ue_backward", ue] == [pytest.approx(batch * per.ue_backward[i])]
+        assert found["uplink", ue] == [pytest.approx(batch * per.uplink[i] + per.message_up[i])]
+        assert found["downlink", ue] == [pytest.approx(batch * per.downlink[i] + per.message_down[i])]
+    assert found["bs_forward", "bs"] == [pytest.approx(17 * per.bs_forward)]
+    assert found["bs_backward", "bs"] == [pytest.approx(17 * per.bs_backward)]
+
+
+def test_a_link_without_a_rate_takes_forever():
+    found = durations(problem(), "psl", decision(up=np.array([0.01, 0.0])))
+    assert np.isfinite(found["uplink", "ue1"][0]) and found["uplink", "ue2"] == [np.inf]
 
 
 @pytest.mark.parametrize(("batch", "k"), [(10, 3), (2, 5), (7, 7), (1, 1), (0, 4), (128, 9)])
@@ -63,8 +100,8 @@ def test_a_ue_of_few_samples_begins_at_the_first_micro_batch_of_the_plan_or_as_l
 
 
 def test_micro_batches_add_up_to_the_whole():
-    per = decision_per_sample(problem(), decision())
-    whole = task_times(per, split_batches(np.array([10, 7]), 1))
-    parts = task_times(per, split_batches(np.array([10, 7]), 4))
-    for task in ("ue_forward", "uplink", "bs_forward", "bs_backward", "downlink", "ue_backward"):
-        assert getattr(parts, task).sum() == pytest.approx(getattr(whole, task).sum())
+    whole, parts = (durations(problem(), "c2p2sl", decision(k, (10, 7))) for k in (1, 4))
+    for kind in ("ue_forward", "uplink", "bs_forward", "bs_backward", "downlink", "ue_backward"):
+        total = [sum(sum(s) for (task, _), s in found.items() if task == kind) for found in (whole, parts)]
+        assert total[0] == pytest.approx(total[1]) and total[0] > 0
+    assert len(parts["uplink", "ue1"]) == 4
