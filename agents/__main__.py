@@ -21,6 +21,7 @@ from agents.bs import Bs
 from agents.evaluation import Part
 from agents.job import Job
 from agents.meter import Metrics
+from agents.own import set_folder
 from agents.pace import sharpen_timers
 from agents.plan import Plan
 from agents.ports import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT
@@ -31,8 +32,8 @@ from agents.wire.air import Air
 from agents.wire.frames import Header
 from agents.wire.mgmt import Answer, ControlServer, Tensors
 
-DATA = Path("/data/samples.npz")
-OWN = Path("/data/own.npz")
+FOLDER = Path("/data")
+DATA, OWN = FOLDER / "samples.npz", FOLDER / "own.npz"
 
 
 def pick_device(wanted: str) -> str:
@@ -47,6 +48,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     torch.set_num_threads(1)
     sharpen_timers()
+    set_folder(FOLDER)
     env = os.environ
     mgmt = socket.gethostbyname(env["TESTBED_MGMT_HOST"])
     metrics = Metrics()

@@ -1,6 +1,6 @@
 """How fast one core of this host runs each unit of a model: ``python3 -m agents.calibrate MODEL NORM SHAPE``.
 
-SHAPE is a ``DatasetInfo`` as JSON.
+SHAPE is a ``DatasetInfo`` as JSON. For a model of the user's, one more argument holds the text of its file.
 
 Prints JSON. ``units``: per unit and number of samples, CPU seconds of a forward and a backward pass,
 while several processes per core do the same, as in a trial: cores that share caches, or are two
@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -22,6 +24,7 @@ from torch import nn
 from agents import message_cost
 from agents.models.build import build
 from agents.models.catalog import DatasetInfo
+from agents.own import file_of, is_own, set_folder
 
 Row = dict[str, str | float]
 
@@ -89,5 +92,8 @@ def _mean(rows: Sequence[Row]) -> Row:
 
 
 if __name__ == "__main__":
+    if is_own(sys.argv[1]):
+        set_folder(Path(tempfile.gettempdir()))
+        (Path(tempfile.gettempdir()) / file_of(sys.argv[1])).write_text(sys.argv[4])
     units = measure_everywhere(sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3])))
     json.dump({"units": units, "transport": message_cost.measure()}, sys.stdout)

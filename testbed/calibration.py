@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
+from agents.own import is_own, path_of
 from testbed.compute import Calibration, Transport, fit
 from testbed.data import info
 from testbed.deploy import AGENT_IMAGE, resource
@@ -27,10 +29,12 @@ def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibr
     model, shape = (topology.model.name, topology.model.norm), info(topology.data)
     size = f"{shape.channels}x{shape.height}x{shape.width}-{shape.classes}"
     key = "-".join([str(engine.info()["ID"]).replace(":", "")[:16], image.split(":")[-1][:16], *model, size])
-    path = cache_folder() / f"calibration-{key}.json"
+    own = [path_of(model[0]).read_text()] if is_own(model[0]) else []
+    key += "".join(f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}" for text in own)
+    path = cache_folder() / f"calibration-{key.replace('/', '-')}.json"
     if fresh or not path.exists():
         name = resource(topology.name, "calibration")
-        command = ("python3", "-m", "agents.calibrate", *model, json.dumps(shape.to_json()))
+        command = ("python3", "-m", "agents.calibrate", *model, json.dumps(shape.to_json()), *own)
         text = engine.run_once(ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command))
         json.loads(text)
         path.parent.mkdir(parents=True, exist_ok=True)

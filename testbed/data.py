@@ -15,7 +15,7 @@ from agents.samples.files import LEAST_SIZE, DataError
 from agents.samples.partition import Labels, PartitionError, Shards, partition
 from agents.samples.shard import Samples
 from testbed.errors import InputError
-from testbed.section import Section
+from testbed.section import OwnName, Section
 
 Problem = tuple[str, str, str]
 
@@ -61,10 +61,12 @@ class Data(Section):
     """The dataset, how much of it is used, and its partition into private shards.
 
     ``path`` and ``download`` are for the datasets that do not come with the testbed; ``size`` is
-    what images of an ``imagefolder`` are resized to.
+    what images of an ``imagefolder`` are resized to. A loader of one's own is ``mine.py:load``.
     """
 
-    name: Literal["mnist5k", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz", "imagefolder"] = "mnist5k"
+    name: Literal["mnist5k", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz", "imagefolder"] | OwnName = (
+        "mnist5k"
+    )
     path: str | None = None
     download: bool = False
     size: int | None = Field(default=None, ge=LEAST_SIZE, le=512)

@@ -17,7 +17,8 @@ from agents import own
 from testbed.data import PARTITIONS, depends_on_plan
 from testbed.dynamics import read_trace
 from testbed.errors import InputError
-from testbed.topology import Topology, UeGroup, problems
+from testbed.problems import problems
+from testbed.topology import Topology, UeGroup
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -110,7 +111,14 @@ def digest(topology: Topology) -> str:
     """
     later = {"dynamics"} if depends_on_plan(topology.data) else {"dynamics", "schemes", "training"}
     text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    files = b"".join(content for _, content in sorted(own_files(topology).items()))
+    return hashlib.sha256(text.encode() + files).hexdigest()[:12]
+
+
+def own_files(topology: Topology) -> dict[str, bytes]:
+    """The files of the user's own that agents need: those of its schemes and its model."""
+    names = {topology.model.name, *(choice.scheme for choice in topology.schemes)}
+    return {own.file_of(name): own.path_of(name).read_bytes() for name in sorted(names) if own.is_own(name)}
 
 
 class _UniqueKeys(yaml.SafeLoader):

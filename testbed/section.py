@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OwnName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.py:[A-Za-z_][A-Za-z0-9_]*$")]
+"""Something in a file of the user's, beside the topology: ``mine.py:name``."""
 
 
 class Section(BaseModel):

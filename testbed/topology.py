@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from agents.models.catalog import UNITS
-from agents.own import OwnError
-from agents.schemes import Scheme
-from agents.schemes.own import scheme_named
-from testbed import data, dynamics
+from agents.own import is_own
+from testbed import data
 from testbed.data import Data
 from testbed.dynamics import Dynamics
-from testbed.section import Section
+from testbed.section import OwnName, Section
 
 
 class UnitProfile(Section):
@@ -28,20 +25,16 @@ class UnitProfile(Section):
 
 
 class Model(Section):
-    """The network to train, and where its costs come from."""
+    """The network to train, and where its costs come from. One of one's own is ``mine.py:build``."""
 
-    name: Literal["vgg5", "lenet12", "resnet18", "resnet101", "vgg16", "mobilenet_v3_small", "mobilenet_v3_large"] = (
-        "vgg5"
-    )
+    name: (
+        Literal["vgg5", "lenet12", "resnet18", "resnet101", "vgg16", "mobilenet_v3_small", "mobilenet_v3_large"]
+        | OwnName
+    ) = "vgg5"
     norm: Literal["group", "batch"] = "group"
     profile: Literal["measured"] | tuple[UnitProfile, ...] = "measured"
     backward_ratio: PositiveFloat = 2.0
     label_bytes: int = Field(default=1, ge=1)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """Unit names, from the profile when one is given."""
-        return UNITS[self.name] if self.profile == "measured" else tuple(u.unit for u in self.profile)
 
 
 class Training(Section):
@@ -127,8 +120,6 @@ class Ue(Section):
     downlink_mbps: PositiveFloat | None = None
     snr_db: float | None = None
 
-
-_RESERVED = ("bs", "shaper", "all", "air")
 
 Interval = tuple[float, float]
 
@@ -252,163 +243,17 @@ class Topology(Section):
         (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1
     )
 
+    @property
+    def built_units(self) -> tuple[str, ...]:
+        """Names of the units of the model that is trained. OwnError when it is the user's and does not chain."""
+        if not is_own(self.model.name):
+            return UNITS[self.model.name]
+        from agents.models.build import check_chain  # not above: who only reads topologies needs no torch
 
-def problems(topology: Topology) -> list[tuple[str, str, str]]:
-    """What is wrong across sections, as (path, message, hint); empty when all is well."""
-    changing = dynamics.problems(
-        topology.dynamics, [ue.name for ue in topology.ues], topology.radio.access == "dedicated"
-    )
-    return [
-        *_radio_problems(topology),
-        *_ue_problems(topology),
-        *_scheme_problems(topology),
-        *_data_problems(topology),
-        *_mobility_problems(topology),
-        *changing,
-    ]
+        return check_chain(self.model.name, data.info(self.data))
 
-
-def _mobility_problems(t: Topology) -> list[tuple[str, str, str]]:
-    still = {ue.name for ue in t.ues if ue.snr_db is not None}
-    message, hint = "has an SNR and no distance, so it cannot move", "give distance_m instead of snr_db, or use a trace"
-    return [(f"dynamics.mobility.{ue}", f"{ue} {message}", hint) for ue in t.dynamics.mobility if ue in still]
-
-
-def _radio_problems(t: Topology) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
-    if t.radio.jitter_ms > t.radio.delay_ms:
-        message = f"{t.radio.jitter_ms:g} is more than the delay of {t.radio.delay_ms:g}, and no packet arrives early"
-        found.append(("radio.jitter_ms", message, "raise radio.delay_ms, or lower it"))
-    if t.radio.network is not None and t.radio.access != "dedicated":
-        message = f"is not used with radio.access: {t.radio.access}"
-        found.append(("radio.network", message, "set radio.access: dedicated, or remove it"))
-    return [*found, *_subcarrier_problems(t)]
-
-
-def _subcarrier_problems(t: Topology) -> list[tuple[str, str, str]]:
-    have = t.radio.subcarriers
-    if have is None:
-        return []
-    need, scheme = max(((_on_air(choice, len(t.ues)), choice.key) for choice in t.schemes), default=(1, ""))
-    if have >= need:
-        return []
-    message = f"{have} subcarriers of {t.radio.subcarrier_mhz:g} MHz, but {scheme} has {need} UEs on the air together"
-    most = math.floor(t.radio.bandwidth_mhz / need * 1000) / 1000
-    hint = f"use subcarrier_mhz: {most:g} or less" if most > 0 else "raise bandwidth_mhz"
-    return [("radio.subcarrier_mhz", message, hint)]
-
-
-def _on_air(choice: SchemeChoice, ues: int) -> int:
-    """Most UEs that are on the air together under a scheme, among ``ues``; 1 for a scheme that is not known."""
-    try:
-        return scheme_named(choice.scheme).group_size(ues, choice.cluster_size)
-    except OwnError:
-        return 1
-
-
-def _ue_problems(t: Topology) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
-    if not t.ues:
-        return [("ues", "there must be at least one UE", "add - {name: ue1, distance_m: 120}")]
-    seen: dict[str, int] = {}
-    for i, ue in enumerate(t.ues):
-        if ue.name in seen:
-            found.append(
-                (f"ues.{i}.name", f"{ue.name} is already the name of ues.{seen[ue.name]}", "give each UE its own name")
-            )
-        if ue.name in _RESERVED:
-            found.append((f"ues.{i}.name", f"{ue.name} is a reserved name", "use ue1, ue2, …"))
-        seen.setdefault(ue.name, i)
-        found += _link_problems(t.radio, ue, f"ues.{i}")
-    return found
-
-
-def _link_problems(radio: Radio, ue: Ue, path: str) -> list[tuple[str, str, str]]:
-    rates = ("uplink_mbps", "downlink_mbps")
-    if radio.access != "dedicated":
-        message = f"is not used with radio.access: {radio.access}"
-        hint = "set radio.access: dedicated, or remove it"
-        return [(f"{path}.{key}", message, hint) for key in rates if getattr(ue, key) is not None]
-    message = "is needed with radio.access: dedicated"
-    found = [
-        (f"{path}.{key}", message, f"give {key}: 10, or radio.network, or use access: tdma")
-        for key in rates
-        if getattr(ue, key) is None and radio.network is None
-    ]
-    if ue.snr_db is not None:
-        found.append((f"{path}.snr_db", "is not used with radio.access: dedicated", "remove it, or use access: fdma"))
-    return found
-
-
-def _scheme_problems(t: Topology) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
-    seen: dict[str, int] = {}
-    for i, choice in enumerate(t.schemes):
-        try:
-            scheme = scheme_named(choice.scheme)
-        except OwnError as error:
-            found.append((f"schemes.{i}", str(error), error.hint))
-            continue
-        if choice.key in seen:
-            found.append(
-                (f"schemes.{i}", f"{choice.key} is already schemes.{seen[choice.key]}", "give it a label of its own")
-            )
-        seen.setdefault(choice.key, i)
-        found += [*_cut_problems(t, i, choice, scheme), *_misplaced(i, choice, scheme)]
-        if choice.micro_batches is not None and choice.micro_batches > 1 and not scheme.pipelined:
-            found.append((f"schemes.{i}.micro_batches", f"{choice.scheme} does not pipeline", "use 1, or leave it out"))
-    return found
-
-
-def _cut_problems(t: Topology, i: int, choice: SchemeChoice, scheme: Scheme) -> list[tuple[str, str, str]]:
-    """Cuts that are outside of the model or of the scheme."""
-    units = len(t.model.units)
-    allowed, names = scheme.allowed_cuts(units), f"units are {', '.join(t.model.units)}"
-    head_cut = scheme.head_cut(units, choice.head_cut)
-    if choice.cut is not None and len(allowed) == 1:
-        return [(f"schemes.{i}.cut", f"{choice.scheme} does not cut the model", "leave it out")]
-    if choice.cut is not None and choice.cut not in allowed:
-        span = f"{t.model.name} can be cut after unit 1 to {allowed[-1]}"
-        return [(f"schemes.{i}.cut", f"{choice.cut} is outside the model: {span}", names)]
-    if head_cut is not None and not (choice.cut or 1) < head_cut < units:
-        message = f"{head_cut} leaves no units at the BS, or none after it"
-        return [(f"schemes.{i}.head_cut", message, f"use {(choice.cut or 1) + 1} to {units - 1}; {names}")]
-    return []
-
-
-_WHY_NOT = {
-    "phi": "does not aggregate gradients",
-    "aggregate": "does not aggregate gradients",
-    "cluster_size": "has no clusters",
-    "local_epochs": "never synchronises",
-    "sync_every": "never synchronises",
-    "in_flight": "has no batches in flight",
-    "head_cut": "cuts the model once",
-}
-
-
-def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[tuple[str, str, str]]:
-    """Keys that the scheme or the planner has no use for."""
-    found = [
-        (f"schemes.{i}.{key}", f"{choice.scheme} {why}", "leave it out")
-        for key, why in _WHY_NOT.items()
-        if key not in scheme.keys and getattr(choice, key) != SchemeChoice.model_fields[key].default
-    ]
-    if choice.planner != "ao":
-        found += [
-            (f"schemes.{i}.{key}", "is for planner: ao only", "add planner: ao, or leave it out")
-            for key in ("lemma", "p3")
-            if getattr(choice, key) != SchemeChoice.model_fields[key].default
-        ]
-    return found
-
-
-def _data_problems(t: Topology) -> list[tuple[str, str, str]]:
-    found: list[tuple[str, str, str]] = []
-    least = sum(max(1, ue.min_batch) for ue in t.ues)
-    if t.training.batch < least:
-        message = f"{t.training.batch} samples cannot give {len(t.ues)} UEs at least {least} together"
-        found.append(("training.batch", message, f"use a batch of {least} or more"))
-    if t.model.profile != "measured" and len(t.model.profile) < 2:
-        found.append(("model.profile", "needs at least two units to cut between", "list every unit of the model"))
-    return [*found, *data.problems(t.data, len(t.ues))]
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of the units that are planned with: those of the profile when one is given."""
+        profile = self.model.profile
+        return self.built_units if profile == "measured" else tuple(row.unit for row in profile)

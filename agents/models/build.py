@@ -14,6 +14,7 @@ from torch import nn
 
 from agents.models import chains, residual
 from agents.models.catalog import UNITS, DatasetInfo
+from agents.own import OwnError, attribute, file_of, is_own, place_of
 
 Builder = Callable[[DatasetInfo, str], list[nn.Module]]
 
@@ -27,6 +28,7 @@ _BUILDERS: Mapping[str, Builder] = {
     "mobilenet_v3_large": residual.mobilenet_v3_large,
 }
 
+_HINT = "write: def build(info: DatasetInfo) -> nn.Sequential, see docs/own-model.md"
 _SEEDING = threading.Lock()
 """Torch draws initial weights from one random state per process."""
 
@@ -40,13 +42,55 @@ def build(name: str, info: DatasetInfo, norm: str, seed: int) -> nn.Sequential:
     """
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        units = _BUILDERS[name](info, norm)
-    model = nn.Sequential()
-    for unit_name, unit in zip(UNITS[name], units, strict=True):
-        model.add_module(unit_name, unit)
+        model = _own(name, info) if is_own(name) else _listed(name, info, norm)
     # On CPUs pooling is several times faster with channels last; the values are the same.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def _listed(name: str, info: DatasetInfo, norm: str) -> nn.Sequential:
+    model = nn.Sequential()
+    for unit_name, unit in zip(UNITS[name], _BUILDERS[name](info, norm), strict=True):
+        model.add_module(unit_name, unit)
+    return model
+
+
+def _own(name: str, info: DatasetInfo) -> nn.Sequential:
+    """The model that a user's function gives. OwnError with file and line when it gives none."""
+    make = attribute(name)
+    try:
+        model = make(info)
+    except Exception as error:  # whatever the user's code does
+        where = place_of(error, file_of(name))
+        raise OwnError(f"{where}: {type(error).__name__}: {error}", _HINT) from error
+    if not isinstance(model, nn.Sequential) or len(model) < 2:
+        raise OwnError(f"{name} gives {type(model).__name__}, and no nn.Sequential of two units or more", _HINT)
+    return model
+
+
+def check_chain(name: str, info: DatasetInfo) -> tuple[str, ...]:
+    """The names of the units of a user's model, when each takes what the one before gives. OwnError names the one
+    that does not, with both shapes."""
+    model = build(name, info, "group", seed=0).eval()
+    values, shape = torch.zeros(2, info.channels, info.height, info.width), "the samples"
+    for unit_name, unit in model.named_children():
+        try:
+            with torch.no_grad():
+                out = unit(values)
+        except Exception as error:  # torch's own words tell the shape that was wanted
+            given = f"{shape} of shape {_shape(values)}"
+            raise OwnError(f"{name}: unit {unit_name} cannot take {given}: {error}", "units must chain") from error
+        if not isinstance(out, torch.Tensor) or len(out) != len(values):
+            raise OwnError(f"{name}: unit {unit_name} gives no tensor with a row per sample", "units must chain")
+        values, shape = out, f"what {unit_name} gives,"
+    if tuple(values.shape[1:]) != (info.classes,):
+        message = f"{name}: its last unit gives {_shape(values)}, and scores are [{info.classes}]"
+        raise OwnError(message, f"end with a layer of {info.classes} scores, one per class")
+    return tuple(unit_name for unit_name, _ in model.named_children())
+
+
+def _shape(values: torch.Tensor) -> str:
+    return str(list(values.shape[1:]))
 
 
 def units_of(model: nn.Sequential, first: int, last: int) -> nn.Sequential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.models.catalog import DATASETS, DatasetInfo
+from agents.own import OwnError, attribute, file_of, is_own, place_of
 from agents.samples import files
 from agents.samples.files import DataError, channels_first
 from agents.samples.shard import Images, Samples
@@ -23,6 +25,7 @@ TORCHVISION: Mapping[str, tuple[str, str]] = {
     "cifar100": ("CIFAR100", "cifar-100-python"),
 }
 """Name → torchvision's class, and the folder in which it keeps its files."""
+_OWN_HINT = "give ((x_train, y_train), (x_test, y_test)): bytes (n, h, w), (n, h, w, c) or (n, c, h, w), and classes"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def describe(source: Source) -> DatasetInfo:
             info = files.describe_npz(_path(source))
         case "imagefolder":
             info = files.describe_folder(_path(source), source.size)
+        case name if is_own(name):
+            info = _described(*_own(name))
         case name:
             info = DATASETS[name]
             if name in TORCHVISION and not (source.download or (_path(source) / TORCHVISION[name][1]).is_dir()):
@@ -67,9 +72,42 @@ def load(source: Source) -> tuple[Samples, Samples]:
             train, test = files.load_folder(_path(source), source.size)
         case "mnist5k":
             train, test = _mnist5k()
+        case name if is_own(name):
+            train, test = _own(name)
         case _:
             train, test = (_torchvision(source, train) for train in (True, False))
     return _first(train, source.train_samples), _first(test, source.test_samples)
+
+
+@cache
+def _own(name: str) -> tuple[Samples, Samples]:
+    """What a user's function loads. DataError with file and line when it does not."""
+    try:
+        (x_train, y_train), (x_test, y_test) = attribute(name)()
+        return _checked(name, x_train, y_train), _checked(name, x_test, y_test)
+    except OwnError as error:
+        raise DataError("name", str(error), error.hint) from error
+    except DataError:
+        raise
+    except Exception as error:  # whatever the user's code does
+        where = place_of(error, file_of(name))
+        raise DataError("name", f"{where}: {type(error).__name__}: {error}", _OWN_HINT) from error
+
+
+def _checked(name: str, images: Any, labels: Any) -> Samples:
+    x, y = np.asarray(images), np.asarray(labels)
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y) or not len(x):
+        message = f"{name} gives images of {x.dtype} {x.shape} with {len(y)} labels, and not bytes with a label each"
+        raise DataError("name", message, _OWN_HINT)
+    if y.ndim != 1 or y.min() < 0 or y.max() > np.iinfo(np.uint8).max:
+        raise DataError("name", f"{name} gives labels of shape {y.shape} that are no numbers from 0 to 255", _OWN_HINT)
+    return Samples(channels_first(x), y.astype(np.uint8))
+
+
+def _described(train: Samples, test: Samples) -> DatasetInfo:
+    classes = 1 + int(max(train.labels.max(), test.labels.max()))
+    channels, height, width = train.images.shape[1:]
+    return DatasetInfo(channels, height, width, classes, len(train), len(test))
 
 
 def _path(source: Source) -> Path:

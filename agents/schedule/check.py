@@ -31,6 +31,7 @@ def checked(schedule: Schedule, plan: Plan) -> Schedule:
     _ = schedule.ordered
     _both_ends(schedule)
     _both_ways(schedule)
+    _gradients(schedule)
     _whole_batches(schedule, plan)
     return schedule
 
@@ -83,6 +84,25 @@ def _both_ways(schedule: Schedule) -> None:
         if forward[same] != 1 or backward[same] != 1:
             ways = f"forward {forward[same]} times and backward {backward[same]} times"
             raise ScheduleError(f"{tasks[same]}: these samples go {ways}", "every pass has its way back, once")
+
+
+def _gradients(schedule: Schedule) -> None:
+    """A pass that does not end in the loss goes back from gradients that have come, of each sample."""
+    ends_in_loss = {
+        (key[:3], key.ue, work.model, work.last)
+        for key, task in schedule.by_key.items()
+        if isinstance(work := task.work, Compute) and work.mean_over
+    }
+    for key, task in schedule.by_key.items():
+        work = task.work
+        if not isinstance(work, Compute) or not work.backward:
+            continue
+        if (key[:3], key.ue, work.model, work.last) in ends_in_loss:
+            continue
+        came = [one for need in task.needs if isinstance(one := schedule.by_key[need].work, Gradients)]
+        samples = sum(one.samples for one in came)
+        if samples != work.samples:
+            raise ScheduleError(f"{key}: gradients of {samples} samples come, of {work.samples}", "send them all down")
 
 
 def _whole_batches(schedule: Schedule, plan: Plan) -> None:

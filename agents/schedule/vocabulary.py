@@ -19,6 +19,7 @@ from agents.schedule.task import (
     Key,
     Load,
     Schedule,
+    ScheduleError,
     Step,
     Task,
     Weights,
@@ -48,6 +49,7 @@ class Round:
         self._turn = self._step = 0
         self._seed, self._number = seed, number
         self._tasks: list[Task] = []
+        self._keys: set[Key] = set()
         self._first_ready: set[str] = set()
         self._last: dict[str, Task] = {}
         self._trained: dict[str, int] = {}
@@ -234,6 +236,9 @@ class Round:
         return self._write(Task(key, place, work, needs, at_once))
 
     def _write(self, task: Task) -> Key:
+        if task.key in self._keys:
+            raise ScheduleError(f"{task.key} is there twice", "begin(turn=…, step=…) tells batches apart")
+        self._keys.add(task.key)
         self._tasks.append(task)
         self._last[task.place] = task
         return task.key

@@ -16,6 +16,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Directory for results.json, events.jsonl and plans.")],
     scheme: Annotated[str | None, typer.Option(help="Run only these schemes, comma-separated.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds per scheme.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a finished trial in that directory.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +30,7 @@ def run(
 
     chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
     with Terminal(console(stderr=True)) as terminal:
-        results = field_trial(Engine.connect(), chosen, out, terminal)
+        results = field_trial(Engine.connect(), chosen, out, terminal, force)
     show(results.model_dump(mode="json"), as_json, results_table(results))
     if not as_json:
         print(f"results: {out / 'results.json'}")

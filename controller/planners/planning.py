@@ -118,8 +118,10 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         answer = PLANNERS[name](request)
         decision = _in_flight(replace(answer.decision, aggregate=choice.aggregate), problem, choice, path)
         timeline = typical(problem, scheme, decision, topology.seed, topology.training.rounds)
-    except (InputError, OwnError):
+    except InputError:
         raise
+    except OwnError as error:
+        raise InputError(path, str(error), error.hint) from error
     except Exception as error:  # whatever the user's code does
         if not is_own(choice.scheme):
             raise

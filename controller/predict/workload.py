@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import numpy as np
 import numpy.typing as npt
 
-from agents.models.catalog import UNITS, DatasetInfo
+from agents.models.catalog import DatasetInfo
 from testbed.data import info
 from testbed.topology import Topology
 
@@ -77,9 +77,9 @@ def workload(topology: Topology) -> Workload:
         flops = np.array([u.forward_flops for u in model.profile], dtype=np.float64)
         outputs = np.array([u.output_bytes for u in model.profile], dtype=np.float64)
         weights = np.array([u.weight_bytes or 0.0 for u in model.profile], dtype=np.float64)
-        if len(flops) == len(UNITS[model.name]) and any(u.weight_bytes is None for u in model.profile):
+        if len(flops) == len(topology.built_units) and any(u.weight_bytes is None for u in model.profile):
             weights = measure(model.name, model.norm, info(topology.data))[2]
-    return Workload(model.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
+    return Workload(topology.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
 
 
 @cache

@@ -8,23 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from controller.judge.results import Results
+from controller.trial.journal import finished
 from controller.trial.prepare import bring_up, prepare, save_logs
 from controller.trial.rounds import Trial
 from controller.trial.watch import Stage, Watcher
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.errors import InputError
+from testbed.loading import own_files
 from testbed.topology import Topology
 
 
-def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher) -> Results:
-    """Runs every scheme of the topology and writes the run directory.
+def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher, force: bool = False) -> Results:
+    """Runs every scheme of the topology and writes the run directory; with ``force`` over a finished trial's.
 
     A deployment that ``testbed up`` made of this very topology is used and left up.
     """
+    if finished(out) and not force:
+        raise InputError("--out", f"{out} holds a finished trial", "choose another directory, or add --force")
     prepared = prepare(engine, topology, watcher)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name, content in own_files(topology).items():  # what the results are derived with
+            (out / name).write_bytes(content)
     except OSError as error:
         raise InputError("--out", f"{out}: {error.strerror}", "give a directory that can be written") from error
     deployment = bring_up(engine, prepared, "run", watcher)

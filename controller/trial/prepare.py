@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from agents.models.catalog import UNITS
 from controller.planners.planning import Planned, plan_all
 from controller.predict.channel import fastest
 from controller.predict.instance import instance
@@ -42,9 +41,9 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     What is wrong with the topology shows before a calibration that takes a while; what messages cost is known
     only after it, so the plans are made again.
     """
-    units = UNITS[topology.model.name]
-    if len(topology.model.units) != len(units):
-        message = f"has {len(topology.model.units)} units, but {topology.model.name} has {len(units)}"
+    units = topology.built_units
+    if len(topology.units) != len(units):
+        message = f"has {len(topology.units)} units, but {topology.model.name} has {len(units)}"
         raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
     links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))

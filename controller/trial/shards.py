@@ -10,6 +10,7 @@ from agents.plan import Plan
 from agents.samples.partition import describe
 from testbed import data
 from testbed.deploy import BS
+from testbed.loading import own_files
 from testbed.topology import Topology
 
 
@@ -33,8 +34,10 @@ def deal(topology: Topology, plan: Plan) -> Dealt:
     shards = data.deal(topology.data, train.labels, names, topology.seed, batches)
     files = {ue: {"samples.npz": train.take(part).to_bytes()} for ue, part in shards.items()}
     total = sum(len(part) for part in shards.values())
+    own = own_files(topology)
+    files = {BS: {"samples.npz": test.to_bytes(), "own.npz": train.to_bytes()}, **files}
     return Dealt(
-        files={BS: {"samples.npz": test.to_bytes(), "own.npz": train.to_bytes()}, **files},
+        files={agent: {**mine, **own} for agent, mine in files.items()},
         shares={ue: len(part) / total for ue, part in shards.items()},
         description=describe(train.labels, shards),
     )

@@ -77,8 +77,8 @@ def free_port() -> int:
 class World:
     """A BS and its UEs, each round run with every agent in a thread of its own."""
 
-    def __init__(self, bs: Bs, ues: dict[str, Ue]) -> None:
-        self.bs, self.ues = bs, ues
+    def __init__(self, bs: Bs, ues: dict[str, Ue], port: int) -> None:
+        self.bs, self.ues, self.port = bs, ues, port
         self.events: list[dict[str, Any]] = []
 
     def configure(self, job: Job) -> None:
@@ -129,7 +129,7 @@ def world(shards: dict[str, Samples], monkeypatch: object) -> Iterator[World]:
     bs = Bs(samples(50, 99), Metrics(), open_air, "cpu", lambda: samples(60, 98))
     ues = {name: Ue(name, shard, Metrics()) for name, shard in shards.items()}
     try:
-        yield World(bs, ues)
+        yield World(bs, ues, port)
     finally:
         bs.close()
         for ue in ues.values():

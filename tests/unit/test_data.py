@@ -153,5 +153,5 @@ def test_a_dataset_of_ones_own_is_planned_and_its_shape_reaches_the_agents(tmp_p
     )
     assert workload(topology).output_bytes.tolist()[-1] == 4 * 4
     assert len(plan_all(topology)) == 2
-    asked = job("psl", 1, 1, batches=(2,), dataset="npz", dataset_info=info(data))
+    asked = job("psl", 1, 1, batches=(2,), dataset_info=info(data))
     assert Job.from_json(asked.to_json()) == asked

@@ -1,15 +1,22 @@
-"""Messages survive the wire, and what is not a message is refused."""
+"""Messages survive the wire; what is not expected is dropped, counted or named, and never ends the thread."""
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager
 
+import msgpack
 import pytest
 import torch
+import zmq
 
-from agents.wire.air import Air, AirError, DuplexGate
-from agents.wire.frames import FrameError, decode, encode
-from tests.unit.loopback import free_port
+from agents.schedule.task import BS, Activations, Gradients, Key, Schedule, Task, down, up
+from agents.wire.air import Air, AirError
+from agents.wire.frames import FrameError, check, decode, encode, layout, pack, seal, unpack
+from agents.wire.inbox import Expected
+from agents.wire.outbox import Outbox
+from tests.unit.loopback import free_port, job, samples, world
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.int64])
@@ -27,61 +34,261 @@ def test_tensors_that_share_memory_or_order_oddly_are_sent_as_they_look():
     assert torch.equal(decode([bytes(f) for f in encode({}, [strange])])[1][0], strange)
 
 
+def frames(shapes: object, *data: bytes) -> list[bytes]:
+    """A message that claims these shapes."""
+    return [msgpack.packb([{}, shapes]), *data]
+
+
 @pytest.mark.parametrize(
-    "frames",
-    [[b"\xc1"], [b""], [b"\x92\x80\x91\x92\xa7float32\x91\x05", b"123"], [b"\x92\x80\x91\x92\xa6object\x90", b"x"]],
+    "message",
+    [
+        [b"\xc1"],
+        [b""],
+        [msgpack.packb([1, []])],
+        frames([["float32", [5]]], b"123"),
+        frames([["object", []]], b"x"),
+        frames([["float32", [1 << 40]]], b""),
+        frames([["float32", [-1]]], b"1234"),
+        frames([["float32", [1] * 100]], b"1234"),
+        frames([["float32", [1]]], b"1234", b"1234"),
+        frames([["float32", [1]]]),
+    ],
 )
-def test_damaged_messages_are_refused(frames):
+def test_damaged_messages_are_refused(message):
     with pytest.raises(FrameError):
-        decode(frames)
+        decode(message)
 
 
-def test_half_duplex_holds_a_downlink_until_the_last_uplink_of_its_turn():
-    gate = DuplexGate()
-    down = {"kind": "downlink", "round": 1, "phase": 0, "hold_for": 2}
-    gate.arrived({"kind": "uplink", "round": 1, "phase": 0})
-    gate.arrived({"kind": "uplink", "round": 1, "phase": 1})
-    assert not gate.open_for(down)
-    gate.arrived({"kind": "uplink", "round": 1, "phase": 0})
-    assert gate.open_for(down)
-    assert gate.open_for({**down, "phase": 2, "hold_for": 0})
+def test_a_claimed_shape_without_its_bytes_gives_no_memory_at_all():
+    """Not even memory that nobody has written to."""
+    with pytest.raises(FrameError):
+        decode(frames([["float32", [1000, 1000]]], b""))
+
+
+@pytest.mark.parametrize(
+    ("found", "fits"),
+    [
+        ([torch.ones(2, 3)], True),
+        ([torch.ones(3, 2)], False),
+        ([torch.ones(2, 3, dtype=torch.float64)], False),
+        ([torch.ones(2, 3), torch.ones(1)], False),
+        ([], False),
+    ],
+)
+def test_types_and_shapes_are_held_against_what_is_expected(found, fits):
+    sealed = unpack(pack({}, seal(found)))[1]
+    if fits:
+        check(sealed, layout([torch.zeros(2, 3)]))
+    else:
+        with pytest.raises(FrameError, match="instead of float32 2×3"):
+            check(sealed, layout([torch.zeros(2, 3)]))
+
+
+ONE = layout([torch.zeros(5)])
+
+
+def key(kind: str, m: int = 0, ue: str = "ue1") -> Key:
+    return Key(0, 0, m, kind, ue)
+
+
+def schedule(uplinks: int = 3, downlinks: int = 0, needs: tuple[Key, ...] = ()) -> Schedule:
+    """Transfers of one UE; what goes down needs these."""
+    ups = [Task(key("uplink", m), up("ue1"), Activations(1, 5, labels=False)) for m in range(uplinks)]
+    downs = [Task(key("downlink", m), down("ue1"), Gradients(1, 5), needs) for m in range(downlinks)]
+    return Schedule((*ups, *downs))
+
+
+class Link:
+    """A station and a device on loopback, in round 1 of a scheme."""
+
+    def __init__(self) -> None:
+        self.port, self.broadcast = free_port(), free_port()
+        self.station = Air.station("127.0.0.1", self.port, self.broadcast, 1 << 20)
+        self.device = Air.device("ue1", "127.0.0.1", self.port, self.broadcast, 1 << 20)
+        self.station.open("psl", ["ue1"])
+        self.device.open("psl", [BS])
+        self.device.greet("psl")
+        self.station.await_greetings(["ue1"], 5)
+
+    def begin(self, what: Schedule, number: int = 1) -> None:
+        for name, air in ((BS, self.station), ("ue1", self.device)):
+            incoming = {t.key: Expected(t.agent, ONE) for t in what.tasks if name in what.receivers(t)}
+            air.begin(number, incoming, Outbox(what, name))
+
+    def send(self, m: int, tensor: torch.Tensor | None = None) -> None:
+        self.device.offer([], {key("uplink", m): seal([torch.full((5,), float(m)) if tensor is None else tensor])})
+
+    @contextmanager
+    def stranger(self, name: str, kind: int = zmq.DEALER):
+        socket = zmq.Context.instance().socket(kind)
+        socket.setsockopt(zmq.IDENTITY, name.encode())
+        socket.setsockopt(zmq.LINGER, 1000)
+        socket.connect(f"tcp://127.0.0.1:{self.port}")
+        yield socket
+        socket.close()
 
 
 @pytest.fixture
 def link():
-    port, broadcast = free_port(), free_port()
-    station = Air.station("127.0.0.1", port, broadcast)
-    device = Air.device("ue1", "127.0.0.1", port, broadcast)
-    yield station, device
-    station.close()
-    device.close()
+    made = Link()
+    yield made
+    made.station.close()
+    made.device.close()
+
+
+def await_key(air: Air, wanted: Key, timeout_s: float = 5.0):
+    return air.wait(lambda arrivals: arrivals.get(wanted), timeout_s)
 
 
 def test_messages_arrive_in_order_and_are_stamped_on_arrival(link):
-    station, device = link
+    link.begin(schedule(3))
     for m in range(3):
-        device.send("bs", {"kind": "uplink", "round": 1, "phase": 0, "micro_batch": m}, [torch.ones(5)])
-    time.sleep(0.2)  # the receiver is busy; the stamps must not be
-    before_receiving = time.monotonic_ns()
-    arrivals = [station.receive(5) for _ in range(3)]
-    assert [a.header["micro_batch"] for a in arrivals] == [0, 1, 2]
-    assert all(a.header["sent_ns"] <= a.arrived_ns < before_receiving - 100_000_000 for a in arrivals)
-    assert arrivals[0].peer == "ue1"
+        link.send(m)
+    await_key(link.station, key("uplink", 2))
+    after = time.monotonic_ns()
+    arrivals = link.station.arrivals
+    assert [a.key.micro_batch for a in arrivals] == [0, 1, 2]
+    assert all(a.sent_ns <= a.arrived_ns <= after for a in arrivals)
+    assert arrivals[1].tensors()[0].tolist() == [1.0] * 5
 
 
-def test_a_held_downlink_leaves_when_the_last_uplink_arrives(link):
-    station, device = link
-    device.send("bs", {"kind": "uplink", "round": 1, "phase": 0, "micro_batch": 0})
-    station.receive(5)
-    station.send("ue1", {"kind": "downlink", "round": 1, "phase": 0, "micro_batch": 0, "hold_for": 2})
+def test_a_transfer_leaves_in_its_turn_and_when_all_that_it_needs_is_done(link):
+    link.begin(schedule(2, downlinks=1, needs=(key("uplink", 0), key("uplink", 1), key("bs_backward", ue=BS))))
+    link.station.offer([], {key("downlink"): seal([torch.ones(5)])})
+    link.send(1)  # the second of its link, before the first
     with pytest.raises(AirError, match="nothing came"):
-        device.receive(0.2)
-    device.send("bs", {"kind": "uplink", "round": 1, "phase": 0, "micro_batch": 1})
-    assert device.receive(5).header["kind"] == "downlink"
+        await_key(link.station, key("uplink", 1), 0.2)
+    link.send(0)
+    await_key(link.station, key("uplink", 1))
+    with pytest.raises(AirError, match="nothing came"):
+        await_key(link.device, key("downlink"), 0.2)
+    link.station.offer([key("bs_backward", ue=BS)])
+    assert await_key(link.device, key("downlink")).arrived_ns > link.station.arrivals[-1].arrived_ns
 
 
 def test_sending_to_nobody_is_an_error_and_not_silence(link):
-    station, _ = link
-    station.send("ue9", {"kind": "downlink", "round": 1, "phase": 0})
+    nobody = Schedule((Task(key("downlink", ue="ue9"), down("ue9"), Gradients(1, 5)),))
+    link.station.begin(1, {}, Outbox(nobody, BS))
+    link.station.offer([], {key("downlink", ue="ue9"): seal([torch.ones(5)])})
     with pytest.raises(AirError, match="ue9 cannot be reached"):
-        station.receive(5)
+        await_key(link.station, key("uplink"))
+
+
+def test_what_a_peer_sends_and_nobody_waits_for_is_named_with_what_is(link):
+    link.begin(schedule(1))
+    link.device.begin(1, {}, Outbox(schedule(2), "ue1"))  # thinks of another schedule
+    link.send(0)
+    await_key(link.station, key("uplink", 0))
+    link.send(1)
+    with pytest.raises(AirError, match=r"ue1 sent uplink of ue1, .*micro-batch 1; expected of it: nothing any more"):
+        await_key(link.station, key("uplink", 1))
+
+
+def test_another_shape_than_the_schedule_says_is_named(link):
+    link.begin(schedule(1))
+    link.send(0, torch.ones(7))
+    with pytest.raises(AirError, match="ue1 sent uplink of ue1.* with float32 7 instead of float32 5"):
+        await_key(link.station, key("uplink"))
+
+
+def test_an_error_does_not_end_the_thread(link):
+    link.begin(schedule(1))
+    link.send(0, torch.ones(7))
+    with pytest.raises(AirError):
+        await_key(link.station, key("uplink"))
+    link.station.open("psl", ["ue1"])
+    link.device.open("psl", [BS])
+    link.begin(schedule(1))
+    link.send(0)
+    assert await_key(link.station, key("uplink"))
+
+
+def old(scheme: str, number: int, *tensors: torch.Tensor) -> list[bytes]:
+    header = {"scheme": scheme, "round": number, "key": list(key("uplink")), "sent_ns": 1}
+    return [bytes(frame) for frame in pack(header, seal(tensors))]
+
+
+def test_what_is_of_an_earlier_round_or_scheme_is_dropped_and_counted(link):
+    link.begin(schedule(1), number=3)
+    for scheme, number in (("psl", 2), ("sl", 3), ("psl", 3)):
+        link.device.open(scheme, [BS])
+        link.device.begin(number, {}, Outbox(schedule(1), "ue1"))
+        link.send(0)
+    assert await_key(link.station, key("uplink")).tensors()[0].tolist() == [0.0] * 5
+    assert link.station.dropped == {"of an earlier round": 1, "of another scheme": 1}
+
+
+def test_what_comes_before_its_round_has_begun_here_is_kept(link):
+    link.device.begin(1, {}, Outbox(schedule(1), "ue1"))
+    link.send(0)
+    time.sleep(0.1)
+    link.station.begin(1, {key("uplink"): Expected("ue1", ONE)}, Outbox(schedule(1), BS))
+    assert await_key(link.station, key("uplink"))
+
+
+LIES = [
+    old("psl", 1, torch.ones(5)),
+    old("psl", 7, torch.ones(5)),
+    [b"\xc1\xff", b"x" * 100],
+    frames([["float32", [1 << 50]]], b""),
+    [msgpack.packb([{"scheme": "psl", "round": 1, "key": [0, 0, 0, "uplink", "ue1"], "sent_ns": 0}, [["float32", [1 << 40]]]]), b""],
+    [b"x" * (1 << 16)],
+    [msgpack.packb([[]] * 1000)],
+    [b""] * 50,
+]  # fmt: skip
+
+
+def test_strangers_are_dropped_whatever_they_say(link):
+    link.begin(schedule(2))
+    link.send(0)
+    with link.stranger("mallory") as mallory:
+        for number in range(1000):
+            mallory.send_multipart(LIES[number % len(LIES)])
+        mallory.send(b"x" * (2 << 20))  # larger than anything that is expected: it is cut off
+    link.send(1)
+    assert await_key(link.station, key("uplink", 1)).tensors()[0].tolist() == [1.0] * 5
+    assert set(link.station.dropped) <= {"stranger"}
+
+
+def test_nobody_takes_the_place_of_a_ue_that_is_there(link):
+    link.begin(schedule(1, downlinks=1))
+    with link.stranger("ue1") as impostor:
+        impostor.send_multipart(old("psl", 1, torch.full((5,), 66.0)))
+        link.send(0)
+        assert await_key(link.station, key("uplink")).tensors()[0].tolist() == [0.0] * 5
+        link.station.offer([], {key("downlink"): seal([torch.ones(5)])})
+        assert await_key(link.device, key("downlink"))
+
+
+def test_a_round_among_strangers_ends_with_the_right_weights(monkeypatch):
+    asked = job("c2p2sl", 2, 4, batches=(6, 5))
+    shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
+    ends = []
+    for disturbed in (False, True):
+        with world(shards, monkeypatch) as agents:
+            agents.configure(asked)
+            stop = threading.Event()
+            thread = threading.Thread(target=_shout, args=(agents.port, stop))
+            if disturbed:
+                thread.start()
+            for number in (1, 2):
+                agents.round(number)
+            if disturbed:
+                stop.set()
+                thread.join()
+                assert agents.bs.air.dropped["stranger"] > 0
+            ends.append([w for agent in ("bs", *agents.ues) for w in agents.half(agent).weights()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def _shout(port: int, stop: threading.Event) -> None:
+    """Up to 1 000 messages from a stranger."""
+    socket = zmq.Context.instance().socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(f"tcp://127.0.0.1:{port}")
+    for number in range(1000):
+        if stop.is_set() and number > 100:
+            break
+        socket.send_multipart(LIES[number % len(LIES)])
+        time.sleep(0.0005)
+    socket.close()
