@@ -47,8 +47,9 @@ class Bs:
 
     def open(self, label: str, ues: Sequence[str], most_bytes: int) -> None:
         """Listens for the UEs of a scheme that begins."""
-        self.close()
-        self._air = self._open_air(most_bytes)
+        if self._air is None or self._air.most_bytes < most_bytes:
+            self.close()
+            self._air = self._open_air(most_bytes)
         self._air.open(label, ues)
 
     def configure(self, job: Job) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
 from agents.job import Privacy
 
+_BISECTIONS = 60
+
 
 def privatise(activations: torch.Tensor, privacy: Privacy, generator: torch.Generator) -> torch.Tensor:
     """Activations (samples, …) whose every sample has an L2 norm of at most ``clip``, plus noise.
 
-    Two clipped samples are at most ``2 clip`` apart. Gaussian: σ = 2 clip √(2 ln(1.25/δ)) / ε on each value
-    gives (ε, δ) for ε ≤ 1. Laplace: a sample of d values is at most ``2 clip √d`` apart in L1, so the scale
+    Two clipped samples are at most ``2 clip`` apart. Gaussian: ``gaussian_sigma`` on each value gives (ε, δ).
+    Laplace: a sample of d values is at most ``2 clip √d`` apart in L1, so the scale
     2 clip √d / ε gives ε. Gradients pass through the clipping; the noise is a constant. Labels are not covered.
     """
     flat = activations.flatten(1)
@@ -38,8 +41,35 @@ def privatise_weights(
     return found
 
 
+@cache
+def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
+    """The least σ with which noise on values that may be ``sensitivity`` (L2) apart gives (ε, δ).
+
+    The analytic Gaussian mechanism (Balle and Wang 2018, theorem 8), for every ε; the classical σ, √(2 ln(1.25/δ)) / ε
+    of the sensitivity, is proven for ε ≤ 1 only, and too small for large ones.
+    """
+    low, high = 0.0, 1.0
+    while gaussian_delta(high, epsilon) > delta:
+        low, high = high, 2.0 * high
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if gaussian_delta(middle, epsilon) > delta else (low, middle)
+    return high * sensitivity
+
+
+def gaussian_delta(sigma: float, epsilon: float) -> float:
+    """The δ of noise of ``sigma`` times the sensitivity, for this ε: Φ(1/2σ − εσ) − e^ε Φ(−1/2σ − εσ)."""
+    near, far = 0.5 / sigma - epsilon * sigma, -0.5 / sigma - epsilon * sigma
+    log_far = torch.special.log_ndtr(torch.tensor(far, dtype=torch.float64)).item()
+    return _normal(near) - math.exp(epsilon + log_far)
+
+
+def _normal(x: float) -> float:
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+
+
 def _gaussian(like: torch.Tensor, privacy: Privacy, generator: torch.Generator) -> torch.Tensor:
-    sigma = 2 * privacy.clip * math.sqrt(2 * math.log(1.25 / privacy.delta)) / privacy.epsilon
+    sigma = gaussian_sigma(privacy.epsilon, privacy.delta, 2 * privacy.clip)
     return torch.randn(like.shape, generator=generator, dtype=like.dtype) * sigma
 
 

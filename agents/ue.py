@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +22,26 @@ from agents.wire.air import Air
 from agents.wire.inbox import Arrival
 
 Positions = npt.NDArray[np.int64]
+OpenAir = Callable[[str, int], Air]
 
 
 class Ue:
-    """One device: its private samples, its part of the model, its end of the air."""
+    """One device: its private samples, its part of the model, its end of the air.
+
+    ``open_air`` connects to the BS at an address, and takes no frame longer than that many bytes.
+    """
 
     device = "cpu"
 
-    def __init__(self, name: str, samples: Samples, metrics: Metrics) -> None:
+    def __init__(self, name: str, samples: Samples, metrics: Metrics, open_air: OpenAir | None = None) -> None:
         self.name = name
+        self._open_air = open_air or self._device
         self.meter = Meter(name, metrics)
         self._images = to_inputs(torch.from_numpy(samples.images))
         self._labels = torch.from_numpy(samples.labels)
         self._executor = Executor(name, self.meter, self._perform)
         self._air: Air | None = None
+        self._bs_address = ""
 
     def configure(self, job: Job, most_bytes: int) -> None:
         """Takes up a scheme: fresh weights, optimiser and batch order; greets the BS over the air."""
@@ -51,8 +57,9 @@ class Ue:
         self._noise = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
         self.trainer.warm_up(mine, lambda count: self._images[torch.arange(count) % len(self._images)])
-        self.close()
-        self._air = Air.device(self.name, job.bs_address, AIR_PORT, BROADCAST_PORT, most_bytes)
+        if self._air is None or self._air.most_bytes < most_bytes or self._bs_address != job.bs_address:
+            self.close()
+            self._air, self._bs_address = self._open_air(job.bs_address, most_bytes), job.bs_address
         self._air.open(job.label, [BS])
         self._air.greet(job.label)
 
@@ -84,6 +91,9 @@ class Ue:
     def parts(self) -> list[tuple[int, int, Tensors]]:
         """First and last unit of each part of the model that is here, and its weights, for evaluation."""
         return [(first, last, half.weights()) for (_, first, last), half in self.trainer.of(self.name)]
+
+    def _device(self, address: str, most_bytes: int) -> Air:
+        return Air.device(self.name, address, AIR_PORT, BROADCAST_PORT, most_bytes)
 
     def close(self) -> None:
         """Leaves the air."""

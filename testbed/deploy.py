@@ -51,23 +51,36 @@ class Deployment:
         return {name: state.addresses[resource(self.trial, network)] for name, state in self.agents.items()}
 
 
-def up(engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], owner: str) -> Deployment:
+def up(
+    engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], owner: str, mine: str = ""
+) -> Deployment:
     """Networks, BS, UEs and shaper of a topology, started; removed again if anything fails.
 
     ``samples``: for each agent the files that are mounted into it alone. ``owner`` says which
-    verb created them (``up`` or ``run``). DeployError when somebody else is starting this name.
+    verb created them (``up`` or ``run``), ``mine`` is what ``new_id`` gave. DeployError when somebody else is starting
+    this name.
     """
+    mine = mine or new_id()
     for image in (AGENT_IMAGE, SHAPER_IMAGE):
         engine.need_image(image)
-    mine = uuid.uuid4().hex
     labels = {LABEL: topology.name, DIGEST: digest(topology), OWNER: owner, DEPLOYMENT: mine}
     try:
         _claim(engine, topology, labels)
         _create(engine, topology, samples, labels)
         return _deployment(engine, topology.name, "type: testbed images build")
     except BaseException:
-        engine.remove(**{DEPLOYMENT: mine})
+        remove_mine(engine, mine)
         raise
+
+
+def new_id() -> str:
+    """What tells one deployment from any other, whoever else starts one of the same name."""
+    return uuid.uuid4().hex
+
+
+def remove_mine(engine: Engine, mine: str) -> int:
+    """Removes everything of one deployment; how many things there were."""
+    return engine.remove(**{DEPLOYMENT: mine})
 
 
 def find(engine: Engine, trial: str) -> Deployment | None:

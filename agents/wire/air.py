@@ -27,6 +27,7 @@ Sockets = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
 
 _SOCKET_BUFFER = 4 << 20
 _HELLO = "hello"
+_BIND_S = 10.0
 STATION = "bs"
 
 
@@ -44,7 +45,8 @@ class Air:
     What goes to all UEs at the same rate has a socket, and so a port, of its own, by which the shaper knows it.
     """
 
-    def __init__(self, sockets: Sockets, routed: bool) -> None:
+    def __init__(self, sockets: Sockets, routed: bool, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._sockets, self._routed = sockets, routed
         self._changed = threading.Condition()
@@ -69,10 +71,10 @@ class Air:
         def listening(on: int) -> zmq.Socket[bytes]:
             socket = _prepared(zmq.ROUTER, most_bytes)
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            socket.bind(f"tcp://{address}:{on}")
+            _bind(socket, f"tcp://{address}:{on}")
             return socket
 
-        return Air((listening(port), listening(broadcast_port)), routed=True)
+        return Air((listening(port), listening(broadcast_port)), True, most_bytes)
 
     @staticmethod
     def device(name: str, address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
@@ -84,7 +86,7 @@ class Air:
             socket.connect(f"tcp://{address}:{to}")
             return socket
 
-        return Air((connected(port), connected(broadcast_port)), routed=False)
+        return Air((connected(port), connected(broadcast_port)), False, most_bytes)
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -264,6 +266,19 @@ class Air:
                 socket.send_multipart([*([peer.encode()] if self._routed else []), *frames], copy=False)
             except zmq.ZMQError as error:
                 self._fail(f"{peer} cannot be reached over the air: {error}")
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Binds a socket; the address may be that of one which was just closed, which zmq does in its own time."""
+    end = time.monotonic() + _BIND_S
+    while True:
+        try:
+            socket.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > end:
+                raise
+        time.sleep(_BIND_S / 1000)
 
 
 def _prepared(kind: int, most_bytes: int) -> zmq.Socket[bytes]:

@@ -33,23 +33,27 @@ def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher,
             (out / name).write_bytes(content)
     except OSError as error:
         raise InputError("--out", f"{out}: {error.strerror}", "give a directory that can be written") from error
-    deployment = bring_up(engine, prepared, "run", watcher)
+    mine = deploy.new_id()
     try:
-        return Trial(engine, prepared, deployment, out, watcher).run()
-    finally:
-        with _undisturbed():
-            try:
+        deployment = bring_up(engine, prepared, "run", watcher, mine)
+        try:
+            return Trial(engine, prepared, deployment, out, watcher).run()
+        finally:
+            with _undisturbed():
                 save_logs(engine, deployment, out)
-            finally:
                 if deployment.owner == "run":
                     watcher(Stage("taking everything down"))
-                    deploy.down(engine, topology.name)
+    finally:
+        with _undisturbed():
+            deploy.remove_mine(engine, mine)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """A Ctrl-C that comes when a trial has ended, for whatever reason, must not stop its clean-up."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:

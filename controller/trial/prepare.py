@@ -62,11 +62,13 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     return Prepared(topology, dilated, dilation, {**idle, **quotas}, deal(topology, planned[0].plan))
 
 
-def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -> Deployment:
+def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:
     """Deploys the topology, or finds it up already; returns when every agent is ready and limited.
 
-    DeployError when the name is taken by another topology or by a running trial.
+    What it starts carries ``mine``, and is removed again if anything fails. DeployError when the name is taken by
+    another topology or by a running trial.
     """
+    mine = mine or deploy.new_id()
     topology = prepared.topology
     there = deploy.find(engine, topology.name)
     if there is not None and there.owner == "up" and there.digest == digest(topology):
@@ -75,13 +77,13 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher) -
     if there is not None or deploy.exists(engine, topology.name):
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher(Stage("starting containers"))
-    deployment = deploy.up(engine, topology, prepared.dealt.files, owner)
     try:
+        deployment = deploy.up(engine, topology, prepared.dealt.files, owner, mine)
         make_ready(engine, prepared, deployment, watcher)
+        return deployment
     except BaseException:
-        deploy.down(engine, topology.name)
+        deploy.remove_mine(engine, mine)
         raise
-    return deployment
 
 
 def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watcher: Watcher) -> None:

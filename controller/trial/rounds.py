@@ -85,7 +85,7 @@ class Trial:
         job = self._job(planned)
         before = self._counters(planned.label)
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
-            session.configure(job, _most_bytes(planned))
+            session.configure(job, max(map(_most_bytes, self._prepared.planned)))
         self._rounds(session, planned, job)
         idle_s, busy_s = (after - b for after, b in zip(self._counters(planned.label), before, strict=True))
         self._record("scheme_end", planned, [{"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}])

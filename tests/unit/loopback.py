@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import agents.ue
 from agents.bs import Bs
 from agents.halves import Half
 from agents.job import Job
@@ -119,15 +118,17 @@ class World:
             raise errors[0]
 
 
+def _device(name: str, port: int, broadcast: int) -> Callable[[str, int], Air]:
+    return lambda address, most_bytes: Air.device(name, address, port, broadcast, most_bytes)
+
+
 @contextmanager
-def world(shards: dict[str, Samples], monkeypatch: object) -> Iterator[World]:
+def world(shards: dict[str, Samples]) -> Iterator[World]:
     """Agents with these private samples, on loopback."""
     port, broadcast = free_port(), free_port()
-    monkeypatch.setattr(agents.ue, "AIR_PORT", port)  # type: ignore[attr-defined]
-    monkeypatch.setattr(agents.ue, "BROADCAST_PORT", broadcast)  # type: ignore[attr-defined]
     open_air = partial(Air.station, "127.0.0.1", port, broadcast)
     bs = Bs(samples(50, 99), Metrics(), open_air, "cpu", lambda: samples(60, 98))
-    ues = {name: Ue(name, shard, Metrics()) for name, shard in shards.items()}
+    ues = {name: Ue(name, shard, Metrics(), _device(name, port, broadcast)) for name, shard in shards.items()}
     try:
         yield World(bs, ues, port)
     finally:

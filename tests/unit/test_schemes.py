@@ -58,10 +58,10 @@ CASES += [("pipar", 1, 1, {"steps": steps}, OWN) for steps in (1, 2)]
 
 @pytest.mark.parametrize("duplex", ["tdd", "fdd"])
 @pytest.mark.parametrize(("scheme", "cut", "k", "plan", "ues"), CASES)
-def test_three_rounds_equal_single_process_autograd(scheme, cut, k, plan, ues, duplex, monkeypatch):
+def test_three_rounds_equal_single_process_autograd(scheme, cut, k, plan, ues, duplex):
     asked = job(scheme, cut, k, BATCHES, plan, ues, duplex=duplex)
     reference = REFERENCES[scheme](asked, shards())
-    with world(shards(), monkeypatch) as agents:
+    with world(shards()) as agents:
         agents.configure(asked)
         for number in range(1, ROUNDS + 1):
             agents.round(number)
@@ -74,9 +74,9 @@ def test_three_rounds_equal_single_process_autograd(scheme, cut, k, plan, ues, d
             assert distance(agents.half("bs", model).model, reference.backs[ue]) < 1e-5
 
 
-def test_centralised_equals_training_on_one_machine(monkeypatch):
+def test_centralised_equals_training_on_one_machine():
     asked = job("centralised", 0, 1, (0, 0, 0), {"bs_batch": 20})
-    with world(shards(), monkeypatch) as agents:
+    with world(shards()) as agents:
         agents.configure(asked)
         for number in range(1, ROUNDS + 1):
             agents.round(number)
@@ -85,9 +85,9 @@ def test_centralised_equals_training_on_one_machine(monkeypatch):
         assert set(agents.bs.evaluate({}, averaged=False)[0]) == {"bs"}
 
 
-def ends(asked, monkeypatch) -> list[torch.Tensor]:
+def ends(asked) -> list[torch.Tensor]:
     """All weights after two rounds."""
-    with world(shards(), monkeypatch) as agents:
+    with world(shards()) as agents:
         agents.configure(asked)
         for number in (1, 2):
             agents.round(number)
@@ -95,20 +95,20 @@ def ends(asked, monkeypatch) -> list[torch.Tensor]:
         return [w for trainer in trainers for half in trainer.halves.values() for w in half.weights()]
 
 
-def test_epsl_without_phi_is_bit_equal_to_psl(monkeypatch):
-    a, b = (ends(job(scheme, 2, 1, BATCHES), monkeypatch) for scheme in ("epsl", "psl"))
+def test_epsl_without_phi_is_bit_equal_to_psl():
+    a, b = (ends(job(scheme, 2, 1, BATCHES)) for scheme in ("epsl", "psl"))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize("aggregate", ["virtual", "own", "cut"])
 @pytest.mark.parametrize("phi", [0.5, 1.0])
-def test_epsl_of_ues_with_the_same_data_is_psl(aggregate, phi, monkeypatch):
+def test_epsl_of_ues_with_the_same_data_is_psl(aggregate, phi):
     """Aggregating equal gradients changes nothing, whatever the reading."""
     results = []
     for scheme, plan in (("psl", {}), ("epsl", {"phi": phi, "aggregate": aggregate})):
         asked = job(scheme, 2, 1, (4, 4, 4), plan)
         same = {ue: samples(4, 0) for ue in asked.plan.ues}
-        with world(same, monkeypatch) as agents:
+        with world(same) as agents:
             agents.configure(asked)
             for ue in agents.ues.values():
                 ue._batches = iter([torch.arange(4).numpy()] * 2)
@@ -118,9 +118,9 @@ def test_epsl_of_ues_with_the_same_data_is_psl(aggregate, phi, monkeypatch):
     assert all(torch.allclose(x, y, atol=1e-9) for x, y in zip(*results, strict=True))
 
 
-def test_epsl_broadcasts_once_and_computes_fewer_rows_backward(monkeypatch):
+def test_epsl_broadcasts_once_and_computes_fewer_rows_backward():
     asked = job("epsl", 3, 1, (6, 6, 6), {"phi": 0.5}, paced=True, costs=costs(bs_s=0.005))
-    with world(shards(), monkeypatch) as agents:
+    with world(shards()) as agents:
         agents.configure(asked)
         agents.round(1)
         seconds = {e["task"]: (e["end_ns"] - e["start_ns"]) / 1e9 for e in agents.events if e["place"] == "bs"}
@@ -131,20 +131,20 @@ def test_epsl_broadcasts_once_and_computes_fewer_rows_backward(monkeypatch):
 
 
 @pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
-def test_noise_leaves_the_ue_in_activations_and_weights(mechanism, monkeypatch):
+def test_noise_leaves_the_ue_in_activations_and_weights(mechanism):
     quiet, loud = (
-        ends(job("sfl", 2, 1, BATCHES, privacy=privacy), monkeypatch)
+        ends(job("sfl", 2, 1, BATCHES, privacy=privacy))
         for privacy in (None, Privacy(mechanism, epsilon=1.0, clip=1.0, delta=1e-5))
     )
     assert any(not torch.allclose(a, b) for a, b in zip(quiet, loud, strict=True))
-    again = ends(job("sfl", 2, 1, BATCHES, privacy=Privacy(mechanism, 1.0, 1.0, 1e-5)), monkeypatch)
+    again = ends(job("sfl", 2, 1, BATCHES, privacy=Privacy(mechanism, 1.0, 1.0, 1e-5)))
     assert all(torch.equal(a, b) for a, b in zip(loud, again, strict=True))
 
 
-def test_sequential_clusters_wait_for_the_weights(monkeypatch):
+def test_sequential_clusters_wait_for_the_weights():
     clusters = ({"cluster": 0}, {"cluster": 1}, {"cluster": 1})
     asked = job("cpsl", 2, 1, (8, 8, 8), {}, clusters, paced=True, costs=costs(ue_s=0.001))
-    with world(shards(), monkeypatch) as agents:
+    with world(shards()) as agents:
         agents.configure(asked)
         agents.round(1)
         first = max(e["end_ns"] for e in agents.events if e["turn"] == 0)

@@ -92,11 +92,11 @@ def distance(half: nn.Module, reference: nn.Module) -> float:
 
 
 @pytest.mark.parametrize(("scheme", "cut", "k"), CASES)
-def test_three_rounds_equal_single_process_autograd(scheme, cut, k, monkeypatch):
+def test_three_rounds_equal_single_process_autograd(scheme, cut, k):
     asked = job(scheme, cut, k, batches=(7, 4, 9))
     shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
     fronts, back = REFERENCES[scheme](asked, shards)
-    with world(shards, monkeypatch) as agents:
+    with world(shards) as agents:
         agents.configure(asked)
         for number in range(1, ROUNDS + 1):
             agents.round(number)
@@ -128,12 +128,12 @@ def test_micro_batched_gradients_equal_full_batch_gradients(cut, k):
             assert torch.allclose(a.grad, b.grad, atol=1e-5)
 
 
-def test_agents_repeat_bit_for_bit(monkeypatch):
+def test_agents_repeat_bit_for_bit():
     asked = job("c2p2sl", 2, 4, batches=(6, 5))
     shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
     ends = []
     for _ in range(2):
-        with world(shards, monkeypatch) as agents:
+        with world(shards) as agents:
             agents.configure(asked)
             for number in (1, 2):
                 agents.round(number)
@@ -141,9 +141,9 @@ def test_agents_repeat_bit_for_bit(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def test_a_second_job_holds_its_downlinks_as_the_first_did(monkeypatch):
+def test_a_second_job_holds_its_downlinks_as_the_first_did():
     asked = job("c2p2sl", 2, 4, batches=(8, 8), paced=True, costs=costs(ue_s=0.005))
-    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}, monkeypatch) as agents:
+    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
         for _ in range(2):
             agents.configure(asked)
             agents.round(1)
@@ -152,9 +152,9 @@ def test_a_second_job_holds_its_downlinks_as_the_first_did(monkeypatch):
             assert min(e["start_ns"] for e in downlinks) >= last_uplink
 
 
-def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it(monkeypatch):
+def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it():
     asked = job("sl", 2, 1, batches=(8, 8), paced=True, costs=costs(ue_s=0.001))
-    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}, monkeypatch) as agents:
+    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
         agents.configure(asked)
         agents.round(1)
         events = {e["task"]: e for e in agents.events if e["ue"] == "ue2"}
@@ -162,10 +162,10 @@ def test_in_sl_a_ue_computes_only_after_the_weights_have_reached_it(monkeypatch)
     assert events["ue_forward"]["end_ns"] - events["ue_forward"]["start_ns"] >= 16_000_000
 
 
-def test_a_ue_without_samples_trains_nothing_and_delays_nobody(monkeypatch):
+def test_a_ue_without_samples_trains_nothing_and_delays_nobody():
     asked = job("c2p2sl", 2, 4, batches=(8, 0, 5))
     shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
-    with world(shards, monkeypatch) as agents:
+    with world(shards) as agents:
         agents.configure(asked)
         agents.round(1)
         assert not agents.ues["ue2"].trainer.halves
