@@ -219,10 +219,12 @@ def old(scheme: str, number: int, *tensors: torch.Tensor) -> list[bytes]:
 
 def test_what_is_of_an_earlier_round_or_scheme_is_dropped_and_counted(link):
     link.begin(schedule(1), number=3)
-    for scheme, number in (("psl", 2), ("sl", 3), ("psl", 3)):
+    for sent, (scheme, number) in enumerate((("psl", 2), ("sl", 3), ("psl", 3)), 1):
         link.device.open(scheme, [BS])
         link.device.begin(number, {}, Outbox(schedule(1), "ue1"))
         link.send(0)
+        while sum(link.station.dropped.values()) + len(link.station.arrivals) < sent:
+            time.sleep(0.001)
     assert await_key(link.station, key("uplink")).tensors()[0].tolist() == [0.0] * 5
     assert link.station.dropped == {"of an earlier round": 1, "of another scheme": 1}
 
