@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from agents.job import Privacy
 from agents.models.catalog import UNITS
 from agents.schedule.task import Weights, goes_down, owner
 from agents.schedule.vocabulary import replica
+from agents.trainer import Trainer
 from tests.unit.loopback import costs, job, samples, world
 from tests.unit.references import REFERENCES, ROUNDS, centralised
 
@@ -149,3 +152,50 @@ def test_sequential_clusters_wait_for_the_weights():
         agents.round(1)
         first = max(e["end_ns"] for e in agents.events if e["turn"] == 0)
         assert min(e["start_ns"] for e in agents.events if e["turn"] == 1) >= first
+
+
+def test_averages_weigh_what_was_trained_on_and_not_the_size_of_a_shard():
+    unlike = {"ue1": 0.9, "ue2": 0.05, "ue3": 0.05}
+    asked = job("sfl", 2, 1, BATCHES, shares=unlike)
+    reference = REFERENCES["sfl"](asked, shards())
+    with world(shards()) as agents:
+        agents.configure(asked)
+        for number in range(1, ROUNDS + 1):
+            agents.round(number)
+        assert distance(agents.half("ue1").model, reference.fronts["ue1"]) < 1e-5
+
+
+def test_epsl_weighs_the_ues_that_take_part():
+    """One of three is left out: the shares of the other two are of the two."""
+    kept = {"ue1": 0.25, "ue3": 0.25}
+    ends = []
+    for batches, all_shares in (((7, 0, 9), {**kept, "ue2": 0.5}), ((7, 0, 9), {"ue1": 0.5, "ue3": 0.5, "ue2": 0.0})):
+        with world(shards()) as agents:
+            agents.configure(job("epsl", 2, 1, batches, {"phi": 0.5}, shares=all_shares))
+            agents.round(1)
+            ends.append([w for agent in ("bs", "ue1", "ue3") for w in agents.half(agent).weights()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_work_on_a_device_is_over_before_it_is_timed():
+    asked = job("psl", 2, 1, (4, 4))
+    with world(shards(2)) as agents:
+        agents.configure(asked)
+        agents.bs.trainer.settle_device = lambda: time.sleep(0.03)  # what is still on the device
+        agents.round(1)
+        passes = [e for e in agents.events if e["place"] == "bs"]
+        downlinks = [e for e in agents.events if e["task"] == "downlink"]
+    assert [e["task"] for e in passes] == ["bs_forward", "bs_backward"]
+    assert all(e["end_ns"] - e["start_ns"] >= 30_000_000 for e in passes)
+    assert min(e["start_ns"] for e in downlinks) >= passes[-1]["end_ns"]
+
+
+def test_a_gpu_is_waited_for(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    trainer = Trainer(job("psl", 2, 1, (4, 4)), "cpu")
+    trainer.settle_device()
+    assert not waited
+    trainer._device = "cuda"
+    trainer.settle_device()
+    assert waited
