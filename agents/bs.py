@@ -15,7 +15,7 @@ from agents.samples.shard import Samples, batches
 from agents.schedule.order import segments
 from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights
 from agents.schedule.vocabulary import replica
-from agents.trainer import Passed, Source, Trainer, layout_of, shapes_of
+from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
 from agents.wire.air import Air
 from agents.wire.inbox import Arrival
 
@@ -55,11 +55,13 @@ class Bs:
     def configure(self, job: Job) -> None:
         """Takes up a scheme with fresh weights, and waits until every UE has reported over the air."""
         self._job = job
-        mine = job.schedule(1).at.get(BS, ())
+        schedule = job.schedule(1)
+        mine = schedule.at.get(BS, ())
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
         self._evaluator.take_model(self.trainer.whole)
         self._shapes = shapes_of(self.trainer.whole, self._evaluator.samples(1))
+        check_sizes(schedule, self.trainer.whole, self._shapes, self.air.most_bytes)
         self._take_own()
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
         info = (job.trial, job.label, job.plan.planner, str(job.plan.cut), str(job.plan.micro_batches))

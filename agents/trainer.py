@@ -13,8 +13,8 @@ from agents.halves import Half
 from agents.job import Job
 from agents.models.build import build, units_of
 from agents.passes import Rows, Tensors, leaf, parts, run
-from agents.schedule.task import Activations, Compute, Gradients, Key, Step, Task, Weights
-from agents.wire.frames import Layout, layout
+from agents.schedule.task import Activations, Compute, Gradients, Key, Schedule, Step, Task, Weights
+from agents.wire.frames import Layout, bytes_of, layout
 
 PartKey = tuple[str, int, int]
 """A model, and its units from after the first number to the second."""
@@ -144,6 +144,16 @@ def layout_of(task: Task, whole: nn.Sequential, shapes: Sequence[tuple[int, ...]
             return layout(list(units_of(whole, first, last).state_dict().values()))
         case _:
             raise TypeError(f"{task.key} is no transfer")
+
+
+def check_sizes(schedule: Schedule, whole: nn.Sequential, shapes: Sequence[tuple[int, ...]], most_bytes: int) -> None:
+    """ValueError for a tensor that is larger than the air takes, which follows from the profile in the topology."""
+    for task in schedule.tasks:
+        for name, shape in layout_of(task, whole, shapes) if task.transfers else ():
+            size = bytes_of(name, shape)
+            if size > most_bytes:
+                message = f"{task.key} carries {size} bytes, far more than model.profile says (at most {most_bytes})"
+                raise ValueError(message)
 
 
 def _part(work: Compute) -> PartKey:

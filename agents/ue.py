@@ -17,7 +17,7 @@ from agents.ports import AIR_PORT, BROADCAST_PORT
 from agents.privacy import privatise, privatise_weights
 from agents.samples.shard import Samples, batches
 from agents.schedule.task import BS, Activations, Compute, Gradients, Load, Step, Task, Weights
-from agents.trainer import Passed, Source, Trainer, layout_of, shapes_of
+from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
 from agents.wire.air import Air
 from agents.wire.inbox import Arrival
 
@@ -46,10 +46,12 @@ class Ue:
     def configure(self, job: Job, most_bytes: int) -> None:
         """Takes up a scheme: fresh weights, optimiser and batch order; greets the BS over the air."""
         self._job = job
-        mine = job.schedule(1).at.get(self.name, ())
+        schedule = job.schedule(1)
+        mine = schedule.at.get(self.name, ())
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
         self._shapes = shapes_of(self.trainer.whole, self._images[:1])
+        check_sizes(schedule, self.trainer.whole, self._shapes, most_bytes)
         self._before = self._weights()
         number = list(job.plan.ues).index(self.name)
         size = job.plan.ues[self.name].batch

@@ -95,6 +95,11 @@ def layout(tensors: Sequence[torch.Tensor]) -> Layout:
     return [(_name(t.dtype), tuple(t.shape)) for t in tensors]
 
 
+def bytes_of(name: str, shape: Sequence[int]) -> int:
+    """How many bytes a tensor of this type and shape has."""
+    return _BYTES_EACH[name] * math.prod(shape)
+
+
 def check(sealed: Sealed, expected: Layout) -> None:
     """FrameError when the tensors that are announced, or their bytes, are not those that are expected."""
     found = [(name, tuple(shape)) for name, shape in sealed.shapes]
@@ -111,7 +116,7 @@ def _named(some: Layout) -> str:
 def _check_length(name: str, shape: Sequence[int], data: Buffer) -> None:
     """FrameError unless there is exactly a byte for each that the claimed shape takes."""
     sound = len(shape) <= _MOST_DIMENSIONS and all(isinstance(n, int) and n >= 0 for n in shape)
-    if name not in _BYTES_EACH or not sound or len(data) != _BYTES_EACH[name] * math.prod(shape):
+    if name not in _BYTES_EACH or not sound or len(data) != bytes_of(name, shape):
         raise FrameError(f"unreadable message: {len(data)} bytes are no {name} of {list(shape)[:_MOST_DIMENSIONS]}")
 
 

@@ -33,6 +33,7 @@ from testbed.tuning import Tuner
 
 CURVE_POINTS = 4
 LEAST_DEADLINE_S = 20.0
+LEAST_MOST_BYTES = 1 << 20
 
 
 class Trial:
@@ -141,6 +142,8 @@ class Trial:
         rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in now.plan.ues.items()}
         changed = {"rates": rates, "broadcast_bps": now.plan.broadcast_bps} if now.plan != planned.plan else {}
         ended = {"round": number, "train_loss": train_loss, **predicted, **changed, "host": host}
+        if report.dropped:
+            ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
         return row
 
@@ -227,7 +230,7 @@ def _deadline_s(now: Moment) -> float:
 
 
 def _most_bytes(planned: Planned) -> int:
-    """No frame on the air is larger than this."""
+    """No tensor on the air is larger than this: twice what the profile says, which may be the user's."""
     costs, schedule = costs_of(planned.problem), planned.schedule(1)
     sizes = [costs.bytes(task) for task in schedule.tasks]
-    return int(max((size for size in sizes if size is not None), default=0.0))
+    return 2 * int(max((size for size in sizes if size is not None), default=0.0)) + LEAST_MOST_BYTES

@@ -26,13 +26,15 @@ LEAD_NS = 30_000_000
 class SegmentReport:
     """What the agents answered about a segment: its start (monotonic ns), raw events, the loss of the round so far.
 
-    ``host``: what each counted on its host meanwhile (``agents.host_counters``).
+    ``host``: what each counted on its host meanwhile (``agents.host_counters``); ``dropped``: what each has dropped
+    of what came over the air since the trial began, by reason.
     """
 
     start_ns: int
     events: list[dict[str, Any]]
     train_loss: float
     host: Counters
+    dropped: Mapping[str, Mapping[str, int]]
 
 
 class Session:
@@ -78,7 +80,9 @@ class Session:
         events = [event for header in headers for event in header["events"]]
         samples = sum(header["loss_samples"] for header in headers)
         loss = sum(header["loss_sum"] for header in headers) / max(1, samples)
-        return SegmentReport(start_ns, events, loss, {name: header["host"] for name, header in answers.items()})
+        host = {name: header["host"] for name, header in answers.items()}
+        dropped = {name: header["dropped"] for name, header in answers.items() if header["dropped"]}
+        return SegmentReport(start_ns, events, loss, host, dropped)
 
     def end_round(self, round_s: float) -> None:
         """Tells every agent how long the round was, for its meters."""
