@@ -119,13 +119,13 @@ def test_a_micro_batch_with_one_value_per_channel_trains():
     assert torch.allclose(layer.running_var, torch.full((3,), 1.1))  # and to (1 + 1) / (2 − 1)
 
 
-def test_agents_that_warm_up_and_train_in_micro_batches_keep_the_statistics_of_whole_batches(monkeypatch):
+def test_agents_that_warm_up_and_train_in_micro_batches_keep_the_statistics_of_whole_batches():
     shards = {ue: samples(20, i) for i, ue in enumerate(("ue1", "ue2"))}
     ends = []
     for scheme, k in (("psl", 1), ("c2p2sl", 4)):
         # Learning rate 0: then what reaches the first norm layer does not depend on how gradients were computed.
         asked = job(scheme, 1, k, batches=(9, 6), norm="batch", lr=0.0)
-        with world(shards, monkeypatch) as agents:
+        with world(shards) as agents:
             agents.configure(asked)
             for number in (1, 2):
                 agents.round(number)
