@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from agents.wire.frames import Header, Sealed, decode, encode, pack, unpack
+from agents.wire.frames import FrameError, Header, Sealed, decode, encode, pack, unpack
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,8 @@ Report = tuple[Header, Sealed]
 """An answer as the controller has it, which reads no tensors."""
 Handler = Callable[[Header, Tensors], Answer]
 
+MOST_BYTES = 1 << 30
+"""No frame is longer: the largest tensor of the largest model has 411 MB."""
 _OTHERS_S = 2.0
 """What others have to fail in, too, once one has: who waited for whom tells who is to blame."""
 
@@ -54,16 +56,22 @@ class ControlServer:
 
     def __init__(self, address: str, port: int) -> None:
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
         self._socket.bind(f"tcp://{address}:{port}")
+        self.dropped = 0
 
     def serve(self, handle: Handler) -> None:
-        """Answers requests for ever. What ``handle`` raises is logged and becomes the answer ``error``."""
+        """Answers requests for ever; what is none is dropped. What ``handle`` raises is logged and becomes the answer
+        ``error``."""
         while True:
             peer, *frames = self._socket.recv_multipart()
-            number = 0
             try:
                 request, tensors = decode(frames)
-                number = request["id"]
+                number = int(request["id"])
+            except (FrameError, KeyError, TypeError, ValueError):
+                self.dropped += 1
+                continue
+            try:
                 answer = handle(request, tensors)
             except Exception as error:  # whatever went wrong is the controller's to judge
                 traceback.print_exc()

@@ -60,9 +60,9 @@ class Happened:
 def happened(
     round_number: int, events: Iterable[Mapping[str, Any]], start_ns: int, dilation: float, begin_s: float = 0.0
 ) -> list[Happened]:
-    """Events of a phase as agents report them (monotonic ns) on the round's own emulated clock, in order of start.
+    """Events of a segment as agents report them (monotonic ns) on the round's own emulated clock, in order of start.
 
-    The phase began ``begin_s`` after the round.
+    The segment began ``begin_s`` after the round.
     """
     rows = [
         Happened(

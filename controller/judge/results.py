@@ -92,7 +92,7 @@ class HostLoad(Part):
     """The busiest host while rounds ran, in shares of its cores' time: in use, by others than agents, taken by the
     hypervisor. ``throttled_share``: of the time of the agent most held back by its own quota. ``waited_share``: of
     the time in which computations wanted a core, that in which they had none. ``clock_jump_s``: the most that wall
-    clock and monotonic clock went apart in one phase of a round.
+    clock and monotonic clock went apart in one segment of a round.
     """
 
     busy_share: float

@@ -208,6 +208,7 @@ def _beginning(planned: Planned, target_accuracy: float | None) -> dict[str, Any
     return {
         "plan": planned.plan.to_json(),
         "predicted": dataclasses.asdict(planned.predicted),
+        "costs": costs_of(planned.problem).to_json(),
         "paper": planned.paper,
         "units": len(planned.problem.workload.units),
         "duplex": planned.problem.duplex,
