@@ -21,6 +21,7 @@ from tests.bench import (
     planning_managers,
     qdiscs,
     schemes,
+    simulate,
     verdict,
 )
 from tests.bench.number import Number
@@ -34,6 +35,7 @@ BENCHES = {
     "planning-ao": planning_ao.numbers,
     "planning-makespan": planning_makespan.numbers,
     "planning-managers": planning_managers.numbers,
+    "simulate": simulate.numbers,
     "verdict": verdict.numbers,
     "dilation": dilation.numbers,
 }

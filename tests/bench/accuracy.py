@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 
-import agents.ue
 from agents.bs import Bs
-from agents.meter import Metrics
+from agents.evaluation import Part
 from agents.job import Job
+from agents.meter import Metrics
 from agents.samples.partition import partition
-from agents.schemes import SCHEMES
+from agents.schedule.task import Load
 from agents.ue import Ue
 from agents.wire.air import Air
 from controller.planners.planning import Planned, plan_all
@@ -30,7 +31,7 @@ EXCEPTED = "fl"
 
 
 def numbers() -> list[Number]:
-    """Accuracy of every row beside that of centralised training, in percent."""
+    """Accuracy of every scheme beside that of centralised training, in percent."""
     topology = load(TOPOLOGY)
     found = {planned.label: learn(planned, topology.training.lr) for planned in plan_all(topology)}
     rows = []
@@ -47,26 +48,32 @@ def learn(planned: Planned, lr: float) -> float:
     names = list(plan.ues)
     shards = partition(train.labels, names, 7, {"kind": "iid"})
     asked = job(plan.scheme, plan.cut, plan.micro_batches, [p.batch for p in plan.ues.values()], lr=lr, duplex="fdd")
-    made = Job(**{**vars(asked), "plan": plan, "shares": {ue: len(shards[ue]) / len(train) for ue in names}})
+    made = replace(asked, plan=plan, shares={ue: len(shards[ue]) / len(train) for ue in names})
     rounds = math.ceil(EPOCHS * len(train) / (plan.batch * plan.steps))
     port, broadcast = free_port(), free_port()
-    with patch.object(agents.ue, "AIR_PORT", port), patch.object(agents.ue, "BROADCAST_PORT", broadcast):
-        air = Air.station("127.0.0.1", port, broadcast)
-        ues = {name: Ue(name, train.take(shards[name]), Metrics()) for name in names}
-        world = World(Bs(test, Metrics(), air, "cpu", lambda: train), ues)
-        try:
-            world.configure(made)
-            for number in range(1, rounds + 1):
-                world.round(number)
-            return 100 * _accuracy(world, made)
-        finally:
-            air.close()
-            for ue in ues.values():
-                ue.air.close()
+
+    def device(name: str, address: str, most_bytes: int) -> Air:
+        return Air.device(name, address, port, broadcast, most_bytes)
+
+    station = partial(Air.station, "127.0.0.1", port, broadcast)
+    bs = Bs(test, Metrics(), station, "cpu", lambda: train)
+    ues = {name: Ue(name, train.take(shards[name]), Metrics(), partial(device, name)) for name in names}
+    world = World(bs, ues, port)
+    try:
+        world.configure(made)
+        for number in range(1, rounds + 1):
+            world.round(number)
+        return 100 * _accuracy(world, made)
+    finally:
+        bs.close()
+        for ue in ues.values():
+            ue.close()
 
 
 def _accuracy(world: World, made: Job) -> float:
-    shared = SCHEMES[made.plan.scheme].ue_weights == "shared"
-    holders = made.plan.phases(made.duplex)[-1].heirs[:1] if shared else tuple(made.plan.clusters)
-    found = world.bs.evaluate({ue: world.ues[ue].weights() for ue in holders})
-    return float(np.mean([accuracy for name, accuracy in found.items() if name != "average"]))
+    """Of whoever got shared weights last; where none are shared the mean of all."""
+    loads = [task for task in made.schedule(1).tasks if isinstance(task.work, Load)]
+    last = max((task.key.turn for task in loads), default=0)
+    holders = [task.place for task in loads if task.key.turn == last][:1] or list(made.schedule(1).ues)
+    parts = {ue: [Part(*part) for part in world.ues[ue].parts()] for ue in holders}
+    return float(np.mean(list(world.bs.evaluate(parts, averaged=False)[0].values())))

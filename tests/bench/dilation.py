@@ -6,7 +6,6 @@ D is the automatic one: 1 where the host keeps up with quickstart.
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from agents.schedule.task import Key, is_link
 from controller.judge.results import Results
+from controller.trial import journal
 from controller.trial.prepare import Prepared, bring_up, prepare
 from controller.trial.rounds import Trial
 from controller.trial.watch import silent
@@ -38,7 +39,7 @@ SCHEMES = (SchemeChoice(scheme="psl", cut=2), SchemeChoice(scheme="c2p2sl", cut=
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """A trial, and the rows of its events.jsonl."""
+    """A trial, and the tasks in its journal."""
 
     results: Results
     rows: list[dict[str, Any]]
@@ -69,7 +70,7 @@ def _calm(engine: Engine, prepared: Prepared, deployment: Deployment) -> Ran:
 def _run(engine: Engine, prepared: Prepared, deployment: Deployment) -> Ran:
     with tempfile.TemporaryDirectory() as folder:
         results = Trial(engine, prepared, deployment, Path(folder), silent).run()
-        rows = [json.loads(line) for line in (Path(folder) / "events.jsonl").read_text().splitlines()]
+        rows = [line for line in journal.read(Path(folder)) if line["event"] == "task"]
     return Ran(results, rows)
 
 
@@ -92,7 +93,7 @@ def _agree(rounds: dict[float, dict[str, float]]) -> Iterator[Number]:
 
 @dataclasses.dataclass(frozen=True)
 class Paced:
-    """The kinds of task (scheme, task, agent) of a run whose mean and whose spread are worst, and how bad these are."""
+    """The kinds of task (scheme, task, place) of a run whose mean and whose spread are worst, and how bad these are."""
 
     mean: tuple[float, tuple[str, str, str]]
     cv: tuple[float, tuple[str, str, str]]
@@ -100,15 +101,12 @@ class Paced:
 
 def pacing(prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> Paced:
     """Mean and spread of each task's duration over its modelled one, worst kind of task, after the first round."""
-    modelled = {
-        (p.label, e.task, e.ue, e.micro_batch): e.end_s - e.start_s for p in prepared.planned for e in p.timeline.events
-    }
+    modelled = {(p.label, e.key): e.end_s - e.start_s for p in prepared.planned for e in p.timeline.events}
     ratios: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows:
-        asked_s = modelled[row["scheme"], row["task"], row["ue"], row["micro_batch"]]
-        computes = row["task"].endswith(("forward", "backward"))
-        if computes and row["round"] > 1 and asked_s * prepared.dilation >= LEAST_TASK_S:
-            ratios[row["scheme"], row["task"], row["ue"]].append((row["end_s"] - row["start_s"]) / asked_s)
+        asked_s = modelled[row["scheme"], Key(row["turn"], row["step"], row["micro_batch"], row["task"], row["ue"])]
+        if not is_link(row["place"]) and row["round"] > 1 and asked_s * prepared.dilation >= LEAST_TASK_S:
+            ratios[row["scheme"], row["task"], row["place"]].append((row["end_s"] - row["start_s"]) / asked_s)
     return Paced(
         max((abs(float(np.mean(found)) - 1), key) for key, found in ratios.items()),
         max((float(np.std(found) / np.mean(found)), key) for key, found in ratios.items()),

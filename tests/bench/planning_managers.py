@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
+from agents.schemes import SCHEMES
 from controller.planners.cpsl.clustering import (
     Clustering,
     dealt,
@@ -27,7 +26,6 @@ from tests.bench.profiles import cpsl_draw, cpsl_phases, pi_devices, resnet18, v
 
 DRAWS, UES, SIZE = 50, 30, 5
 BANDS_MHZ = (10, 20, 30)
-SCHEME: Any = SimpleNamespace(name="pipar", turn="all", bs_model="replicas", micro_batches="each", pipelined=True)
 
 
 def numbers() -> list[Number]:
@@ -108,7 +106,7 @@ def _scores() -> list[Number]:
     found = []
     for model, work in (("vgg5", vgg5(1, 28)), ("resnet18", resnet18(3, 32))):
         for network, rates in NETWORKS.items():
-            request = Request(pi_devices(work, rates), SCHEME, steps=5)
+            request = Request(pi_devices(work, rates), SCHEMES["pipar"], steps=5)
             found.append(at_least(f"pipar: score, {model}, {network}", 0.96, score(request), "", 3))
             alone = f"{score(request, by_eq_14):.3f}"
             found.append(Number(f"pipar: score of eq. 14 alone, {model}, {network}", "-", alone, True))

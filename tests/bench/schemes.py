@@ -1,4 +1,4 @@
-"""Every row of the scheme table on real containers: how close rounds and bubble rates come to the timeline."""
+"""Every scheme on real containers: how close rounds and bubble rates come to the timeline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMES = Path("topologies/schemes.yaml")
 
 
 def numbers() -> list[Number]:
-    """Round error (%) and bubble rate error of each row, and how long all of them took."""
+    """Round error (%) and bubble rate error of each scheme, and how long all of them took."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         results = field_trial(Engine.connect(), load(SCHEMES), Path(folder), silent)
