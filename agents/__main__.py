@@ -81,9 +81,12 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             plan, costs = Plan.from_json(request["plan"]), Costs.from_json(request["costs"])
             agent.change(agent.job.changed(plan, costs, request["deadline_s"]))
             return {}, []
+        case "begin_round":
+            agent.begin_round(request["round"])
+            return {}, []
         case "segment":
             before = host_counters.read()
-            agent.segment(request["round"], request["segment"], request["start_ns"])
+            agent.segment(request["segment"], request["start_ns"])
             return {**_report(agent), "host": {**host_counters.since(before), "kernel": host_counters.kernel()}}, []
         case "end_round":
             agent.meter.end_round(request["round_s"])

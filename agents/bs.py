@@ -12,11 +12,11 @@ from agents.halves import average, to_inputs
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
 from agents.samples.shard import Samples, batches
-from agents.schedule.order import segments
 from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights
 from agents.schedule.vocabulary import replica
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
 from agents.wire.air import Air
+from agents.wire.frames import Layout
 from agents.wire.inbox import Arrival
 
 OpenAir = Callable[[int], Air]
@@ -84,16 +84,15 @@ class Bs:
         assert self._air is not None
         return self._air
 
-    def segment(self, number: int, index: int, start_ns: int) -> None:
-        """Everything that the BS does in a segment of a round."""
+    def begin_round(self, number: int) -> None:
+        """Takes up a round."""
+        self._executor.begin(self._job, number, self.air, self._layout)
+
+    def segment(self, index: int, start_ns: int) -> None:
+        """Everything that the BS does in a segment of the round."""
         self.meter.begin_segment(first=index == 0)
-        if index == 0:
-            schedule = self._executor.begin(
-                self._job, number, self.air, lambda task: layout_of(task, self.trainer.whole, self._shapes)
-            )
-            self._last_segment = max(segments(schedule).values(), default=0)
         self._executor.run(index, start_ns)
-        if index == self._last_segment and self.meter.loss_samples:
+        if index == self._executor.schedule.segments - 1 and self.meter.loss_samples:
             loss = self.meter.loss_sum / self.meter.loss_samples
             self.meter.metrics.train_loss.labels(self._job.trial, self._job.label).set(loss)
 
@@ -117,6 +116,9 @@ class Bs:
         metric = self.meter.metrics.accuracy.labels(self._job.trial, self._job.label)
         metric.set(sum(found.values()) / len(found))
         return found, mean
+
+    def _layout(self, task: Task) -> Layout:
+        return layout_of(task, self.trainer.whole, self._shapes)
 
     def close(self) -> None:
         """Leaves the air."""
@@ -175,7 +177,7 @@ class Bs:
     def _count(self, transfer: Task) -> int:
         """How many tensors the weights of a transfer are."""
         assert isinstance(transfer.work, Weights)
-        return len(layout_of(transfer, self.trainer.whole, self._shapes))
+        return len(self._layout(transfer))
 
     def _own_parts(self, ue: str) -> list[Part]:
         """The BS's own parts of the model that a UE trains with."""

@@ -12,7 +12,6 @@ import torch
 from agents.job import Job
 from agents.meter import Meter
 from agents.pace import Pacer, sleep_until
-from agents.schedule.order import segments
 from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Schedule, Task, owner
 from agents.wire.air import Air, AirError
 from agents.wire.frames import Layout, Sealed, seal
@@ -41,47 +40,53 @@ class Executor:
     def __init__(self, name: str, meter: Meter, perform: Callable[[Task, Sequence[Arrival]], Done]) -> None:
         self._name, self._meter, self._perform = name, meter, perform
         self._pacer = Pacer()
+        self._job: Job | None = None
+        self.schedule = Schedule(())
 
-    def begin(self, job: Job, number: int, air: Air, layout: Callable[[Task], Layout]) -> Schedule:
-        """Takes up a round: what will arrive, and what there is to do. Its schedule."""
-        self._job, self._air = job, air
-        self.schedule = schedule = job.schedule(number)
-        self._segment_of = segments(schedule)
-        senders = {task.key: task for task in schedule.tasks if self._name in schedule.receivers(task)}
-        self._incoming = frozenset(senders)
-        expected = {key: Expected(task.agent, layout(task)) for key, task in senders.items()}
-        dilation = job.plan.time_dilation
-        occupy_ns = {
-            task.key: round(job.costs.seconds(task, job.plan) * dilation * 1e9)
-            for task in schedule.tasks
-            if task.place == BROADCAST_PLACE
-        }
-        air.begin(number, expected, Outbox(schedule, self._name, occupy_ns))
-        self.carried = _carried(schedule, self._name)
+    def begin(self, job: Job, number: int, air: Air, layout: Callable[[Task], Layout]) -> None:
+        """Takes up a round: what will arrive, as its ``layout`` says, and what there is to do."""
+        schedule = job.schedule(number)
+        if self._job is not job or self.schedule is not schedule:
+            self._job, self.schedule, self._air = job, schedule, air
+            incoming = [task for task in schedule.tasks if self._name in schedule.receivers(task)]
+            self._expected = {task.key: Expected(task.agent, layout(task)) for task in incoming}
+            self.carried = _carried(schedule, self._name)
+            self._occupy_ns = {
+                task.key: round(job.costs.seconds(task, job.plan) * job.plan.time_dilation * 1e9)
+                for task in schedule.tasks
+                if task.place == BROADCAST_PLACE
+            }
+        air.begin(number, self._expected, Outbox(schedule, self._name, self._occupy_ns))
         self._done_ns: dict[Key, int] = {}
         self._counted = 0
-        return schedule
 
     def run(self, segment: int, start_ns: int) -> None:
         """Does this agent's tasks of a segment, which starts at ``start_ns`` of the monotonic clock."""
-        self._segment = segment
+        self._segment, segment_of = segment, self.schedule.segment_of
+        place = self._name
+        groups = list(_groups(t for t in self.schedule.at.get(place, ()) if segment_of[t.key] == segment))
+        over = [key for key, number in segment_of.items() if number < segment]
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
-        self._air.offer([key for key, number in self._segment_of.items() if number < segment])  # all of it is over
-        place = self._name
-        groups = list(_groups(t for t in self.schedule.at.get(place, ()) if self._segment_of[t.key] == segment))
+        self._air.offer(over)
         while groups:
             group, arrivals = self._first_ready(groups) if place in self.schedule.first_ready else self._next(groups)
             groups.remove(group)
             self._do(group, arrivals)
+        self._await_keys([key for key in self._expected if segment_of[key] == segment])
         self._count_arrivals()
 
     def _next(self, groups: Sequence[Group]) -> tuple[Group, Arrivals]:
-        return groups[0], self._await(groups[0][0])
+        return groups[0], self._await_keys(groups[0][0].needs)
 
-    def _await(self, task: Task) -> Arrivals:
-        """What a task needs of others, when all of it is there."""
-        return self._wait(lambda arrivals: self._ready(task, arrivals), [task])
+    def _await_keys(self, keys: Sequence[Key]) -> Arrivals:
+        """What others send of these, when all of it is there."""
+        wanted = [key for key in keys if key in self._expected]
+
+        def all_there(arrivals: Arrivals) -> Arrivals | None:
+            return {key: arrivals[key] for key in wanted} if all(key in arrivals for key in wanted) else None
+
+        return self._wait(all_there, wanted)
 
     def _first_ready(self, groups: Sequence[Group]) -> tuple[Group, Arrivals]:
         """The group that was ready first, as soon as one is."""
@@ -90,14 +95,14 @@ class Executor:
             found = [(group, came) for group in groups if (came := self._ready(group[0], arrivals)) is not None]
             return min(found, key=lambda one: self._ready_ns(*one), default=None)
 
-        return self._wait(earliest, [group[0] for group in groups])
+        return self._wait(earliest, [key for group in groups for key in group[0].needs])
 
     def _ready(self, task: Task, arrivals: Arrivals) -> Arrivals | None:
         """What a task needs of others if it can start, else None."""
-        needs = [key for key in task.needs if key in self._incoming]
+        needs = [key for key in task.needs if key in self._expected]
         if not all(key in arrivals for key in needs):
             return None
-        mine = (key for key in task.needs if self._segment_of[key] == self._segment and self._is_mine(key))
+        mine = (key for key in task.needs if self.schedule.segment_of[key] == self._segment and self._is_mine(key))
         return {key: arrivals[key] for key in needs} if all(key in self._done_ns for key in mine) else None
 
     def _ready_ns(self, group: Group, came: Arrivals) -> int:
@@ -109,11 +114,12 @@ class Executor:
         task = self.schedule.by_key[key]
         return not task.transfers and task.agent == self._name
 
-    def _wait(self, look: Callable[[Arrivals], T | None], tasks: Sequence[Task]) -> T:
+    def _wait(self, look: Callable[[Arrivals], T | None], keys: Sequence[Key]) -> T:
+        assert self._job is not None
         try:
             return self._air.wait(look, self._job.deadline_s)
         except AirError as error:
-            missing = self._air.missing([key for task in tasks for key in task.needs])
+            missing = self._air.missing(keys)
             named = "; ".join(f"{key} from {peer}" for key, peer in list(missing.items())[:3])
             peers = tuple(dict.fromkeys(missing.values()))
             raise AirError(f"{self._name} waited for {named or 'its turn'}: {error}", peers) from error
@@ -125,11 +131,12 @@ class Executor:
             end = at + 1
             while end < len(group) and not group[end].computes:
                 end += 1
-            part, came = group[at:end], arrivals if at == 0 else self._await(group[at])
+            part, came = group[at:end], arrivals if at == 0 else self._await_keys(group[at].needs)
             self._do_together(part, came)
             at = end
 
     def _do_together(self, tasks: Group, arrivals: Arrivals) -> None:
+        assert self._job is not None
         first = tasks[0]
         came = [arrivals[key] for key in first.needs if key in arrivals]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from agents.models.catalog import DatasetInfo
 from agents.plan import Plan
 from agents.schedule.costs import Costs
-from agents.schedule.task import Schedule
 from agents.schemes.own import scheme_named
+from agents.schemes.seam import Rounds
 
 CONFIGURE_S = 120.0
 """Wall seconds for taking up a job: a model is built and run once, which is half a minute on an emulated processor."""
@@ -54,10 +55,11 @@ class Job:
     privacy: Privacy | None = None
     delay_s: float = 0.0
 
-    def schedule(self, number: int) -> Schedule:
-        """What happens in this round. ScheduleError when a scheme of the user's makes one that cannot be done."""
-        scheme = scheme_named(self.plan.scheme)
-        return scheme.schedule(self.plan, len(self.costs.forward_flops), self.duplex, self.seed, number)
+    @cached_property
+    def schedule(self) -> Rounds:
+        """What happens in each round."""
+        units = len(self.costs.forward_flops)
+        return Rounds(scheme_named(self.plan.scheme), self.plan, units, self.duplex, self.seed)
 
     def changed(self, plan: Plan, costs: Costs, deadline_s: float) -> Job:
         """The same job from now on by another plan, at other speeds."""

@@ -19,6 +19,7 @@ from agents.samples.shard import Samples, batches
 from agents.schedule.task import BS, Activations, Compute, Gradients, Load, Step, Task, Weights
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
 from agents.wire.air import Air
+from agents.wire.frames import Layout
 from agents.wire.inbox import Arrival
 
 Positions = npt.NDArray[np.int64]
@@ -80,15 +81,18 @@ class Ue:
         assert self._air is not None
         return self._air
 
-    def segment(self, number: int, index: int, start_ns: int) -> None:
-        """Everything that this UE does in a segment of a round."""
+    def begin_round(self, number: int) -> None:
+        """Takes up a round."""
+        self._parts: dict[tuple[int, int, int], Positions] = {}
+        self._executor.begin(self._job, number, self.air, self._layout)
+
+    def segment(self, index: int, start_ns: int) -> None:
+        """Everything that this UE does in a segment of the round."""
         self.meter.begin_segment(first=index == 0)
-        if index == 0:
-            self._parts: dict[tuple[int, int, int], Positions] = {}
-            self._executor.begin(
-                self._job, number, self.air, lambda task: layout_of(task, self.trainer.whole, self._shapes)
-            )
         self._executor.run(index, start_ns)
+
+    def _layout(self, task: Task) -> Layout:
+        return layout_of(task, self.trainer.whole, self._shapes)
 
     def parts(self) -> list[tuple[int, int, Tensors]]:
         """First and last unit of each part of the model that is here, and its weights, for evaluation."""

@@ -1,8 +1,7 @@
-"""What follows from needs and places: the legs of half duplex, and the segments of a round."""
+"""Half duplex: the air is for uplinks or for downlinks, and what follows from that for a schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agents.schedule.task import Activations, Compute, Key, Schedule, Task, goes_up, is_link
@@ -55,37 +54,3 @@ def _fresh(task: Task) -> bool:
 
 def _with_needs(task: Task, more: tuple[Key, ...]) -> Task:
     return replace(task, needs=tuple(dict.fromkeys((*task.needs, *more)))) if more else task
-
-
-def segments(schedule: Schedule) -> dict[Key, int]:
-    """The segment of each task, from 0: all of one are started at a common instant, when those before are done.
-
-    A need that no message carries to the agent that has it, directly or as part of what another one says, ends a
-    segment. The order of a place is kept by the place itself.
-    """
-    before = schedule.before
-    found: dict[Key, int] = {}
-    for task in schedule.ordered:
-        unknown = [key for key in task.needs if not schedule.knows(task.agent, schedule.by_key[key])]
-        known = [key for key in before[task.key] if key not in unknown] if unknown else before[task.key]
-        segment = max((found[key] for key in known), default=0)
-        if unknown:
-            late = {key for key in unknown if found[key] >= segment}
-            implied = _ancestors(before, found, known, min((found[key] for key in late), default=0)) if late else set()
-            segment = max([segment, *(found[key] + 1 for key in late - implied)])
-        found[task.key] = segment
-    return found
-
-
-def _ancestors(
-    before: Mapping[Key, Sequence[Key]], found: Mapping[Key, int], keys: Sequence[Key], least: int
-) -> set[Key]:
-    """All that must have been done before these, as far back as a segment."""
-    seen: set[Key] = set()
-    queue = list(keys)
-    while queue:
-        key = queue.pop()
-        if key not in seen and found[key] >= least:
-            seen.add(key)
-            queue += before[key]
-    return seen

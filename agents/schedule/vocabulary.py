@@ -47,7 +47,7 @@ class Round:
         self.plan, self.units = plan, units
         self.ues = tuple(plan.clusters)
         self._turn = self._step = 0
-        self._seed, self._number = seed, number
+        self._seed, self._number, self._drawn = seed, number, False
         self._tasks: list[Task] = []
         self._keys: set[Key] = set()
         self._first_ready: set[str] = set()
@@ -58,7 +58,7 @@ class Round:
 
     def schedule(self) -> Schedule:
         """What has been written."""
-        return Schedule(tuple(self._tasks), frozenset(self._first_ready))
+        return Schedule(tuple(self._tasks), frozenset(self._first_ready), self._drawn)
 
     def begin(self, turn: int = 0, step: int = 0) -> None:
         """What follows belongs to this turn (a group of UEs that train together) and step (a batch of theirs)."""
@@ -84,6 +84,7 @@ class Round:
 
     def drawn(self, ues: Sequence[str]) -> list[str]:
         """The UEs in an order that is drawn anew in every round and step, from the seed."""
+        self._drawn = True
         order = np.random.default_rng([self._seed, _ORDER_STREAM, self._number, self._step]).permutation(len(ues))
         return [ues[i] for i in order]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from agents.plan import Plan
@@ -71,6 +72,23 @@ class Scheme:
         self.write(made)
         found = made.schedule()
         return checked(half_duplex(found) if duplex == "tdd" else found, plan)
+
+
+class Rounds:
+    """The schedules of the rounds of one plan; all of them are one where nothing is drawn."""
+
+    def __init__(self, scheme: Scheme, plan: Plan, units: int, duplex: str, seed: int = 0) -> None:
+        self._write = partial(scheme.schedule, plan, units, duplex, seed)
+        self._all: Schedule | None = None
+
+    def __call__(self, number: int) -> Schedule:
+        """The schedule of round ``number``. ScheduleError when it cannot be done."""
+        if self._all is not None:
+            return self._all
+        found = self._write(number)
+        if not found.drawn:
+            self._all = found
+        return found
 
 
 def groups(turns: Turns, clusters: Mapping[str, int]) -> Groups:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any
 
 from agents.plan import Plan
-from agents.schedule.task import Schedule
 from agents.schemes.own import scheme_named
+from agents.schemes.seam import Rounds
 from controller.judge.explain import Links
 from controller.judge.measured import Happened, after_warm_up, at_plan_rates, round_row, spread, ue_results
 from controller.judge.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
@@ -52,7 +51,7 @@ def scheme_result(lines: Sequence[Line]) -> SchemeResult:
     summary = _summary(rounds)
     evidence = gather(
         Links(plan, Latency.from_json(begin["waits"])),
-        partial(_schedule, begin, plan),
+        Rounds(scheme_named(plan.scheme), plan, begin["units"], begin["duplex"], begin["seed"]),
         predicted["round_s"],
         rounds,
         summary,
@@ -79,11 +78,6 @@ def _happened(line: Line) -> Happened:
 
 def _round(line: Line, rows: Sequence[Happened]) -> Round:
     return round_row(line["round"], rows, line["train_loss"], line["predicted_s"], line["predicted_bubble_rate"])
-
-
-def _schedule(begin: Line, plan: Plan, number: int) -> Schedule:
-    """The schedule of a round, which follows from the plan."""
-    return scheme_named(plan.scheme).schedule(plan, begin["units"], begin["duplex"], begin["seed"], number)
 
 
 def _rates(plan: Plan, line: Line) -> Plan:

@@ -10,7 +10,6 @@ from itertools import pairwise
 import numpy as np
 
 from agents.plan import Plan
-from agents.schedule.order import segments
 from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, goes_up
 from controller.judge.measured import Happened, after_warm_up
 from controller.judge.results import Explained, Round
@@ -140,7 +139,7 @@ class _Measured:
         self._of: dict[Key, list[Happened]] = {}
         for row in rows:
             self._of.setdefault(row.key, []).append(row)
-        self._segment_of = segments(schedule)
+        self._segment_of = schedule.segment_of
         at: dict[str, list[Happened]] = {}
         for row in sorted(rows, key=lambda r: (r.start_s, r.end_s)):
             at.setdefault(row.place, []).append(row)

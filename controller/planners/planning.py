@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from agents.own import OwnError, file_of, is_own, place_of
 from agents.plan import Plan
-from agents.schedule.task import Schedule, ScheduleError
+from agents.schedule.task import ScheduleError
 from agents.schemes import Scheme
 from agents.schemes.own import scheme_named
+from agents.schemes.seam import Rounds
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.predict.bounds import decision_bound_s
 from controller.predict.instance import Decision, Instance, instance
@@ -61,10 +63,11 @@ class Planned:
         t = self.timeline
         return Predicted(t.round_s, t.bubble_rate, t.bs_busy_s, t.bs_idle_s, self.lower_bound_s)
 
-    def schedule(self, number: int) -> Schedule:
-        """What happens in a round."""
+    @cached_property
+    def schedule(self) -> Rounds:
+        """What happens in each round."""
         units = len(self.problem.workload.units)
-        return self.scheme.schedule(self.plan, units, self.problem.duplex, self.seed, number)
+        return Rounds(self.scheme, self.plan, units, self.problem.duplex, self.seed)
 
     @property
     def latency(self) -> Latency:

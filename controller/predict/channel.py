@@ -86,6 +86,9 @@ def fastest(topology: Topology, base: Instance, rounds: int) -> Instance:
 
 def moment(topology: Topology, planned: Planned, number: int, clock_s: float) -> Moment:
     """What a round of a plan will be like: its slots stay, link rates and speeds follow."""
+    schedule = planned.schedule(number)
+    if topology.dynamics.still and not schedule.drawn:  # every round is alike
+        return Moment(planned.problem, planned.plan, planned.timeline)
     now, decision = instance_at(topology, planned.problem, number, clock_s), planned.decision
     up, down = link_rates(now, decision)
     ues = {
@@ -94,7 +97,7 @@ def moment(topology: Topology, planned: Planned, number: int, clock_s: float) ->
     }
     broadcast_bps = float(now.rate_down[decision.batch > 0].min()) if decision.phi else 0.0
     plan = replace(planned.plan, ues=ues, broadcast_bps=broadcast_bps)
-    return Moment(now, plan, timeline(now, planned.scheme, plan, decision, topology.seed, number))
+    return Moment(now, plan, timeline(now, plan, schedule, decision))
 
 
 def changes(number: int, before: Moment, after: Moment) -> Iterator[Change]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from agents.plan import Plan, UePlan
 from agents.schedule.costs import Costs
-from agents.schedule.task import BROADCAST_PLACE, Task, goes_up, owner
+from agents.schedule.task import BROADCAST_PLACE, Schedule, Task, goes_up, owner
 from agents.schemes import Scheme
+from agents.schemes.seam import Rounds
 from controller.predict.instance import Decision, Instance, link_rates
 from controller.predict.latency import Latency, latency
 from controller.predict.recursion import gradients_leave, turn_s
@@ -31,14 +32,13 @@ def predict(instance: Instance, scheme: Scheme, decision: Decision, seed: int = 
 
     ``seed`` and ``number`` (of the round) matter to schemes that draw an order every round.
     """
-    return timeline(instance, scheme, plan_of(instance, scheme, decision), decision, seed, number)
-
-
-def timeline(
-    instance: Instance, scheme: Scheme, plan: Plan, decision: Decision, seed: int = 0, number: int = 1
-) -> Timeline:
-    """The timeline of round ``number`` of a plan that this decision made."""
+    plan = plan_of(instance, scheme, decision)
     schedule = scheme.schedule(plan, len(instance.workload.units), instance.duplex, seed, number)
+    return timeline(instance, plan, schedule, decision)
+
+
+def timeline(instance: Instance, plan: Plan, schedule: Schedule, decision: Decision) -> Timeline:
+    """The timeline of a round of a plan that this decision made."""
     costs = costs_of(instance)
     waits = wait_s(plan, costs, latency(instance, decision))
     return simulate(schedule, lambda task: costs.seconds(task, plan), waits)
@@ -46,10 +46,10 @@ def timeline(
 
 def typical(instance: Instance, scheme: Scheme, decision: Decision, seed: int, rounds: int) -> Timeline:
     """The timeline of median length among rounds 2 … ``rounds``; all are alike unless an order is drawn."""
-    plan, units = plan_of(instance, scheme, decision), len(instance.workload.units)
-    second, third = (scheme.schedule(plan, units, instance.duplex, seed, number) for number in (2, 3))
-    last = max(3, rounds + 1) if second != third else 3
-    found = [predict(instance, scheme, decision, seed, number) for number in range(2, last)]
+    plan = plan_of(instance, scheme, decision)
+    schedules = Rounds(scheme, plan, len(instance.workload.units), instance.duplex, seed)
+    numbers = range(2, max(3, rounds + 1)) if schedules(2).drawn else (2,)
+    found = [timeline(instance, plan, schedules(number), decision) for number in numbers]
     lengths = [one.round_s for one in found]
     return found[int(np.argsort(lengths, kind="stable")[(len(found) - 1) // 2])]
 

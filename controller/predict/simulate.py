@@ -9,7 +9,6 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from agents.schedule.order import segments
 from agents.schedule.task import Key, Schedule, Task, at_the_bs, goes_down, goes_up
 
 Seconds = Callable[[Task], float]
@@ -78,7 +77,7 @@ def simulate(schedule: Schedule, seconds: Seconds, wait_s: Seconds = lambda task
     A segment starts when the one before it is over. Tasks that take no time (averages, optimiser steps) are left out.
     """
     parts: dict[int, list[Task]] = {}
-    for key, number in segments(schedule).items():
+    for key, number in schedule.segment_of.items():
         parts.setdefault(number, []).append(schedule.by_key[key])
     position = {task.key: i for i, task in enumerate(schedule.tasks)}
     events: list[Event] = []

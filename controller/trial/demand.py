@@ -46,8 +46,7 @@ def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]
     turns: list[tuple[Demand, ...]] = []
     most_bps = 0.0
     for one in planned:
-        schedule = one.scheme.schedule(one.plan, len(problem.workload.units), problem.duplex, one.seed)
-        found = demands(problem, calibration, schedule)
+        found = demands(problem, calibration, one.schedule(1))
         for tasks in found.values():
             turns.append(tuple(dict.fromkeys(tasks)))
             members = [one.plan.ues[task.agent] for task in turns[-1] if task.agent in one.plan.ues]

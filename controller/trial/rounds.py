@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from agents.job import Job, Privacy
-from agents.schedule.order import segments
 from agents.schedule.task import Load, Schedule
 from controller.judge.derive import accuracy_of, derive
 from controller.judge.measured import Happened, happened, round_row
@@ -129,8 +128,9 @@ class Trial:
         rows: list[Happened] = []
         host: list[Any] = []
         clock_s, train_loss = 0.0, 0.0
-        for index in range(max(segments(job.schedule(number)).values(), default=0) + 1):
-            report = session.segment(number, index, job.deadline_s)
+        session.begin_round(number)
+        for index in range(job.schedule(number).segments):
+            report = session.segment(index, job.deadline_s)
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
             clock_s = max((row.end_s for row in rows), default=clock_s)
             train_loss = report.train_loss

@@ -71,10 +71,14 @@ class Session:
         request = {"verb": "change", "plan": job.plan.to_json(), "costs": job.costs.to_json()}
         self._request({**request, "deadline_s": job.deadline_s}, BETWEEN_S)
 
-    def segment(self, number: int, index: int, deadline_s: float) -> SegmentReport:
-        """Runs one segment of a round; all agents start it at the same instant."""
+    def begin_round(self, number: int) -> None:
+        """Every agent takes up a round: what it has to do, and what will arrive. No emulated time passes."""
+        self._request({"verb": "begin_round", "round": number}, BETWEEN_S)
+
+    def segment(self, index: int, deadline_s: float) -> SegmentReport:
+        """Runs one segment of the round that has begun; all agents start it at the same instant."""
         start_ns = time.monotonic_ns() + LEAD_NS
-        request = {"verb": "segment", "round": number, "segment": index, "start_ns": start_ns}
+        request = {"verb": "segment", "segment": index, "start_ns": start_ns}
         answers = {name: header for name, (header, _) in self._request(request, deadline_s + 10.0).items()}
         headers = answers.values()
         events = [event for header in headers for event in header["events"]]

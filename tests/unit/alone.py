@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
-from agents.schedule.order import segments
 from agents.schedule.task import BS, Key, Schedule, Task
 from agents.wire.frames import NOTHING
 from agents.wire.outbox import Outbox
@@ -72,7 +71,7 @@ class Round:
 
     def run(self) -> dict[Key, tuple[float, float]]:
         """When each task began and ended (s). One that never came about is missing."""
-        segment_of, now_s = segments(self._schedule), 0.0
+        segment_of, now_s = self._schedule.segment_of, 0.0
         for number in range(max(segment_of.values(), default=0) + 1):
             for name, agent in self._agents.items():
                 mine = [task for task in self._schedule.at.get(name, ()) if segment_of[task.key] == number]

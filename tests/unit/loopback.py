@@ -21,7 +21,6 @@ from agents.models.catalog import DATASETS
 from agents.plan import Plan, UePlan
 from agents.samples.shard import Samples
 from agents.schedule.costs import Costs
-from agents.schedule.order import segments
 from agents.ue import Ue
 from agents.wire.air import Air
 
@@ -89,9 +88,10 @@ class World:
     def round(self, number: int) -> int:
         """Runs a round, segment by segment; the start of the last (monotonic ns). Its events are in ``events``."""
         self.events = []
-        for index in range(max(segments(self.job.schedule(number)).values()) + 1):
+        self._all(lambda agent: agent.begin_round(number))
+        for index in range(self.job.schedule(number).segments):
             start_ns = time.monotonic_ns() + 5_000_000
-            self._all(lambda agent, i=index, at=start_ns: agent.segment(number, i, at))  # type: ignore[misc]
+            self._all(lambda agent, i=index, at=start_ns: agent.segment(i, at))  # type: ignore[misc]
             self.events += [event for agent in (self.bs, *self.ues.values()) for event in agent.meter.events]
         return start_ns
 

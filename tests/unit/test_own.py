@@ -66,11 +66,11 @@ def test_a_scheme_of_ones_own_is_planned(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (('r.downlink(ue, m)', 'pass'), "ue_backward of ue1, turn 0, step 0, micro-batch 0: gradients of 0 samples come, of 2"),
-        (("r.backward(ue, m)", "pass"), "nobody waits for what arrives by downlink of ue1, turn 0, step 0, micro-batch 0"),
+        (('r.downlink(ue, m)', 'pass'), "ue_backward of ue1, turn 0, step 0, micro-batch 0: gradients of 0"),
+        (("r.backward(ue, m)", "pass"), "nobody waits for what arrives by downlink of ue1, turn 0, step 0"),
         (('r.serve([ue], m)', 'pass'), "nobody waits for what arrives by uplink of ue1, turn 0, step 0, micro-batch 0"),
         (("r.micro_batches(ue):", "r.micro_batches(ue)[:1]:"), "ue1 trains 2 samples in turn 0, step 0"),
-        (("r.uplink(ue, m)", "r.uplink(ue, m); r.uplink(ue, m)"), "uplink of ue1, turn 0, step 0, micro-batch 0 is there twice"),
+        (("r.uplink(ue, m)", "r.uplink(ue, m); r.uplink(ue, m)"), "turn 0, step 0, micro-batch 0 is there twice"),
         (('r.step("bs")', "r.fly()"), "FILE:9: AttributeError: 'Round' object has no attribute 'fly'"),
     ],
 )  # fmt: skip
@@ -161,7 +161,11 @@ def _with(file: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("8 * 7 * 7", "99"), "unit 1 cannot take what 0 gives, of shape [8, 7, 7]: mat1 and mat2 shapes cannot be multiplied (2x392 and 99x32)"),
+        (
+            ("8 * 7 * 7", "99"),
+            "unit 1 cannot take what 0 gives, of shape [8, 7, 7]: "
+            "mat1 and mat2 shapes cannot be multiplied (2x392 and 99x32)",
+        ),
         (("info.classes)", "3)"), "its last unit gives [3], and scores are [10]"),
         (("return nn.Sequential(", "return list(["), "FILE:"),
         (("info.channels", "info.colours"), "FILE:6: AttributeError: 'DatasetInfo' object has no attribute 'colours'"),

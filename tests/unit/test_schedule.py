@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agents.plan import Plan
 from agents.schedule.check import checked
-from agents.schedule.order import half_duplex, segments
+from agents.schedule.order import half_duplex
 from agents.schedule.task import (
     BS,
     Compute,
@@ -295,7 +295,7 @@ def test_half_duplex_adds_needs_and_nothing_else():
 def test_rounds_are_cut_only_where_no_message_says_what_is_waited_for(name, duplex, count):
     scheme = SCHEMES[name]
     asked = plan(name, *((10, 6) if scheme.turns != "none" else (0, 0)), steps=3 if scheme.trains else 1, bs_batch=5)
-    assert len(set(segments(scheme.schedule(asked, 2, duplex)).values())) == count
+    assert len(set(scheme.schedule(asked, 2, duplex).segment_of.values())) == count
 
 
 def hurried(r: Round) -> None:
@@ -312,7 +312,7 @@ def hurried(r: Round) -> None:
 
 def test_the_air_goes_up_and_down_as_often_as_gradients_come_back():
     schedule = written(hurried, duplex="tdd")
-    assert set(segments(schedule).values()) == {0, 1}
+    assert set(schedule.segment_of.values()) == {0, 1}
     order = [task.key for task in schedule.ordered]
     for ue in ("ue1", "ue2"):
         mine = [task.key for place in (up(ue), down(ue)) for task in schedule.at[place]]
@@ -326,7 +326,7 @@ def test_the_air_goes_up_and_down_as_often_as_gradients_come_back():
 def test_with_one_ue_nothing_is_shared_and_every_batch_follows_from_the_one_before():
     schedule = SCHEMES["sfl"].schedule(plan("sfl", 10, steps=3), 2, "tdd")
     assert not [task for task in schedule.tasks if isinstance(task.work, Load)]
-    assert set(segments(schedule).values()) == {0}
+    assert set(schedule.segment_of.values()) == {0}
 
 
 def test_a_broadcast_is_for_whoever_needs_it_and_keeps_their_links_busy():

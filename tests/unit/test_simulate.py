@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.schedule.order import segments
 from agents.schedule.task import BS, Activations, Average, Compute, Gradients, Key, Load, Schedule, Task, down, up
 from agents.schemes import SCHEMES
 from controller.predict.instance import Decision, Instance
@@ -235,7 +234,7 @@ def test_a_batch_of_sfl_begins_when_all_ues_are_done_with_the_one_before_under_t
     scheme, asked = SCHEMES["sfl"], decision(steps=2)
     timeline = predict(uneven, scheme, asked)
     schedule = scheme.schedule(plan_of(uneven, scheme, asked), 2, "tdd")
-    segment_of = segments(schedule)
+    segment_of = schedule.segment_of
     first_s = timeline.segments_s[0]
     assert {segment_of[e.key] for e in timeline.events if e.key.step == 0 and not e.weights} == {0}
     begins = {e.key.ue: e.start_s for e in timeline.events if e.key.kind == "ue_forward" and e.key.step == 1}
