@@ -16,7 +16,6 @@ from controller.judge.results import Explained, Round
 from controller.predict.latency import NONE, Latency
 
 BITS = 8.0
-EXACT_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,16 +54,18 @@ class Chain:
     wake_ups_s: float = 0.0
     tasks: tuple[Key, ...] = ()
 
-    def with_link(self, row: Happened, before: Happened | None, after: Happened | None, links: Links) -> Chain:
+    def with_link(
+        self, row: Happened, before: Happened | None, after: Happened | None, links: Links, queued: bool
+    ) -> Chain:
         """The chain with one more task, between the one it waited for and the one that waited for it.
 
         A processor makes up for a late wake-up in its next task, so that one counts only where others saw it. A
-        message waits as predicted, unless the link was busy meanwhile.
+        message waits as predicted, unless it was the link that it waited for.
         """
         ended_s = 0.0 if before is None else before.end_s
         gap_s = max(0.0, row.start_s - ended_s)
         if not row.computed:
-            fixed_s, slot_s = (0.0, 0.0) if gap_s <= EXACT_S else (links.waits.fixed_s, links.slot_s(row))
+            fixed_s, slot_s = (0.0, 0.0) if queued else (links.waits.fixed_s, links.slot_s(row))
             own_s = links.on_air_s(row) + slot_s
             return self._plus(row, own_s + fixed_s, 0.0, row.end_s - ended_s - gap_s - own_s, gap_s - fixed_s)
         made_up_s = row.late_s if _same_processor(row, after) else 0.0
@@ -125,8 +126,8 @@ def chain(rows: Sequence[Happened], schedule: Schedule, links: Links) -> Chain:
     row: Happened | None = max(rows, key=lambda r: r.end_s)
     after: Happened | None = None
     while row is not None:
-        before = measured.waited_for(row)
-        found = found.with_link(row, before, after, links)
+        before, queued = measured.waited_for(row, links)
+        found = found.with_link(row, before, after, links, queued)
         row, after = before, row
     return found
 
@@ -145,12 +146,20 @@ class _Measured:
             at.setdefault(row.place, []).append(row)
         self._before_it = {id(row): before for mine in at.values() for before, row in pairwise(mine)}
 
-    def waited_for(self, row: Happened) -> Happened | None:
-        """Of what must have ended before this task could start, what ended last; None at the start of the round."""
-        some = [*self._rows(self._needs[row.key], row), *self._ended_last(self._segment_of[row.key])]
+    def waited_for(self, row: Happened, links: Links) -> tuple[Happened | None, bool]:
+        """Of what must have ended before this task could start, what kept it longest, and whether that was its link.
+
+        None at the start of the round. A message waits for its own time after what it needs, but not after the one
+        before it on its link.
+        """
+        own_s = 0.0 if row.computed else links.waits.fixed_s + links.slot_s(row)
+        needed = [*self._rows(self._needs[row.key], row), *self._ended_last(self._segment_of[row.key])]
+        queue = self._rows(self._queue[row.key], row)
         if id(row) in self._before_it:
-            some.append(self._before_it[id(row)])
-        return max((one for one in some if one is not row), key=lambda one: one.end_s, default=None)
+            queue.append(self._before_it[id(row)])
+        some = [(one.end_s + own_s, one, False) for one in needed] + [(one.end_s, one, True) for one in queue]
+        found = max((one for one in some if one[1] is not row), key=lambda one: one[0], default=(0.0, None, False))
+        return found[1], found[2]
 
     def _rows(self, keys: Iterable[Key], row: Happened) -> list[Happened]:
         """The rows of these tasks; of a broadcast the one at the UE that it was for."""
@@ -176,12 +185,22 @@ class _Measured:
 
     @cached_property
     def _needs(self) -> Mapping[Key, Sequence[Key]]:
-        """What each task waits for, by needs and by the order of its place; what takes no time stands for its own."""
-        found: dict[Key, Sequence[Key]] = {}
-        for task in self._schedule.ordered:
-            keys: dict[Key, None] = {}
-            for key in self._schedule.before[task.key]:
-                one = self._schedule.by_key[key]
-                keys.update(dict.fromkeys([key] if one.computes or one.transfers else found[key]))
-            found[task.key] = tuple(keys)
-        return found
+        """What each task needs; what takes no time stands for all that it waits for itself."""
+        return {task.key: self._timed(task.needs) for task in self._schedule.tasks}
+
+    @cached_property
+    def _queue(self) -> Mapping[Key, Sequence[Key]]:
+        """What comes before each task at its place, likewise."""
+        before = self._schedule.before
+        return {t.key: self._timed([k for k in before[t.key] if k not in t.needs]) for t in self._schedule.tasks}
+
+    def _timed(self, keys: Iterable[Key]) -> Sequence[Key]:
+        found: dict[Key, None] = {}
+        queue = list(keys)
+        while queue:
+            task = self._schedule.by_key[queue.pop()]
+            if task.computes or task.transfers:
+                found[task.key] = None
+            else:
+                queue += self._schedule.before[task.key]
+        return tuple(found)

@@ -21,7 +21,8 @@ def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
     before = done - samples
     forward = per.ue_forward[..., None]
     own, sum_s = _on_air(per.uplink, per.message_up, samples, done)
-    sent = sum_s + np.maximum.accumulate(forward * done + per.latency.up_s(own) - (sum_s - own), axis=-1)
+    handed = np.where(samples > 0, forward * done + per.latency.up_s(own) - (sum_s - own), -np.inf)
+    sent = sum_s + np.maximum.accumulate(handed, axis=-1)
     ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
     bs = per.bs_forward + per.bs_backward
     computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
