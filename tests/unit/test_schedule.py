@@ -57,16 +57,16 @@ def test_a_schedule_is_written_and_timed_without_torch():
 
 
 def test_tasks_that_wait_for_each_other_are_named_and_no_others():
-    free, a, b, after = (Key(0, 0, m, "ue_forward", "ue1") for m in range(4))
+    free, a, b, behind = (Key(0, 0, m, "ue_forward", "ue1") for m in range(4))
     work = Compute("ue1", 0, 1, 5, 5)
     tasks = (
+        Task(behind, "ue3", work, (a,)),  # waits for them, and they not for it
         Task(free, "ue1", work),
         Task(a, "ue2", work, (free, b)),
-        Task(b, "bs", work, (a,)),
-        Task(after, "ue2", work),
+        Task(b, BS, work, (a,)),
     )
     with pytest.raises(ScheduleError) as caught:
-        checked(Schedule(tasks), K2)
+        checked(Schedule(tasks), plan("own", 5, 5, 5))
     assert sorted(str(caught.value).removeprefix("these tasks wait for each other: ").split("; ")) == [str(a), str(b)]
 
 

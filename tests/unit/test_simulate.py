@@ -391,10 +391,21 @@ def test_of_two_that_are_ready_at_once_the_one_that_is_written_first_goes_first(
 
 @pytest.mark.parametrize("needed", [True, False])
 def test_what_continues_a_task_follows_it_though_others_are_ready(needed):
-    first, other = forward("ue1", 2, place=BS), forward("ue2", 1, place=BS)
+    sample = forward("ue1", 1)
+    came = sent(up("ue1"), "ue1", 1, sample)
+    first = dataclasses.replace(forward("ue1", 2, place=BS), key=key("served", "ue1"), needs=(came.key,))
     needs = (first.key,) if needed else ()
-    then = dataclasses.replace(forward("ue1", 3, 1, place=BS), needs=needs, continues=True)
-    found = played(first, then, other, first_ready=(BS,))
+    then = dataclasses.replace(forward("ue1", 3, place=BS), key=key("back", "ue1"), needs=needs, continues=True)
+    others = [forward("ue2", 1, m, place=BS) for m in range(3)]
+    found = played(sample, came, first, then, *others, first_ready=(BS,))
+    assert [found["forward", "ue2", m] for m in range(3)] == [0.0, 1.0, 2.0]
+    assert (found["served", "ue1", 0], found["back", "ue1", 0]) == (3.0, 5.0)
+
+
+def test_others_that_are_ready_meanwhile_come_after_what_continues():
+    first = forward("ue1", 2, place=BS)
+    then = dataclasses.replace(forward("ue1", 3, 1, place=BS), needs=(first.key,), continues=True)
+    found = played(first, then, forward("ue2", 1, place=BS), first_ready=(BS,))
     assert found == {("forward", "ue1", 0): 0.0, ("forward", "ue1", 1): 2.0, ("forward", "ue2", 0): 5.0}
 
 
