@@ -19,6 +19,7 @@ from agents.schedule.check import checked
 from agents.schedule.order import half_duplex
 from agents.schedule.task import (
     BS,
+    Activations,
     Compute,
     Gradients,
     Key,
@@ -320,6 +321,41 @@ def test_the_air_goes_up_and_down_as_often_as_gradients_come_back():
     for ue in ("ue1", "ue2"):  # its second forward pass begins with its uplink's leg, as everybody's does
         assert downs <= set(schedule.at[up(ue)][1].needs)
         assert downs <= set(schedule.by_key[Key(0, 0, 1, "ue_forward", ue)].needs)
+
+
+def told_by_another(kind: str) -> Schedule:
+    """ue2 is sent something that the BS made of what ue1 had sent; a task of ue2's needs ue1's uplink besides."""
+
+    def key(kind: str, ue: str) -> Key:
+        return Key(0, 0, 0, kind, ue)
+
+    work, values = Compute("bs", 0, 1, 5, 5), Activations(1, 5, labels=False)
+    tasks = [
+        Task(key("ue_forward", "ue1"), "ue1", work),
+        Task(key("uplink", "ue1"), up("ue1"), values, (key("ue_forward", "ue1"),)),
+        Task(key("bs_forward", "ue1"), BS, work, (key("uplink", "ue1"),)),
+        Task(key("downlink", "ue2"), down("ue2"), values, (key("bs_forward", "ue1"),)),
+        Task(key("ue_forward", "ue2"), "ue2", work, (key("downlink", "ue2"),)),
+        Task(key("uplink", "ue2"), up("ue2"), values, (key("ue_forward", "ue2"),)),
+        Task(key("bs_forward", "ue2"), BS, work, (key("uplink", "ue2"),)),
+    ]
+    more = key("uplink", "ue1")
+    return Schedule(
+        tuple(dataclasses.replace(t, needs=(*t.needs, more)) if t.key == key(kind, "ue2") else t for t in tasks)
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ue_forward",
+        pytest.param("uplink", marks=pytest.mark.xfail(strict=True, reason="Outbox waits for what nobody tells it")),
+    ],
+)
+def test_what_a_message_says_by_the_way_ends_no_segment_and_is_waited_for_by_nobody(kind):
+    schedule = told_by_another(kind)
+    assert set(schedule.segment_of.values()) == {0}
+    assert alone.Round(schedule, lambda task: 1.0).run().keys() == schedule.by_key.keys()
 
 
 def test_with_one_ue_nothing_is_shared_and_every_batch_follows_from_the_one_before():
