@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TypeVar
 
 import torch
@@ -69,15 +70,26 @@ class Executor:
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
         self._air.offer(over)
-        while groups:
-            group, arrivals = self._first_ready(groups) if place in self.schedule.first_ready else self._next(groups)
-            groups.remove(group)
-            self._do(group, arrivals)
+        if place in self.schedule.first_ready:
+            self._as_they_come(_Ready(groups, self._waits_for))
+        else:
+            for group in groups:
+                self._do(group, self._await_keys(group[0].needs))
         self._await_keys([key for key in self._expected if segment_of[key] == segment])
         self._count_arrivals()
 
-    def _next(self, groups: Sequence[Group]) -> tuple[Group, Arrivals]:
-        return groups[0], self._await_keys(groups[0][0].needs)
+    def _as_they_come(self, ready: _Ready) -> None:
+        """Does what was ready first, until nothing is left."""
+        for _ in range(ready.count):
+            group, arrivals = self._wait(ready.first, ready.awaited)
+            self._do(group, arrivals)
+            for task in group:
+                ready.done(task.key, self._done_ns[task.key])
+
+    def _waits_for(self, task: Task) -> list[Key]:
+        """What a task of this segment needs and is not there from its start: what others send, and what is done here."""
+        mine = (k for k in task.needs if self.schedule.segment_of[k] == self._segment and self._is_mine(k))
+        return [*(key for key in task.needs if key in self._expected), *mine]
 
     def _await_keys(self, keys: Sequence[Key]) -> Arrivals:
         """What others send of these, when all of it is there."""
@@ -88,33 +100,11 @@ class Executor:
 
         return self._wait(all_there, wanted)
 
-    def _first_ready(self, groups: Sequence[Group]) -> tuple[Group, Arrivals]:
-        """The group that was ready first, as soon as one is."""
-
-        def earliest(arrivals: Arrivals) -> tuple[Group, Arrivals] | None:
-            found = [(group, came) for group in groups if (came := self._ready(group[0], arrivals)) is not None]
-            return min(found, key=lambda one: self._ready_ns(*one), default=None)
-
-        return self._wait(earliest, [key for group in groups for key in group[0].needs])
-
-    def _ready(self, task: Task, arrivals: Arrivals) -> Arrivals | None:
-        """What a task needs of others if it can start, else None."""
-        needs = [key for key in task.needs if key in self._expected]
-        if not all(key in arrivals for key in needs):
-            return None
-        mine = (key for key in task.needs if self.schedule.segment_of[key] == self._segment and self._is_mine(key))
-        return {key: arrivals[key] for key in needs} if all(key in self._done_ns for key in mine) else None
-
-    def _ready_ns(self, group: Group, came: Arrivals) -> int:
-        """When the last of what a group needs was there."""
-        done = [self._done_ns[key] for key in group[0].needs if key in self._done_ns]
-        return max([arrival.arrived_ns for arrival in came.values()] + done, default=0)
-
     def _is_mine(self, key: Key) -> bool:
         task = self.schedule.by_key[key]
         return not task.transfers and task.agent == self._name
 
-    def _wait(self, look: Callable[[Arrivals], T | None], keys: Sequence[Key]) -> T:
+    def _wait(self, look: Callable[[Arrivals], T | None], keys: Iterable[Key]) -> T:
         assert self._job is not None
         try:
             return self._air.wait(look, self._job.deadline_s)
@@ -166,6 +156,45 @@ class Executor:
             ue = owner(task.place) if task.place != BROADCAST_PLACE else self._name
             self._meter.received(task, ue, arrival)
         self._counted = len(arrivals)
+
+
+class _Ready:
+    """Groups of tasks that are done as they get ready; what has come is looked at once."""
+
+    def __init__(self, groups: Sequence[Group], waits_for: Callable[[Task], list[Key]]) -> None:
+        self._groups, self.count = groups, len(groups)
+        self._needs = [waits_for(group[0]) for group in groups]
+        self._left = [len(keys) for keys in self._needs]
+        self._ready_ns = [0] * len(groups)
+        self._waiting: dict[Key, list[int]] = {}
+        for i, keys in enumerate(self._needs):
+            for key in keys:
+                self._waiting.setdefault(key, []).append(i)
+        self._ready = [(0, i) for i, left in enumerate(self._left) if not left]
+        self._seen = 0
+
+    @property
+    def awaited(self) -> Iterable[Key]:
+        """What is still waited for."""
+        return self._waiting.keys()
+
+    def done(self, key: Key, at_ns: int) -> None:
+        """Something is done, or there."""
+        for i in self._waiting.pop(key, ()):
+            self._left[i] -= 1
+            self._ready_ns[i] = max(self._ready_ns[i], at_ns)
+            if not self._left[i]:
+                heapq.heappush(self._ready, (self._ready_ns[i], i))
+
+    def first(self, arrivals: Arrivals) -> tuple[Group, Arrivals] | None:
+        """The group that was ready first, with what has come for it; None while there is none."""
+        for arrival in islice(arrivals.values(), self._seen, None):
+            self.done(arrival.key, arrival.arrived_ns)
+        self._seen = len(arrivals)
+        if not self._ready:
+            return None
+        _, i = heapq.heappop(self._ready)
+        return self._groups[i], {key: arrivals[key] for key in self._needs[i] if key in arrivals}
 
 
 def _groups(tasks: Iterator[Task]) -> Iterator[Group]:

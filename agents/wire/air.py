@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import zmq
@@ -154,7 +154,7 @@ class Air:
             raise AirError(self._error or f"nothing came over the air for {timeout_s:.0f} s")
         return found
 
-    def missing(self, keys: Sequence[Key]) -> dict[Key, str]:
+    def missing(self, keys: Iterable[Key]) -> dict[Key, str]:
         """Which of these have not arrived, and who should have sent them."""
         return self._inbox.missing(keys)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -103,7 +103,7 @@ class Inbox:
             return None
         return self._expected_one(key, message, sealed, sent_ns)
 
-    def missing(self, keys: Sequence[Key]) -> dict[Key, str]:
+    def missing(self, keys: Iterable[Key]) -> dict[Key, str]:
         """Which of these have not come, and from whom they should."""
         return {key: self._expected[key].peer for key in keys if key in self._expected}
 
