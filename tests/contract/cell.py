@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
@@ -10,12 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from testbed.shaping import Egress, Flow, LinkPlan, Medium
 from testbed.shaping.namespace import entered, netlink
+
+PAYLOAD = 1448
+"""Bytes of TCP in a full frame, which is what rates count."""
+_TRANSFER_S, _LEAST_FRAMES = 0.2, 100
+_ENOUGH, _PATIENCE_S = 1.01, 20.0
+_BUFFER = 1 << 18
+_ABORT = struct.pack("ii", 1, 0)
 
 
 def may_make_namespaces() -> bool:
@@ -115,12 +124,14 @@ def timer_s(length_s: float) -> float:
     return min(late_s)
 
 
-def connect(air: Air, sender: str, receiver: str) -> tuple[socket.socket, socket.socket]:
-    """A TCP connection: the sender's end and the receiver's."""
+def connect(air: Air, sender: str, receiver: str, port: int = 0) -> tuple[socket.socket, socket.socket]:
+    """A TCP connection: the sender's end, which may have a port of its own, and the receiver's."""
     with entered(air.pids[receiver]), socket.create_server((air.addresses[receiver], 0)) as listener:
         with entered(air.pids[sender]):
             near = socket.socket()
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)  # so that its port is free at once
+        near.bind((air.addresses[sender], port))
         near.connect(listener.getsockname())
         far, _ = listener.accept()
         far.settimeout(10)
@@ -170,11 +181,55 @@ def _resolve(near: socket.socket, far: socket.socket) -> None:
 
 def transfer_s(near: socket.socket, far: socket.socket, size: int) -> float:
     """Seconds until the last of ``size`` bytes is at the far end."""
+    buffer = bytearray(_BUFFER)
     sender = threading.Thread(target=near.sendall, args=(bytes(size),))
     begin, left = time.monotonic(), size
     sender.start()
     while left:
-        left -= len(far.recv(left))
+        left -= far.recv_into(buffer, min(left, _BUFFER))
     end = time.monotonic()
     sender.join()
     return end - begin
+
+
+@dataclass(frozen=True)
+class Way:
+    """From where to where something is sent, at which payload rate in bit/s; from a port of its own, if not from 0."""
+
+    sender: str
+    receiver: str
+    rate_bps: float
+    port: int = 0
+
+
+def quickest(air: Air, *ways: Way) -> list[float]:
+    """Of several transfers over each way, all ways at once: the time of the quickest, as a share of what its rate asks.
+
+    The clock runs from before the first byte is sent until after the last has come. So what else happens on the host
+    makes a transfer late and never early: no share is below 1 unless a link is too fast (or lets one frame, of a
+    hundred and more, go before it is paid for). And the quickest was disturbed least: it comes soon on a quiet host.
+    """
+    least = [math.inf] * len(ways)
+    until_s = time.monotonic() + _PATIENCE_S
+
+    def carry(number: int, ends: tuple[socket.socket, socket.socket]) -> None:
+        size = PAYLOAD * max(_LEAST_FRAMES, int(ways[number].rate_bps / 8 * _TRANSFER_S / PAYLOAD))
+        ideal_s = size * 8 / ways[number].rate_bps
+        while time.monotonic() < until_s and max(least) > _ENOUGH:  # whoever is done keeps the others company
+            least[number] = min(least[number], transfer_s(*ends, size) / ideal_s)
+
+    with ExitStack() as stack, ThreadPoolExecutor(len(ways)) as threads:
+        ends = [connect(air, way.sender, way.receiver, way.port) for way in ways]
+        for end in (end for pair in ends for end in pair):
+            stack.enter_context(end)
+        list(threads.map(carry, range(len(ways)), ends))
+    return least
+
+
+def quickest_s(near: socket.socket, far: socket.socket, size: int, ideal_s: float, pause_s: float = 0.0) -> float:
+    """The time of the quickest of several transfers over one connection, as by ``quickest``."""
+    least_s, until_s = math.inf, time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until_s and least_s > _ENOUGH * ideal_s:
+        time.sleep(pause_s)
+        least_s = min(least_s, transfer_s(near, far, size))
+    return least_s

@@ -20,7 +20,7 @@ from testbed.shaping.backends import BACKENDS, support
 from testbed.shaping.namespace import entered, interface, netlink
 from testbed.shaping.rates import matches
 from testbed.shaping.tune import NetlinkSockets, tune
-from tests.contract.cell import Air, cell, connect, may_make_namespaces, transfer_s
+from tests.contract.cell import Air, Way, cell, connect, may_make_namespaces, quickest, quickest_s, transfer_s
 
 pytestmark = [
     pytest.mark.root,
@@ -93,15 +93,20 @@ def test_tuned_is_as_set(air: Air, rate: float) -> None:
 
 
 def test_a_tuned_link_has_the_rate_and_the_others_keep_theirs(air: Air) -> None:
-    plan = air.plan({"ue1": 5e7, "ue2": 3e7}, {"ue1": 5e7, "ue2": 3e7})
+    size, slow = 500_000, 1e7
+    plan = air.plan({"ue1": 5e7, "ue2": 3e7}, {"ue1": 5e7, "ue2": 3e6})
     set_links(plan)
     near, far = connect(air, "ue1", "bs")
     with near, far, NetlinkSockets() as sockets:
-        transfer_s(near, far, 500_000)
-        settings = tune(plan, plan.at_rates({"ue1.up": 1e7}), sockets)
-        assert [s.flow for s in settings] == ["ue1.up"]
-        assert transfer_s(near, far, 500_000) == pytest.approx(500_000 * 8 / 1e7, rel=0.1)
-    assert [round(s.set_bps / 1e6) for s in read_links(plan)] == [50, 30, 10, 30]
+        transfer_s(near, far, size)
+        tuned = plan.at_rates({"ue1.up": slow})
+        assert [s.flow for s in tune(plan, tuned, sockets)] == ["ue1.up"]
+        ideal_s = size * 8 / slow
+        assert 0.98 * ideal_s < quickest_s(near, far, size, ideal_s) < 1.03 * ideal_s
+        assert [s.flow for s in tune(tuned, tuned.at_rates({"ue1.down": 2e6}), sockets)] == ["ue1.down"]
+    assert [round(s.set_bps / 1e6) for s in read_links(plan)] == [2, 3, 10, 30]
+    for share in quickest(air, Way("bs", "ue1", 2e6), Way("bs", "ue2", 3e6)):
+        assert 0.98 < share < 1.03
 
 
 def test_what_is_queued_arrives(air: Air) -> None:
@@ -182,4 +187,5 @@ def test_gated_links_are_tuned_in_both_their_qdiscs(air: Air) -> None:
     assert matches(4e6, found.set_bps)
     near, far = connect(air, "ue1", "bs")
     with near, far:
-        assert transfer_s(near, far, 250_000) == pytest.approx(0.5, rel=0.25)
+        least_s = quickest_s(near, far, 250_000, ideal_s=0.5)
+    assert 0.99 * (0.5 - gated.frame_s) < least_s < 1.1 * 0.5
