@@ -66,10 +66,9 @@ class Executor:
         self._segment, segment_of = segment, self.schedule.segment_of
         place = self._name
         groups = list(_groups(t for t in self.schedule.at.get(place, ()) if segment_of[t.key] == segment))
-        over = [key for key, number in segment_of.items() if number < segment]
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
-        self._air.offer(over)
+        self._air.begin_segment(segment)
         if place in self.schedule.first_ready:
             self._as_they_come(_Ready(groups, self._waits_for))
         else:
@@ -87,7 +86,7 @@ class Executor:
                 ready.done(task.key, self._done_ns[task.key])
 
     def _waits_for(self, task: Task) -> list[Key]:
-        """What a task of this segment needs and is not there from its start: what others send, and what is done here."""
+        """What a task of this segment needs that is not there from its start: what others send, what is done here."""
         mine = (k for k in task.needs if self.schedule.segment_of[k] == self._segment and self._is_mine(k))
         return [*(key for key in task.needs if key in self._expected), *mine]
 

@@ -64,9 +64,11 @@ def _uplinks(ues: Iterable[str], count: int) -> Schedule:
 
 
 def _begin(number: int, schedule: Schedule, station: Air, devices: Mapping[str, Air], shape: Layout) -> None:
-    station.begin(number, {task.key: Expected(task.agent, shape) for task in schedule.tasks}, Outbox(schedule, BS))
+    station.begin(
+        number, {task.key: Expected(task.agent, shape) for task in schedule.tasks}, Outbox(schedule, BS, segment=0)
+    )
     for name, air in devices.items():
-        air.begin(number, {}, Outbox(schedule, name))
+        air.begin(number, {}, Outbox(schedule, name, segment=0))
 
 
 def _arrival(station: Air, key: Key) -> Arrival:

@@ -136,6 +136,15 @@ class Air:
 
         self._at_the_thread(change, wait=True)
 
+    def begin_segment(self, number: int) -> None:
+        """A segment begins, and all before it are over: its transfers may leave."""
+
+        def change() -> None:
+            if self._outbox is not None:
+                self._outbox.segment = number
+
+        self._at_the_thread(change)
+
     def offer(self, done: Sequence[Key], made: Mapping[Key, Sealed] | None = None) -> None:
         """These tasks are done here, and have made what these transfers carry; each leaves when it may."""
 

@@ -23,12 +23,14 @@ class Departure:
 class Outbox:
     """The transfers of one agent, each link's in order; one leaves when all that it needs is done, and it is its turn.
 
-    ``occupy_ns``: how long a broadcast keeps the links of all that it goes to busy, by its key.
+    What the agent can't know of is done when the transfer's ``segment`` begins, or when something else is that it does
+    know of. ``occupy_ns``: how long a broadcast keeps the links of all that it goes to busy, by its key.
     """
 
     schedule: Schedule
     agent: str
     occupy_ns: Mapping[Key, int] = field(default_factory=dict)
+    segment: int = -1
 
     def __post_init__(self) -> None:
         self._links: dict[str, deque[Task]] = {}
@@ -36,6 +38,11 @@ class Outbox:
             mine = deque(task for task in tasks if task.transfers and task.agent == self.agent)
             if mine:
                 self._links[place] = mine
+        self._known = {
+            task.key: [key for key in task.needs if self.schedule.knows(self.agent, self.schedule.by_key[key])]
+            for mine in self._links.values()
+            for task in mine
+        }
         self._done: set[Key] = set()
         self._sealed: dict[Key, Sealed] = {}
         self._free_ns: dict[str, int] = {}
@@ -73,7 +80,9 @@ class Outbox:
         return next((task for task in some if self._may_leave(task, now_ns)), None)
 
     def _may_leave(self, task: Task, now_ns: int) -> bool:
-        if task.key not in self._sealed or not self._done.issuperset(task.needs):
+        if task.key not in self._sealed or self.schedule.segment_of[task.key] > self.segment:
+            return False
+        if not self._done.issuperset(self._known[task.key]):
             return False
         places = self.schedule.occupied(task)
         return len(places) == 1 or all(

@@ -57,7 +57,7 @@ def _long_transfer() -> list[Number]:
         try:
             station.open(SCHEME, ["ue1"])
             station.await_greetings(["ue1"], 60)
-            station.begin(1, {KEY: Expected("ue1", layout([_tensor()]))}, Outbox(SCHEDULE, BS))
+            station.begin(1, {KEY: Expected("ue1", layout([_tensor()]))}, Outbox(SCHEDULE, BS, segment=0))
             arrival = station.wait(lambda arrivals: arrivals.get(KEY), 600)
         finally:
             station.close()
@@ -79,7 +79,7 @@ def device(address: str) -> None:
     """A UE that has one thing to send, and stays until it is ended."""
     air = Air.device("ue1", address, PORT, PORT + 1, MOST)
     air.open(SCHEME, [BS])
-    air.begin(1, {}, Outbox(SCHEDULE, "ue1"))
+    air.begin(1, {}, Outbox(SCHEDULE, "ue1", segment=0))
     air.greet(SCHEME)
     air.offer([], {KEY: seal([_tensor()])})
     time.sleep(600)

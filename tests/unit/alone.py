@@ -23,7 +23,7 @@ class Agent:
         self._group: deque[Task] = deque()
         self.idle = True
 
-    def begin(self, tasks: Sequence[Task], over: Sequence[Key]) -> None:
+    def begin(self, tasks: Sequence[Task], segment: int) -> None:
         """A segment with these tasks; all of those before it are over."""
         self._groups: list[deque[Task]] = []
         for task in tasks:
@@ -31,7 +31,7 @@ class Agent:
                 self._groups[-1].append(task)
             else:
                 self._groups.append(deque([task]))
-        self.outbox.done(over)
+        self.outbox.segment = segment
 
     def next(self) -> Task | None:
         """What it can do now, as far as it knows: of its group, of the group in turn, or of any group."""
@@ -75,7 +75,7 @@ class Round:
         for number in range(max(segment_of.values(), default=0) + 1):
             for name, agent in self._agents.items():
                 mine = [task for task in self._schedule.at.get(name, ()) if segment_of[task.key] == number]
-                agent.begin(mine, [key for key, segment in segment_of.items() if segment < number])
+                agent.begin(mine, number)
             self._start(now_s)
             while self._ends:
                 now_s, _, ended = heapq.heappop(self._ends)

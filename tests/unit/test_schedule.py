@@ -345,13 +345,7 @@ def told_by_another(kind: str) -> Schedule:
     )
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "ue_forward",
-        pytest.param("uplink", marks=pytest.mark.xfail(strict=True, reason="Outbox waits for what nobody tells it")),
-    ],
-)
+@pytest.mark.parametrize("kind", ["ue_forward", "uplink"])
 def test_what_a_message_says_by_the_way_ends_no_segment_and_is_waited_for_by_nobody(kind):
     schedule = told_by_another(kind)
     assert set(schedule.segment_of.values()) == {0}

@@ -11,7 +11,7 @@ import pytest
 import torch
 import zmq
 
-from agents.schedule.task import BS, Activations, Gradients, Key, Schedule, Task, down, up
+from agents.schedule.task import BS, Activations, Gradients, Key, Schedule, Step, Task, down, up
 from agents.wire.air import Air, AirError
 from agents.wire.frames import FrameError, check, decode, encode, layout, pack, seal, unpack
 from agents.wire.inbox import Expected
@@ -95,7 +95,8 @@ def schedule(uplinks: int = 3, downlinks: int = 0, needs: tuple[Key, ...] = ()) 
     """Transfers of one UE; what goes down needs these."""
     ups = [Task(key("uplink", m), up("ue1"), Activations(1, 5, labels=False)) for m in range(uplinks)]
     downs = [Task(key("downlink", m), down("ue1"), Gradients(1, 5), needs) for m in range(downlinks)]
-    return Schedule((*ups, *downs))
+    served = [Task(need, BS, Step("bs", 1, 2)) for need in needs if need.ue == BS]
+    return Schedule((*ups, *served, *downs))
 
 
 class Link:
@@ -113,7 +114,7 @@ class Link:
     def begin(self, what: Schedule, number: int = 1) -> None:
         for name, air in ((BS, self.station), ("ue1", self.device)):
             incoming = {t.key: Expected(t.agent, ONE) for t in what.tasks if name in what.receivers(t)}
-            air.begin(number, incoming, Outbox(what, name))
+            air.begin(number, incoming, Outbox(what, name, segment=0))
 
     def send(self, m: int, tensor: torch.Tensor | None = None) -> None:
         self.device.offer([], {key("uplink", m): seal([torch.full((5,), float(m)) if tensor is None else tensor])})
@@ -177,7 +178,7 @@ def test_a_station_opens_again_where_it_listened(link):
 
 def test_sending_to_nobody_is_an_error_and_not_silence(link):
     nobody = Schedule((Task(key("downlink", ue="ue9"), down("ue9"), Gradients(1, 5)),))
-    link.station.begin(1, {}, Outbox(nobody, BS))
+    link.station.begin(1, {}, Outbox(nobody, BS, segment=0))
     link.station.offer([], {key("downlink", ue="ue9"): seal([torch.ones(5)])})
     with pytest.raises(AirError, match="ue9 cannot be reached"):
         await_key(link.station, key("uplink"))
@@ -185,7 +186,7 @@ def test_sending_to_nobody_is_an_error_and_not_silence(link):
 
 def test_what_a_peer_sends_and_nobody_waits_for_is_named_with_what_is(link):
     link.begin(schedule(1))
-    link.device.begin(1, {}, Outbox(schedule(2), "ue1"))  # thinks of another schedule
+    link.device.begin(1, {}, Outbox(schedule(2), "ue1", segment=0))  # thinks of another schedule
     link.send(0)
     await_key(link.station, key("uplink", 0))
     link.send(1)
@@ -221,7 +222,7 @@ def test_what_is_of_an_earlier_round_or_scheme_is_dropped_and_counted(link):
     link.begin(schedule(1), number=3)
     for sent, (scheme, number) in enumerate((("psl", 2), ("sl", 3), ("psl", 3)), 1):
         link.device.open(scheme, [BS])
-        link.device.begin(number, {}, Outbox(schedule(1), "ue1"))
+        link.device.begin(number, {}, Outbox(schedule(1), "ue1", segment=0))
         link.send(0)
         while sum(link.station.dropped.values()) + len(link.station.arrivals) < sent:
             time.sleep(0.001)
@@ -230,10 +231,10 @@ def test_what_is_of_an_earlier_round_or_scheme_is_dropped_and_counted(link):
 
 
 def test_what_comes_before_its_round_has_begun_here_is_kept(link):
-    link.device.begin(1, {}, Outbox(schedule(1), "ue1"))
+    link.device.begin(1, {}, Outbox(schedule(1), "ue1", segment=0))
     link.send(0)
     time.sleep(0.1)
-    link.station.begin(1, {key("uplink"): Expected("ue1", ONE)}, Outbox(schedule(1), BS))
+    link.station.begin(1, {key("uplink"): Expected("ue1", ONE)}, Outbox(schedule(1), BS, segment=0))
     assert await_key(link.station, key("uplink"))
 
 
