@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -9,13 +10,24 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
 
+from controller.trial import journal
 from testbed.deploy import resource
 from tests.trial.conftest import SMALL, TRIAL, call, command
 
 pytestmark = pytest.mark.docker
 
 LONG = ("--scheme", "psl", "--rounds", "500")
+DEADLINE_S = 20.0
+"""How long an agent waits for another: the least there is, for rounds that take less than a tenth of it."""
+PATIENCE_S = 30.0
+GREEDY = """
+import sys
+with open("/proc/1/oom_score_adj", "w") as agent:
+    agent.write("1000")
+taken = b"x" * int(sys.argv[1])
+"""
 
 
 def start(out: Path) -> subprocess.Popen[str]:
@@ -57,13 +69,15 @@ def test_an_impatient_user_leaves_nothing(tmp_path, leftovers, stage):
     assert leftovers() == []
 
 
-def test_ctrl_c_during_rounds_leaves_nothing(tmp_path, leftovers, engine):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "terminal lost"])
+def test_an_end_during_rounds_leaves_nothing(tmp_path, leftovers, number):
     process = start(tmp_path)
     wait_for_rounds(process, tmp_path)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 1
     assert leftovers() == []
+    assert_partial(tmp_path, "Interrupted")
 
 
 @pytest.mark.parametrize("agent", ["ue2", "bs"])
@@ -77,15 +91,71 @@ def test_a_crashing_agent_ends_the_trial_with_its_name(tmp_path, leftovers, engi
     assert "Traceback" not in errors
     assert leftovers() == []
     assert (tmp_path / "logs" / f"{agent}.log").exists()
+    assert_partial(tmp_path, f"{agent} stopped with exit status 137")
+
+
+def test_a_frozen_ue_is_the_culprit_and_not_who_waits_for_it(tmp_path, leftovers, engine):
+    """It runs, as the engine sees it; the base station waits for it, and the other UE for the base station."""
+    process = start(tmp_path)
+    wait_for_rounds(process, tmp_path)
+    begin = time.monotonic()
+    engine.client.api.kill(resource(TRIAL, "ue2"), "SIGSTOP")
+    _, errors = process.communicate(timeout=DEADLINE_S + PATIENCE_S)
+    assert time.monotonic() - begin < DEADLINE_S + PATIENCE_S
+    assert process.returncode == 1
+    last = errors.splitlines()[-1]
+    assert last.startswith("ue2: fell silent (") or last.startswith("ue2 gave no answer to segment in ")
+    assert "Traceback" not in errors
+    assert leftovers() == []
+    assert_partial(tmp_path, "ue2")
+
+
+def test_a_paused_ue_is_said_to_be_paused(tmp_path, leftovers, engine):
+    process = start(tmp_path)
+    wait_for_rounds(process, tmp_path)
+    engine.client.api.pause(resource(TRIAL, "ue2"))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("ue2 was paused (hint: docker unpause it")
+    assert leftovers() == []
+    assert_partial(tmp_path, "ue2 was paused")
+
+
+def test_a_ue_out_of_memory_is_said_to_be_so(tmp_path, leftovers, engine):
+    """Something beside it in its container takes all that is left: the agent is what the kernel ends."""
+    process = start(tmp_path)
+    wait_for_rounds(process, tmp_path)
+    name = resource(TRIAL, "ue2")
+    limit = engine.client.api.inspect_container(name)["HostConfig"]["MemorySwap"]
+    with suppress(APIError):  # the container goes, and this with it
+        engine.client.containers.get(name).exec_run(["python3", "-c", GREEDY, str(limit)])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("ue2 ran out of its memory (hint: ")
+    assert leftovers() == []
+    assert_partial(tmp_path, "ue2 ran out of its memory")
 
 
 def wait_for_rounds(process: subprocess.Popen[str], out: Path) -> None:
-    """Returns once the first events of a round have been written."""
+    """Returns once a round has been written."""
     wait_for(process, out, "limiting CPUs")
-    events = out / "events.jsonl"
-    while not (events.exists() and events.stat().st_size):
+    while not rounds(out):
         assert process.poll() is None, "the trial ended early"
         time.sleep(0.05)
+
+
+def rounds(out: Path) -> list[int]:
+    """The rounds that the journal holds."""
+    lines = journal.read(out) if (out / journal.FILE).exists() and (out / journal.FILE).stat().st_size else []
+    return [line["round"] for line in lines if line["event"] == "round"]
+
+
+def assert_partial(out: Path, why: str) -> None:
+    """The results hold every round until the trial broke off, and say why it did."""
+    results = json.loads((out / journal.RESULTS).read_text())
+    measured = results["schemes"]["psl"]
+    assert results["error"].startswith(why) and measured["partial"] is True
+    assert [row["round"] for row in measured["rounds"]] == rounds(out) != []
 
 
 def test_a_missing_image_is_named_with_the_next_command(tmp_path, leftovers, monkeypatch, capsys):
