@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from testbed.shaping import Medium
+from testbed.shaping import Egress, Flow, LinkPlan, Medium
 from testbed.shaping.actions import clear_links, set_links
 from testbed.shaping.backends import support
 from testbed.shaping.measure import measure
 from tests.bench.number import Number, at_most
-from tests.contract.cell import Air, cell, datagrams, one_link
+from tests.contract.cell import PAYLOAD, Air, cell, connect, datagrams, one_link, transfer_s
 
 UES = tuple(f"ue{number}" for number in range(1, 9))
 ALONE_MBPS = (1, 10, 100, 500, 1000)
@@ -19,8 +19,8 @@ TOGETHER_MBPS = (8, 80, 400, 1000)
 DELAYS_S = (0.001, 0.005, 0.05)
 FRAMES_S = (0.01, 0.02, 0.1)
 SLOT_BPS, SHARE, WINDOW_S, WINDOWS = 1e7, 0.25, 1.0, 3
-PAYLOAD = 1448  # of a full frame that carries TCP, which is what rates count
 TRIES = 20
+MESSAGES = ((50_000, 10), (200_000, 10), (200_000, 50))
 
 
 def numbers() -> list[Number]:
@@ -36,6 +36,9 @@ def _of(air: Air) -> Iterator[Number]:
     for mbps in TOGETHER_MBPS:
         rates = {ue: mbps * 1e6 / len(UES) for ue in UES}
         yield from _goodput(air, f"{mbps} Mbit/s, 8 at once", rates)
+    yield from _full_duplex(air)
+    yield from _broadcast(air)
+    yield from _messages(air)
     if air.backend == "netem":
         yield from (_delay(air, delay_s) for delay_s in DELAYS_S)
         for frame_s in FRAMES_S:
@@ -48,9 +51,45 @@ def _goodput(air: Air, what: str, rates: dict[str, float]) -> Iterator[Number]:
     plan = air.plan(rates, rates)
     set_links(plan)
     for way in ("down", "up"):
-        found = measure(plan, [f"{ue}.{way}" for ue in rates], together=True, seconds=3.0)
-        worst = max(abs(one.goodput_bps / one.planned_bps - 1) for one in found)
-        yield at_most(f"{air.backend}: goodput {way}, {what}", 0.5, 100 * worst, "% off")
+        yield _at_once(air, f"{way}, {what}", plan, [f"{ue}.{way}" for ue in rates])
+
+
+def _at_once(air: Air, what: str, plan: LinkPlan, flows: list[str]) -> Number:
+    """The flow whose goodput is farthest from its plan."""
+    found = measure(plan, flows, together=True, seconds=3.0)
+    worst = max(abs(one.goodput_bps / one.planned_bps - 1) for one in found)
+    return at_most(f"{air.backend}: goodput {what}", 0.5, 100 * worst, "% off")
+
+
+def _full_duplex(air: Air) -> Iterator[Number]:
+    """The acknowledgements of either direction share the link with the data of the other."""
+    for up, down in ((10, 100), (100, 100)):
+        plan = air.plan({"ue1": up * 1e6}, {"ue1": down * 1e6})
+        set_links(plan)
+        yield _at_once(air, f"up and down at once, {up} and {down} Mbit/s", plan, ["ue1.up", "ue1.down"])
+
+
+def _broadcast(air: Air) -> Iterator[Number]:
+    """What leaves from a port of its own, beside what does not."""
+    plan = air.plan({"ue1": 1e7}, {"ue1": 5e6})
+    bs, *ups = plan.egresses
+    flow = Flow("ue1.broadcast", air.addresses["ue1"], 4e7, port=5702)
+    plan = LinkPlan(plan.backend, (Egress(bs.pid, bs.address, (*bs.flows, flow)), *ups))
+    set_links(plan)
+    yield _at_once(air, "from a port of its own, 40 beside 5 Mbit/s", plan, ["ue1.broadcast", "ue1.down"])
+
+
+def _messages(air: Air) -> Iterator[Number]:
+    """Short ones on a warm connection: the quickest of several, whose first byte and last are timed."""
+    for size, mbps in MESSAGES:
+        set_links(air.plan({"ue1": mbps * 1e6}, {"ue1": mbps * 1e6}))
+        near, far = connect(air, "ue1", "bs")
+        with near, far:
+            transfer_s(near, far, 2_000_000)
+            ideal_s = size * 8 / mbps / 1e6
+            least_s = min(transfer_s(near, far, size) for _ in range(TRIES))
+        what = f"{air.backend}: {size / 1e3:g} kB at {mbps} Mbit/s"
+        yield at_most(what, 3, 100 * abs(least_s / ideal_s - 1), "% off")
 
 
 def _delay(air: Air, delay_s: float) -> Number:
