@@ -13,6 +13,7 @@ from agents.schedule.task import (
     Key,
     Schedule,
     ScheduleError,
+    Step,
     Task,
     Transfer,
     Weights,
@@ -33,6 +34,7 @@ def checked(schedule: Schedule, plan: Plan) -> Schedule:
     _both_ways(schedule)
     _gradients(schedule)
     _whole_batches(schedule, plan)
+    _steps(schedule)
     return schedule
 
 
@@ -80,10 +82,18 @@ def _both_ways(schedule: Schedule) -> None:
             )
             (backward if work.backward else forward)[same] += 1
             tasks.setdefault(same, key)
-    for same in forward.keys() | backward.keys():
+    for same in tasks:
         if forward[same] != 1 or backward[same] != 1:
             ways = f"forward {forward[same]} times and backward {backward[same]} times"
             raise ScheduleError(f"{tasks[same]}: these samples go {ways}", "every pass has its way back, once")
+
+
+def _steps(schedule: Schedule) -> None:
+    """Every model that goes backward makes optimiser steps on all that it has gone."""
+    stepped = {key for task in schedule.tasks if isinstance(task.work, Step) for key in task.needs}
+    for task in schedule.tasks:
+        if isinstance(task.work, Compute) and task.work.backward and task.key not in stepped:
+            raise ScheduleError(f"{task.key} is followed by no optimiser step", f"write: r.step({task.work.model!r})")
 
 
 def _gradients(schedule: Schedule) -> None:
@@ -117,6 +127,9 @@ def _whole_batches(schedule: Schedule, plan: Plan) -> None:
             _as_many_as_came(schedule, task, work)
         elif isinstance(work, Activations) and goes_up(task.place):
             sent[task.key] = task
+    idle = [ue for ue in plan.clusters if ue not in {ue for *_, ue in trained}]
+    if idle and trained:
+        raise ScheduleError(f"{idle[0]} has a batch and never trains it", "go through all of r.ues")
     for (turn, step, ue), samples in trained.items():
         if samples != plan.ues[ue].batch:
             said = f"{ue} trains {samples} samples in turn {turn}, step {step}"

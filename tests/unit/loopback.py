@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from agents.bs import Bs
 from agents.halves import Half
@@ -23,6 +24,8 @@ from agents.samples.shard import Samples
 from agents.schedule.costs import Costs
 from agents.ue import Ue
 from agents.wire.air import Air
+
+torch.set_num_threads(1)  # as agents do: more would only wait for each other
 
 NOTHING: Mapping[str, object] = {}
 MOST_BYTES = 1 << 26

@@ -71,6 +71,8 @@ def test_a_scheme_of_ones_own_is_planned(tmp_path, capsys):
         (('r.serve([ue], m)', 'pass'), "nobody waits for what arrives by uplink of ue1, turn 0, step 0, micro-batch 0"),
         (("r.micro_batches(ue):", "r.micro_batches(ue)[:1]:"), "ue1 trains 2 samples in turn 0, step 0"),
         (("r.uplink(ue, m)", "r.uplink(ue, m); r.uplink(ue, m)"), "turn 0, step 0, micro-batch 0 is there twice"),
+        (('r.step("bs")', "pass"), "bs_backward of ue1, turn 0, step 0, micro-batch 0 is followed by no"),
+        (("in r.ues:", "in r.ues[:1]:"), "ue2 has a batch and never trains it"),
         (('r.step("bs")', "r.fly()"), "FILE:9: AttributeError: 'Round' object has no attribute 'fly'"),
     ],
 )  # fmt: skip

@@ -308,6 +308,8 @@ def hurried(r: Round) -> None:
         for ue in r.having(r.ues, m):
             r.downlink(ue, m)
             r.backward(ue, m)
+    for model in ("bs", *r.ues):
+        r.step(model)
 
 
 def test_the_air_goes_up_and_down_as_often_as_gradients_come_back():
