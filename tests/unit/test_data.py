@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.models.catalog import DatasetInfo
 from agents.job import Job
+from agents.models.catalog import DatasetInfo
 from controller.planners.planning import plan_all
 from controller.predict.workload import workload
 from testbed.data import Data, info, load
