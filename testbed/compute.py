@@ -11,6 +11,7 @@ LEAST_QUOTA_US = 1000
 UNLIMITED = -1
 QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 4.0
 SHORT_PERIODS = 10
+LEAST_SHARE = 1e-3  # of a period, for a task that the model gives no time
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
 ROOM_S = 0.008
@@ -144,14 +145,16 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
 
     The kernel hands out a quota period by period, and a task that begins when the current one
     is used up has only the whole periods after it: a task of M wall seconds needs its C seconds
-    of CPU in ⌊M / period⌋ of them (at least one). For long tasks that is the share C / M. A
-    quarter is added. Tasks of fewer than ten periods get four times what they need: their CPU time varies, that
-    of the messages around them does not average out, and what a core has been given another core cannot use
-    within the period; no quota is below what the kernel takes or above one core.
+    of CPU in ⌊M / period⌋ of them. For long tasks that is the share C / M, and for those shorter than
+    a period too, as others of their kind may follow in it. A quarter is added. Tasks of fewer than
+    ten periods get four times what they need: their CPU time varies, that of the messages around them
+    does not average out, and what a core has been given another core cannot use within the period; no
+    quota is below what the kernel takes or above one core.
     """
     found: dict[str, int] = {}
     for demand in demands:
-        periods = max(1, math.floor(demand.model_s * dilation * 1e6 / PERIOD_US))
+        length = demand.model_s * dilation * 1e6 / PERIOD_US
+        periods = max(math.floor(length), min(length, 1.0), LEAST_SHARE)
         margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
         quota = round(demand.host_s * 1e6 / periods * margin)
         found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota))

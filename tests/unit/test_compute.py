@@ -62,7 +62,7 @@ def test_the_quota_of_a_long_task_is_its_share_and_a_quarter():
 def test_a_short_task_gets_four_times_its_cpu_time_in_the_whole_periods_it_sees():
     assert quota(0.0008, 0.0064) == 3200  # one whole period of 5 ms
     assert quota(0.0008, 0.0120) == 1600  # two
-    assert quota(0.0008, 0.0030) == 3200  # none: one all the same
+    assert quota(0.0003, 0.0030) == 2000  # none: as many follow in one as have their time in it
 
 
 def test_without_pacing_a_quota_is_the_share_of_the_tightest_task():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from controller.predict.instance import instance
 from controller.predict.prediction import decision_of, typical
 from controller.predict.workload import workload
 from controller.trial import prepare as preparing
+from controller.trial.demand import need, pick_dilation
 from controller.trial.watch import silent
 from testbed.compute import Calibration, Transport, UnitSpeed
 from testbed.loading import load
@@ -55,3 +57,35 @@ def test_a_trial_is_predicted_at_the_dilation_that_it_is_run_at(monkeypatch):
         assert one.predicted.round_s == pytest.approx(again.round_s, rel=1e-12)
         assert one.problem.message_s == DEAR.message_s / prepared.dilation
         assert one.plan.time_dilation == prepared.dilation
+
+
+SHARED = Path("topologies/schemes.yaml")
+SPEED = Calibration(tuple(UnitSpeed(f"unit{i}", 1e-4, 1e-5, 1e-4, 2e-5) for i in range(5)), Transport())
+
+
+def needed(scheme: str):
+    """What one scheme of the shipped scene needs of a host on which each pass takes a tenth of a millisecond or more."""
+    topology = load(SHARED)
+    topology = topology.model_copy(update={"schemes": tuple(c for c in topology.schemes if c.scheme == scheme)})
+    problem = instance(topology, workload(topology))
+    return topology, need(problem, SPEED, plan_all(topology))
+
+
+def test_a_task_of_microseconds_does_not_rule_the_dilation():
+    topology, found = needed("ushape")
+    heads = [task for task in found.tasks if task.model_s < 1e-5]
+    assert heads, "the last unit alone takes a device some microseconds"
+    assert not {task for turn in found.turns for task in turn}.intersection(heads)
+    assert pick_dilation(topology, found, cores=2) < 5
+
+
+def test_what_small_tasks_add_to_the_round_is_kept_small():
+    topology, found = needed("ushape")
+    (error,) = found.errors
+    assert error(1.0) > error(2.0) > error(10.0) > 0
+    slow = replace(found, errors=(lambda dilation: 0.1 / dilation,))
+    assert 0.1 / pick_dilation(topology, slow, cores=2) <= 0.005
+
+
+def test_without_small_tasks_nothing_is_simulated():
+    assert needed("psl")[1].errors == ()
