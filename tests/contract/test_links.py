@@ -151,12 +151,13 @@ def test_short_messages_take_their_time(air: Air, size: int, rate: float) -> Non
     near, far = connect(air, "ue1", "bs")
     with near, far:
         transfer_s(near, far, 2_000_000)
+        bare_s = min(transfer_s(near, far, size) for _ in range(20))
         set_links(air.plan({"ue1": rate}, {"ue1": rate}))
         transfer_s(near, far, size)  # TCP learns of the limit of frames per packet as it sends the first
         ideal_s = size * 8 / rate
         least_s = quickest_s(near, far, size, ideal_s, pause_s=0.02)
     one_frame_less_s = (size - PAYLOAD) * 8 / rate  # the last one leaves when the one before it is paid for
-    assert 0.99 * one_frame_less_s < least_s < 1.03 * ideal_s, "a busy host makes transfers late, never early"
+    assert 0.99 * one_frame_less_s < least_s < 1.03 * ideal_s + bare_s, "a busy host makes transfers late, never early"
 
 
 @pytest.mark.parametrize("delay_s", [0.005, 0.05])

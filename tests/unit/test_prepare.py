@@ -64,7 +64,7 @@ SPEED = Calibration(tuple(UnitSpeed(f"unit{i}", 1e-4, 1e-5, 1e-4, 2e-5) for i in
 
 
 def needed(scheme: str):
-    """What one scheme of the shipped scene needs of a host on which each pass takes a tenth of a millisecond or more."""
+    """What one scheme of the shipped scene needs of a host whose passes take a tenth of a millisecond or more."""
     topology = load(SHARED)
     topology = topology.model_copy(update={"schemes": tuple(c for c in topology.schemes if c.scheme == scheme)})
     problem = instance(topology, workload(topology))

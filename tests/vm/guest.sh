@@ -5,7 +5,7 @@ set -euo pipefail
 job=$1 results=$2
 
 # What is the same for every backend, or measures only time: make test has it.
-elsewhere=' tuned_is_as_set 32_flows server_goes_on idle_shaper support_is_told speaks_json'
+elsewhere=' tuned_is_as_set 32_flows server_goes_on idle_shaper speaks_json'
 
 emulated() { grep -q 'model name.*QEMU' /proc/cpuinfo; }
 
@@ -17,15 +17,8 @@ tests() {
 
 suite() {
     .venv/bin/testbed images build
-    if chosen --junitxml="$results/junit.xml"; then return; fi
-    emulated # ends it where the processor is a real one
-    echo "vm: an emulated processor stumbles at times: once more what failed"
-    chosen --last-failed --junitxml="$results/again.xml"
-}
-
-chosen() {
-    .venv/bin/python -m pytest -p no:hypothesispytest -o cache_dir=/tmp/pytest -v -s --durations=8 "$@" \
-        -k "not htb${elsewhere// / and not }" \
+    .venv/bin/python -m pytest -p no:hypothesispytest -p no:cacheprovider -v -s --durations=8 \
+        --junitxml="$results/junit.xml" -k "not htb${elsewhere// / and not }" \
         tests/vm tests/contract/test_links.py tests/contract/test_tuning.py tests/unit/test_vagrantfile.py
 }
 
