@@ -20,8 +20,10 @@ from tests.bench import (
     planning_makespan,
     planning_managers,
     qdiscs,
+    resnet,
     schemes,
     simulate,
+    transfers,
     verdict,
 )
 from tests.bench.number import Number
@@ -36,6 +38,8 @@ BENCHES = {
     "planning-makespan": planning_makespan.numbers,
     "planning-managers": planning_managers.numbers,
     "simulate": simulate.numbers,
+    "transfers": transfers.numbers,
+    "resnet": resnet.numbers,
     "verdict": verdict.numbers,
     "dilation": dilation.numbers,
 }

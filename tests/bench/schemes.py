@@ -27,8 +27,8 @@ def numbers() -> list[Number]:
         error, bubble = 100 * abs(one.summary.round_error), abs(one.summary.bubble_rate_error)
         taken = f"{one.fidelity.host.steal_share:.1%} of the CPU taken by the hypervisor"
         found += [
-            at_most(f"{label}: round error, {taken}", 3, error, "%"),
-            at_most(f"{label}: bubble rate error", 0.01, bubble, "", 4),
+            at_most(f"{label}: round error, {taken}", 1, error, "%"),
+            at_most(f"{label}: bubble rate error", 0.005, bubble, "", 4),
         ]
     errors = [100 * abs(one.summary.round_error) for one in results.schemes.values()]
-    return [*found, at_most("median round error of the schemes", 1.5, median(errors), "%")]
+    return [*found, at_most("median round error of the schemes", 0.5, median(errors), "%")]
