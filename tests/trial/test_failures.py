@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,10 @@ taken = b"x" * int(sys.argv[1])
 
 
 def start(out: Path) -> subprocess.Popen[str]:
-    """A trial that would run for minutes."""
+    """A trial that would run for minutes, and heeds a lost terminal even where the tests were started by nohup."""
     arguments = command("run", str(SMALL), "--out", str(out), *LONG)
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heed = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
 
 
 def wait_for(process: subprocess.Popen[str], out: Path, stage: str) -> None:
