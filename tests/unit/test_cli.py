@@ -29,11 +29,13 @@ def wait(marker: Path) -> None:
 
 cli.main(["wait", sys.argv[1]])
 """
+HEEDING = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n{START}"
+"""The same, as from a terminal, even where the tests themselves were started by nohup."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_an_ending_cleans_up_whatever_comes_after_it(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-c", START, str(tmp_path / "marker")]
+    command = [sys.executable, "-c", HEEDING, str(tmp_path / "marker")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(number)
@@ -51,7 +53,7 @@ def test_a_terminal_that_is_closed_does_not_keep_it_from_cleaning_up(tmp_path: P
     """It can print no more, and a clean-up says what it does."""
     pid, terminal = pty.fork()
     if not pid:
-        os.execv(sys.executable, [sys.executable, "-c", START, str(tmp_path / "marker")])
+        os.execv(sys.executable, [sys.executable, "-c", HEEDING, str(tmp_path / "marker")])
     assert b"ready" in os.read(terminal, 100)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
