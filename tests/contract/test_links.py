@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +173,11 @@ def test_packets_take_their_delay(air: Air, delay_s: float) -> None:
 
 
 def test_jitter_spreads_the_delay(air: Air) -> None:
+    """Also towards shorter ones, which nothing else makes."""
     _netem(air)
     set_links(one_link(air, 1e8, Medium(delay_s=0.03, jitter_s=0.02)))
-    times = [datagrams(air, 1)[0] for _ in range(30)]
-    assert min(times) >= 0.01 and max(times) - min(times) > 0.01
+    times = [datagrams(air, 1)[0] for _ in range(60)]
+    assert 0.01 <= min(times) < 0.02 and max(times) > 0.04
 
 
 def test_packets_are_lost_at_the_rate_asked_for(air: Air) -> None:
@@ -197,10 +199,13 @@ def test_a_gated_link_sends_its_slot_in_each_frame(air: Air, rate: float, share:
     for i, at in enumerate(times):
         soonest_s = (i // slot * slot + (i % slot + 1) * share) * packet_s
         assert at > 0.999 * soonest_s, f"packet {i} came {soonest_s - at:.4f} s before its slot can have let it through"
+    # What the host does meanwhile shifts slots and breaks some up, but not all.
+    starts = [i for i, at in enumerate(times) if i == 0 or at - times[i - 1] > frame_s * (1 - share) / 2]
+    assert slot in [after - this for this, after in pairwise(starts)], "packets from a pause to the next"
     burst_s = min(last - first for first, last in zip(times, times[slot - 1 :], strict=False))
     assert burst_s < 1.1 * (slot - 1) * share * packet_s + 0.0003
-    period_s = min(next_slot - this for this, next_slot in zip(times, times[slot:], strict=False))
-    assert period_s < 1.02 * slot * packet_s
+    three_s = min(times[later] - times[this] for this, later in zip(starts, starts[3:], strict=False))
+    assert three_s < 1.03 * 3 * slot * packet_s, "slots follow each other in time"
 
 
 def test_a_link_changes_between_slots_and_none(air: Air) -> None:
