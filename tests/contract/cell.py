@@ -22,7 +22,9 @@ from testbed.shaping.namespace import entered, netlink
 PAYLOAD = 1448
 """Bytes of TCP in a full frame, which is what rates count."""
 _TRANSFER_S, _LEAST_FRAMES = 0.2, 100
-_ENOUGH, _PATIENCE_S = 1.01, 20.0
+LATE = 1.03
+"""The share of its time that a transfer may take; quicker ones are not waited for."""
+_PATIENCE_S = 20.0
 _BUFFER = 1 << 18
 _ABORT = struct.pack("ii", 1, 0)
 
@@ -215,7 +217,7 @@ def quickest(air: Air, *ways: Way) -> list[float]:
     def carry(number: int, ends: tuple[socket.socket, socket.socket]) -> None:
         size = PAYLOAD * max(_LEAST_FRAMES, int(ways[number].rate_bps / 8 * _TRANSFER_S / PAYLOAD))
         ideal_s = size * 8 / ways[number].rate_bps
-        while time.monotonic() < until_s and max(least) > _ENOUGH:  # whoever is done keeps the others company
+        while time.monotonic() < until_s and max(least) > LATE:  # whoever is done keeps the others company
             least[number] = min(least[number], transfer_s(*ends, size) / ideal_s)
 
     with ExitStack() as stack, ThreadPoolExecutor(len(ways)) as threads:
@@ -226,10 +228,10 @@ def quickest(air: Air, *ways: Way) -> list[float]:
     return least
 
 
-def quickest_s(near: socket.socket, far: socket.socket, size: int, ideal_s: float, pause_s: float = 0.0) -> float:
-    """The time of the quickest of several transfers over one connection, as by ``quickest``."""
+def quickest_s(near: socket.socket, far: socket.socket, size: int, enough_s: float, pause_s: float = 0.0) -> float:
+    """The time of the quickest of several transfers over one connection, until one takes no more than is enough."""
     least_s, until_s = math.inf, time.monotonic() + _PATIENCE_S
-    while time.monotonic() < until_s and least_s > _ENOUGH * ideal_s:
+    while time.monotonic() < until_s and least_s > enough_s:
         time.sleep(pause_s)
         least_s = min(least_s, transfer_s(near, far, size))
     return least_s
