@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
-from agents.models.catalog import UNITS
-from agents.own import is_own
-from testbed import data
+from testbed import built, data
 from testbed.data import Data
 from testbed.dynamics import Dynamics
 from testbed.section import OwnName, Section
@@ -246,11 +244,7 @@ class Topology(Section):
     @property
     def built_units(self) -> tuple[str, ...]:
         """Names of the units of the model that is trained. OwnError when it is the user's and does not chain."""
-        if not is_own(self.model.name):
-            return UNITS[self.model.name]
-        from agents.models.build import check_chain  # not above: who only reads topologies needs no torch
-
-        return check_chain(self.model.name, data.info(self.data))
+        return built.units(self.model.name, data.info(self.data))
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -20,6 +20,11 @@ class DatasetInfo:
     train: int
     test: int
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """What a model is built for: the shape of a sample, and the number of classes."""
+        return {"channels": self.channels, "height": self.height, "width": self.width, "classes": self.classes}
+
     def to_json(self) -> dict[str, int]:
         """The facts as plain data; ``DatasetInfo(**data)`` reads them back."""
         return asdict(self)

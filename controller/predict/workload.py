@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.models.catalog import DatasetInfo
+from testbed.built import identity
 from testbed.data import info
+from testbed.kept import kept
 from testbed.topology import Topology
 
 Floats = npt.NDArray[np.float64]
@@ -86,20 +88,31 @@ def workload(topology: Topology) -> Workload:
 def measure(model: str, norm: str, dataset: DatasetInfo) -> tuple[Floats, Floats, Floats]:
     """Forward FLOPs (2 per multiply-accumulate), output bytes and weight bytes of each unit.
 
-    One sample runs through the real model, so what is counted is what will be computed.
+    One sample runs through the real model, so what is counted is what will be computed. That takes seconds, so what
+    it gave is kept.
     """
+    of = identity(model, norm, dataset)
+    return kept("profile", of, lambda: _measured(model, norm, dataset), _three_columns)
+
+
+def _three_columns(found: list[list[float]]) -> tuple[Floats, Floats, Floats]:
+    flops, outputs, weights = (np.array(column, np.float64) for column in zip(*found, strict=True))
+    return flops, outputs, weights
+
+
+def _measured(model: str, norm: str, dataset: DatasetInfo) -> list[list[float]]:
+    """A row of FLOPs, output bytes and weight bytes per unit."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from agents.models.build import build
 
     values = torch.zeros(1, dataset.channels, dataset.height, dataset.width)
-    flops, outputs, weights = [], [], []
+    rows = []
     with torch.no_grad():
         for unit in build(model, dataset, norm, seed=0).eval():
             with FlopCounterMode(display=False) as counter:
                 values = unit(values)
-            flops.append(counter.get_total_flops())
-            outputs.append(values.numel() * values.element_size())
-            weights.append(sum(v.numel() * v.element_size() for v in unit.state_dict().values()))
-    return (np.array(flops, np.float64), np.array(outputs, np.float64), np.array(weights, np.float64))
+            weights = sum(v.numel() * v.element_size() for v in unit.state_dict().values())
+            rows.append([counter.get_total_flops(), values.numel() * values.element_size(), weights])
+    return rows
