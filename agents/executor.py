@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeVar
@@ -13,6 +13,7 @@ import torch
 from agents.job import Job
 from agents.meter import Meter
 from agents.pace import Pacer, sleep_until
+from agents.schedule.pieces import Group, at_once, groups, pieces
 from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Schedule, Task, owner
 from agents.wire.air import Air, AirError
 from agents.wire.frames import Layout, Sealed, seal
@@ -20,7 +21,6 @@ from agents.wire.inbox import Arrival, Expected
 from agents.wire.outbox import Outbox
 
 T = TypeVar("T")
-Group = tuple[Task, ...]
 Arrivals = Mapping[Key, Arrival]
 
 
@@ -52,6 +52,7 @@ class Executor:
             incoming = [task for task in schedule.tasks if self._name in schedule.receivers(task)]
             self._expected = {task.key: Expected(task.agent, layout(task)) for task in incoming}
             self.carried = _carried(schedule, self._name)
+            self.at_once = at_once(schedule, self._name)
             self._occupy_ns = {
                 task.key: round(job.costs.seconds(task, job.plan) * job.plan.time_dilation * 1e9)
                 for task in schedule.tasks
@@ -65,14 +66,14 @@ class Executor:
         """Does this agent's tasks of a segment, which starts at ``start_ns`` of the monotonic clock."""
         self._segment, segment_of = segment, self.schedule.segment_of
         place = self._name
-        groups = list(_groups(t for t in self.schedule.at.get(place, ()) if segment_of[t.key] == segment))
+        todo = list(groups(t for t in self.schedule.at.get(place, ()) if segment_of[t.key] == segment))
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
         self._air.begin_segment(segment)
         if place in self.schedule.first_ready:
-            self._as_they_come(_Ready(groups, self._waits_for))
+            self._as_they_come(_Ready(todo, self._waits_for))
         else:
-            for group in groups:
+            for group in todo:
                 self._do(group, self._await_keys(group[0].needs))
         self._await_keys([key for key in self._expected if segment_of[key] == segment])
         self._count_arrivals()
@@ -114,30 +115,28 @@ class Executor:
             raise AirError(f"{self._name} waited for {named or 'its turn'}: {error}", peers) from error
 
     def _do(self, group: Group, arrivals: Arrivals) -> None:
-        """The tasks of a group, one after another; what takes no time is part of the work of what does before it."""
-        at = 0
-        while at < len(group):
-            end = at + 1
-            while end < len(group) and not group[end].computes:
-                end += 1
-            part, came = group[at:end], arrivals if at == 0 else self._await_keys(group[at].needs)
-            self._do_together(part, came)
-            at = end
+        """The pieces of work of a group, one after another."""
+        for piece in pieces(self.schedule, group):
+            self._do_together(piece, arrivals if piece[0] is group[0] else self._await_keys(piece[0].needs))
 
     def _do_together(self, tasks: Group, arrivals: Arrivals) -> None:
+        """Does a piece of work, in the time of all its passes; each task is reported for itself."""
         assert self._job is not None
-        first = tasks[0]
-        came = [arrivals[key] for key in first.needs if key in arrivals]
+        costs, dilation = self._job.costs, self._job.plan.time_dilation
+        came = [arrivals[key] for key in tasks[0].needs if key in arrivals]
 
         def work() -> list[tuple[Done, Mapping[Key, Sealed]]]:
-            made = [self._perform(task, came if task is first else ()) for task in tasks]
+            made = [self._perform(task, came if task is tasks[0] else ()) for task in tasks]
             return [(done, {key: seal(tensors) for key, tensors in done.carries.items()}) for done in made]
 
-        if isinstance(first.work, Compute):
+        modelled = {
+            task: costs.compute_s(task.work, task.place) * dilation for task in tasks if isinstance(task.work, Compute)
+        }
+        if modelled:
             ready_ns = max((arrival.arrived_ns for arrival in came), default=0)
-            duration_s = self._job.costs.compute_s(first.work, first.place) * self._job.plan.time_dilation
-            made, span = self._pacer.run(work, ready_ns, duration_s if self._job.paced else None)
-            self._meter.computed(first, span)
+            made, span = self._pacer.run(work, ready_ns, sum(modelled.values()) if self._job.paced else None)
+            for task, own in zip(modelled, span.split([*modelled.values()]), strict=True):
+                self._meter.computed(task, own)
         else:
             made = work()
         carries = dict(chain.from_iterable(sealed.items() for _, sealed in made))
@@ -194,18 +193,6 @@ class _Ready:
             return None
         _, i = heapq.heappop(self._ready)
         return self._groups[i], {key: arrivals[key] for key in self._needs[i] if key in arrivals}
-
-
-def _groups(tasks: Iterator[Task]) -> Iterator[Group]:
-    """The tasks of a place, those that follow each other at once together."""
-    group: list[Task] = []
-    for task in tasks:
-        if group and not task.continues:
-            yield tuple(group)
-            group = []
-        group.append(task)
-    if group:
-        yield tuple(group)
 
 
 def _carried(schedule: Schedule, agent: str) -> dict[Key, list[Task]]:

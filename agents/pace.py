@@ -6,8 +6,9 @@ import ctypes
 import os
 import struct
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -81,6 +82,20 @@ class Span:
     def seconds(self) -> float:
         """Wall seconds."""
         return (self.end_ns - self.start_ns) / 1e9
+
+    def split(self, durations_s: Sequence[float]) -> list[Span]:
+        """The spans of tasks that were done as one piece of work, by their modelled durations.
+
+        What it ran over, and how late the thread woke up, belong to the last.
+        """
+        total_s, modelled_ns = sum(durations_s), max(0, self.end_ns - self.start_ns - self.overrun_ns - self.late_ns)
+        shares = [each / total_s if total_s else 1 / len(durations_s) for each in durations_s]
+        ends = [self.start_ns + round(modelled_ns * until) for until in accumulate(shares)]
+        spans = [
+            Span(start, end, cpu_ns=round(self.cpu_ns * share), wait_ns=round(self.wait_ns * share))
+            for start, end, share in zip((self.start_ns, *ends), ends, shares, strict=False)
+        ]
+        return [*spans[:-1], replace(spans[-1], end_ns=self.end_ns, overrun_ns=self.overrun_ns, late_ns=self.late_ns)]
 
 
 class Pacer:

@@ -13,6 +13,7 @@ from agents.halves import Half
 from agents.job import Job
 from agents.models.build import build, units_of
 from agents.passes import Rows, Tensors, leaf, parts, run
+from agents.schedule.pieces import pass_of
 from agents.schedule.task import Activations, Compute, Gradients, Key, Schedule, Step, Task, Weights
 from agents.wire.frames import Layout, bytes_of, layout
 
@@ -73,7 +74,7 @@ class Trainer:
             made = run(
                 half.model, Rows(values, labels, work.mean_over, work.paired, weights, work.first > 0), work.aggregate
             )
-            self._ways_back[_way(key, work)] = names, lambda _: made.backward()
+            self._ways_back[pass_of(key, work)] = names, lambda _: made.backward()
             return Passed(loss_sum=made.loss * work.mean_over)
         inputs = leaf(values) if work.first > 0 else torch.cat(values)
         out: torch.Tensor = half.model(inputs)
@@ -82,12 +83,12 @@ class Trainer:
             torch.autograd.backward(out, gradient)
             return parts(inputs, values) if work.first > 0 else [], None
 
-        self._ways_back[_way(key, work)] = names, back
+        self._ways_back[pass_of(key, work)] = names, back
         return Passed(dict(zip(names, torch.split(out, [len(value) for value in values]), strict=True)))
 
     def backward(self, key: Key, work: Compute, gradients: Sequence[torch.Tensor]) -> Passed:
         """The way back of a pass, from the gradients at its end (none from the loss), which adds up this part's own."""
-        names, back = self._ways_back.pop(_way(key, work))
+        names, back = self._ways_back.pop(pass_of(key, work))
         at_the_end = torch.cat([gradient.to(self._device) for gradient in gradients]) if gradients else torch.empty(0)
         found, shared = back(at_the_end)
         return Passed(dict(zip(names, found, strict=False)), shared)
@@ -158,8 +159,3 @@ def check_sizes(schedule: Schedule, whole: nn.Sequential, shapes: Sequence[tuple
 
 def _part(work: Compute) -> PartKey:
     return work.model, work.first, work.last
-
-
-def _way(key: Key, work: Compute) -> tuple[object, ...]:
-    """What a pass and its way back have in common."""
-    return key.turn, key.step, key.micro_batch, key.ue, *_part(work)

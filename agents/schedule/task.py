@@ -224,6 +224,10 @@ class Schedule:
                 found.setdefault(place, []).append(task)
         return {place: tuple(tasks) for place, tasks in found.items()}
 
+    def needing(self, key: Key) -> Sequence[Task]:
+        """The tasks that need this one."""
+        return self._needing.get(key, ())
+
     def occupied(self, task: Task) -> tuple[str, ...]:
         """The places that are busy while a task is done."""
         if task.place != BROADCAST_PLACE:
@@ -312,6 +316,14 @@ class Schedule:
             key = next(one for one in self.before[key] if left[one])
         path = list(seen)
         return "; ".join(str(one) for one in path[path.index(key) :])
+
+    @cached_property
+    def _needing(self) -> Mapping[Key, Sequence[Task]]:
+        found: dict[Key, list[Task]] = {}
+        for task in self.tasks:
+            for key in task.needs:
+                found.setdefault(key, []).append(task)
+        return found
 
     @cached_property
     def _hearers(self) -> Mapping[Key, tuple[str, ...]]:

@@ -151,11 +151,13 @@ class Round:
             self._put("downlink", ue, m, down(ue), sent, self._of("bs_backward", ue, m))
 
     def backward(self, ue: str, m: int) -> Key:
-        """The UE's pass back, from the gradients that came or, if it has the whole model, from the loss."""
+        """The UE's pass back, from the gradients that came or, if it has the whole model, at once from the loss."""
         size = self.samples([ue], m)
         work = Compute(ue, 0, self.plan.cut_of(ue), size, size, backward=True)
         came = (*self._of("broadcast", EVERYBODY, m), *self._of("downlink", ue, m))
-        return self._compute("ue_backward", ue, m, ue, work, (*self._of("ue_forward", ue, m), *came))
+        forward = self._of("ue_forward", ue, m)
+        at_once = work.last == self.units and ue in self._last and self._last[ue].key in forward
+        return self._compute("ue_backward", ue, m, ue, work, (*forward, *came), at_once)
 
     def head_downlink(self, ue: str, m: int, unit: int) -> Key:
         """What came out of the BS's units, which end at ``unit``, goes down to the UE's last ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 
-from agents.pace import Pacer
+from agents.pace import Pacer, Span
 
 
 def test_tasks_follow_each_other_in_modelled_time():
@@ -44,3 +44,14 @@ def test_without_a_duration_work_takes_as_long_as_it_takes():
     result, span = pacer.run(lambda: "done", 0, None)
     assert result == "done"
     assert span.overrun_ns == 0
+
+
+def test_what_was_done_as_one_is_told_apart_by_modelled_times_and_runs_over_at_its_end():
+    first, last = Span(0, 100, overrun_ns=30, cpu_ns=60, wait_ns=9, late_ns=10).split([1.0, 2.0])
+    assert (first.start_ns, first.end_ns, last.start_ns, last.end_ns) == (0, 20, 20, 100)
+    assert (first.overrun_ns, first.late_ns, last.overrun_ns, last.late_ns) == (0, 0, 30, 10)
+    assert (first.cpu_ns, last.cpu_ns, first.wait_ns, last.wait_ns) == (20, 40, 3, 6)
+
+
+def test_parts_that_take_no_modelled_time_share_what_was_measured():
+    assert [(span.start_ns, span.end_ns) for span in Span(0, 100).split([0.0, 0.0])] == [(0, 50), (50, 100)]
