@@ -92,10 +92,11 @@ class Radio(Section):
 
 
 class BaseStation(Section):
-    """The base station; defaults of Table I."""
+    """The base station; defaults of Table I. Every pass takes ``pass_ms`` besides what its FLOPs take."""
 
     clock_ghz: PositiveFloat = 80.0
     flops_per_cycle: PositiveFloat = 32.0
+    pass_ms: float = Field(default=0.0, ge=0, le=10_000)
     tx_power_dbm: float = 46.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -104,13 +105,17 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 
 class Ue(Section):
-    """One device: where it is (or its SNR instead), how loud, how fast, and what it can hold (c_i of C2, memory)."""
+    """One device: where it is (or its SNR instead), how loud, how fast, and what it can hold (c_i of C2, memory).
+
+    Every pass takes ``pass_ms`` besides what its FLOPs take.
+    """
 
     name: Name
     distance_m: PositiveFloat = 120.0
     tx_power_dbm: float = 20.0
     clock_ghz: PositiveFloat = 1.2
     flops_per_cycle: PositiveFloat = 16.0
+    pass_ms: float = Field(default=0.0, ge=0, le=10_000)
     capacity_gflop: PositiveFloat = 1.5
     memory_mb: PositiveFloat | None = None
     min_batch: int = Field(default=1, ge=0)
@@ -148,6 +153,7 @@ class UeGroup(Section):
     tx_power_dbm: AnyRange = (13.0, 23.0)
     clock_ghz: Range = (1.0, 2.0)
     flops_per_cycle: PositiveFloat = 16.0
+    pass_ms: float = Field(default=0.0, ge=0, le=10_000)
     capacity_gflop: Range = (1.0, 2.0)
     memory_mb: PositiveFloat | None = None
     min_batch: int = Field(default=1, ge=0)
@@ -165,7 +171,7 @@ class UeGroup(Section):
             return [float(x) for x in rng.uniform(*interval, size=self.count)]
 
         drawn = {key: sample(getattr(self, key)) for key in _DRAWN}
-        common = {"flops_per_cycle": self.flops_per_cycle, "min_batch": self.min_batch, "memory_mb": self.memory_mb}
+        common = {key: getattr(self, key) for key in ("flops_per_cycle", "pass_ms", "min_batch", "memory_mb")}
         return tuple(
             Ue(name=f"ue{i + 1}", **common, **{key: values[i] for key, values in drawn.items()})  # type: ignore[arg-type]
             for i in range(self.count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -29,8 +29,8 @@ class Costs:
     """The profile of the model, and the speeds of the devices.
 
     Per unit, for one sample: forward FLOPs, bytes of its output; and bytes of its weights. Backward is
-    ``backward_ratio`` times forward. Devices compute so many FLOP/s, UEs by name. A transfer carries
-    ``message_bytes`` besides its tensors.
+    ``backward_ratio`` times forward. Devices compute so many FLOP/s, UEs by name, and a pass takes so many seconds
+    besides, however few its rows. A transfer carries ``message_bytes`` besides its tensors.
     """
 
     forward_flops: tuple[float, ...]
@@ -41,6 +41,8 @@ class Costs:
     ue_flops: Mapping[str, float]
     bs_flops: float
     message_bytes: float = 0.0
+    ue_pass_s: Mapping[str, float] = field(default_factory=dict)
+    bs_pass_s: float = 0.0
 
     def seconds(self, task: Task, plan: Plan) -> float:
         """How long a task keeps its place busy (C²P²SL paper, eqs 7–12). A rate of 0 gives an infinite time."""
@@ -53,10 +55,13 @@ class Costs:
         return (size + self.message_bytes) * BITS / rate_bps if rate_bps > 0 else float("inf")
 
     def compute_s(self, work: Compute, place: str) -> float:
-        """Seconds of a pass at a processor; linear in rows."""
-        speed = self.bs_flops if at_the_bs(place) else self.ue_flops[owner(place)]
+        """Seconds of a pass at a processor; linear in rows, but for what every pass takes."""
+        if at_the_bs(place):
+            speed, pass_s = self.bs_flops, self.bs_pass_s
+        else:
+            speed, pass_s = self.ue_flops[owner(place)], self.ue_pass_s.get(owner(place), 0.0)
         flops = self._cumulative[work.last] - self._cumulative[work.first]
-        return work.rows * (flops / speed) * (self.backward_ratio if work.backward else 1.0)
+        return pass_s + work.rows * (flops / speed) * (self.backward_ratio if work.backward else 1.0)
 
     def bytes(self, task: Task) -> float | None:
         """Payload bytes of a transfer; None for what is none."""

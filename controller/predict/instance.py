@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ class Instance:
     send with, NaN where its SNR is given instead.
     A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors: what
     messages cost on a host. It is on its way for ``delay_s``, and where links are ``gated`` waits for its slots.
+    A pass takes ``ue_pass_s`` (n,) or ``bs_pass_s`` besides what its FLOPs take; nothing unless it is given.
     """
 
     workload: Workload
@@ -50,6 +51,12 @@ class Instance:
     message_bytes: float = 0.0
     delay_s: float = 0.0
     gated: bool = False
+    ue_pass_s: Floats = field(default_factory=lambda: np.zeros(0))
+    bs_pass_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not len(self.ue_pass_s):
+            object.__setattr__(self, "ue_pass_s", np.zeros(self.n))
 
     @property
     def n(self) -> int:
@@ -147,6 +154,8 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         bandwidth_hz=band_hz(radio),
         delay_s=radio.delay_ms * MILLI,
         gated=radio.gated,
+        ue_pass_s=np.array([ue.pass_ms for ue in ues], dtype=np.float64) * MILLI,
+        bs_pass_s=bs.pass_ms * MILLI,
         tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),
     )
 

@@ -43,7 +43,10 @@ def round_times(problem: Instance, decision: Decision) -> RoundTimes:
     per, batch = decision_per_sample(problem, decision), decision.batch
     per_ue = (per.ue_forward, per.uplink, per.downlink, per.ue_backward)
     forward, up, down, backward = (np.multiply(batch, x, where=batch > 0, out=np.zeros(problem.n)) for x in per_ue)
-    return RoundTimes(forward, up, down, backward, float(batch.sum()) * (per.bs_forward + per.bs_backward))
+    passes_s = per.ue_pass * np.minimum(batch, decision.micro_batches)
+    work = float(batch.sum()) * (per.bs_forward + per.bs_backward)
+    work += 2 * per.bs_pass * min(int(batch.max()), decision.micro_batches)
+    return RoundTimes(forward + passes_s, up, down, backward + passes_s, work)
 
 
 def bubble_rate(times: RoundTimes, micro_batches: int) -> float:

@@ -66,6 +66,8 @@ def costs_of(instance: Instance) -> Costs:
         ue_flops=dict(zip(instance.ues, instance.ue_flops.tolist(), strict=True)),
         bs_flops=instance.bs_flops,
         message_bytes=instance.message_bytes,
+        ue_pass_s=dict(zip(instance.ues, instance.ue_pass_s.tolist(), strict=True)),
+        bs_pass_s=instance.bs_pass_s,
     )
 
 

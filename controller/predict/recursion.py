@@ -19,13 +19,19 @@ def gradients_leave(per: PerSample, samples: Ints, duplex: str) -> Floats:
     """
     done = np.cumsum(samples, axis=-1, dtype=np.float64)
     before = done - samples
-    forward = per.ue_forward[..., None]
+    forward_s = per.ue_forward[..., None] * done
     own, sum_s = _on_air(per.uplink, per.message_up, samples, done)
-    handed = np.where(samples > 0, forward * done + per.latency.up_s(own) - (sum_s - own), -np.inf)
+    served_s = (per.bs_forward + per.bs_backward) * done.sum(axis=-2)
+    served_before_s = (per.bs_forward + per.bs_backward) * before.sum(axis=-2)
+    if per.passes:
+        forward_s = forward_s + per.ue_pass[..., None] * passes(samples)
+        served = passes(samples.sum(axis=-2))
+        served_s = served_s + 2 * per.bs_pass * served
+        served_before_s = served_before_s + 2 * per.bs_pass * (served - (samples.sum(axis=-2) > 0))
+    handed = np.where(samples > 0, forward_s + per.latency.up_s(own) - (sum_s - own), -np.inf)
     sent = sum_s + np.maximum.accumulate(handed, axis=-1)
     ready = np.where(samples > 0, sent, -np.inf).max(axis=-2)
-    bs = per.bs_forward + per.bs_backward
-    computed = bs * done.sum(axis=-2) + np.maximum.accumulate(ready - bs * before.sum(axis=-2), axis=-1)
+    computed = served_s + np.maximum.accumulate(ready - served_before_s, axis=-1)
     leave: Floats = np.maximum(computed, sent[..., -1].max(axis=-1)[..., None]) if duplex == "tdd" else computed
     return leave
 
@@ -34,15 +40,28 @@ def turn_s(per: PerSample, samples: Ints, leave: Floats) -> Floats:
     """Lengths (s) of turns of samples (..., n, k) whose gradients leave the BS at ``leave`` (..., k)."""
     done = np.cumsum(samples, axis=-1, dtype=np.float64)
     before, batch = done - samples, done[..., -1:]
-    backward = per.ue_backward[..., None]
+    left_s = per.ue_backward[..., None] * (batch - before)
+    ue_s = (per.ue_forward + per.ue_backward) * batch[..., 0]
+    if per.passes:
+        left_s = left_s + per.ue_pass[..., None] * passes_left(samples)
+        ue_s = ue_s + 2 * per.ue_pass * passes(samples)[..., -1]
     own, sum_s = _on_air(per.downlink, per.message_down, samples, done)
     waits = np.where(samples > 0, leave[..., None, :] + per.latency.down_s(own) - (sum_s - own), -np.inf)
     got = sum_s + np.maximum.accumulate(waits, axis=-1)
-    last = np.maximum(
-        (got + backward * (batch - before)).max(axis=-1), (per.ue_forward + per.ue_backward) * batch[..., 0]
-    )
+    last = np.maximum((got + left_s).max(axis=-1), ue_s)
     ends: Floats = np.maximum(np.maximum(last.max(axis=-1), leave.max(axis=-1)), 0.0)
     return ends
+
+
+def passes(samples: Ints) -> Ints:
+    """How many passes the micro-batches up to each one (..., k) are, itself included; an empty one is none."""
+    return np.cumsum(samples > 0, axis=-1)
+
+
+def passes_left(samples: Ints) -> Ints:
+    """How many passes the micro-batches from each one (..., k) on are, itself included."""
+    done = passes(samples)
+    return np.asarray(done[..., -1:] - done + (samples > 0))
 
 
 def _on_air(seconds: Floats, message: Floats, samples: Ints, done: Floats) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ class PerSample:
     """Seconds that one sample takes in each task: per UE (n,), and for the BS.
 
     A transfer takes ``message_up`` or ``message_down`` (n,) more on its link, however few its samples, and begins
-    ``latency`` after it was handed over.
+    ``latency`` after it was handed over. A pass takes ``ue_pass`` (n,) or ``bs_pass`` more, likewise.
     """
 
     ue_forward: Floats
@@ -29,7 +29,14 @@ class PerSample:
     ue_backward: Floats
     message_up: Floats
     message_down: Floats
+    ue_pass: Floats
+    bs_pass: float = 0.0
     latency: Latency = field(default_factory=Latency)
+
+    @property
+    def passes(self) -> bool:
+        """Whether a pass takes any time besides that of its samples."""
+        return bool(self.bs_pass or self.ue_pass.any())
 
 
 def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
@@ -41,7 +48,7 @@ def split_batches(batch: Ints, micro_batches: int, first: int = 0) -> Ints:
 
 
 def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats) -> PerSample:
-    """Eqs 7–12 for one sample: all of them are linear in samples. A rate of 0 gives an infinite time.
+    """Eqs 7–12 for one sample: all of them are linear in samples but for passes. A rate of 0 gives an infinite time.
 
     Messages cost nothing here: planners search for slots and batches without them.
     """
@@ -60,6 +67,8 @@ def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats)
         ue_backward=ue_forward * work.backward_ratio,
         message_up=np.zeros(np.shape(uplink)),
         message_down=np.zeros(np.shape(downlink)),
+        ue_pass=instance.ue_pass_s,
+        bs_pass=instance.bs_pass_s,
     )
 
 

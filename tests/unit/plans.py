@@ -60,4 +60,16 @@ def costs(rng: np.random.Generator, units: int, n: int) -> Costs:
     """Passes and transfers of like length, on devices that differ a hundredfold."""
     flops, sizes, weights = (tuple(rng.uniform(low, 10 * low, units)) for low in (1e5, 200, 200))
     speeds = dict(zip((f"ue{i + 1}" for i in range(n)), 1e8 * 10 ** rng.uniform(-1, 1, n), strict=True))
-    return Costs(flops, sizes, weights, 2.0, 1.0, speeds, 1e8 * 10 ** rng.uniform(-1, 2), message_bytes=100.0)
+    passes = dict(zip(speeds, rng.uniform(0, 0.003, n), strict=True))
+    return Costs(
+        flops,
+        sizes,
+        weights,
+        2.0,
+        1.0,
+        speeds,
+        1e8 * 10 ** rng.uniform(-1, 2),
+        message_bytes=100.0,
+        ue_pass_s=passes,
+        bs_pass_s=float(rng.uniform(0, 0.001)),
+    )

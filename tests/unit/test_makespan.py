@@ -48,6 +48,8 @@ def problems(draw: st.DrawFn, most_ues: int = 6, most_samples: int = 60) -> Inst
         rate_up=spread(1.6e6),
         rate_down=spread(3.2e6),
         capacity_flop=spread(3e6 * 3 * batch / n),
+        ue_pass_s=rng.uniform(0, draw(st.sampled_from([0.0, 0.005])), n),
+        bs_pass_s=draw(st.sampled_from([0.0, 0.002])),
     )
 
 

@@ -264,6 +264,8 @@ def cases(draw: st.DrawFn) -> tuple[str, Instance, Decision]:
         message_bytes=draw(st.sampled_from([0.0, 130.0, 5000.0])),
         delay_s=draw(st.sampled_from([0.0, 0.02])),
         gated=air == "gated",
+        ue_pass_s=rng.uniform(0, draw(st.sampled_from([0.0, 0.02])), n),
+        bs_pass_s=draw(st.sampled_from([0.0, 0.003])),
     )
     k = k if SCHEMES[name].pipelined else 1
     first = draw(st.integers(0, k - 1)) if air != "gated" else 0
@@ -277,6 +279,25 @@ def test_the_short_way_to_a_round_is_what_events_give(case):
     expected = predict(instance, SCHEMES[name], asked).round_s
     assert np.isfinite(expected)
     assert round_s(instance, SCHEMES[name], asked) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["psl", "sfl", "fl"])
+def test_every_pass_takes_its_fixed_time_besides(name):
+    cut = 2 if name == "fl" else 1
+    free, slow = (problem(ue_pass_s=np.full(2, 0.003 * x), bs_pass_s=0.007 * x) for x in (0, 1))
+    before, after = (predict(p, SCHEMES[name], decision(cut=cut)) for p in (free, slow))
+    seconds = [{e.key: e.end_s - e.start_s for e in timeline.events} for timeline in (before, after)]
+    for key, was_s in seconds[0].items():
+        more_s = {"ue": 0.003, "bs": 0.007}.get(key.kind[:2], 0.0)
+        assert seconds[1][key] == pytest.approx(was_s + more_s)
+
+
+def test_a_micro_batch_more_is_a_pass_more():
+    # F 3+5|3+5 -> 8, 16; U 50 each: 58|108; BS 9+2x7 = 23 each: 81, 131; down 24.975 each from 108; B 13
+    timeline = predict(problem(ue_pass_s=np.full(2, 0.003), bs_pass_s=0.007), SCHEMES["c2p2sl"], decision(k=2))
+    assert timeline.bs_busy_s == pytest.approx(0.018 + 4 * 0.007)
+    assert end_of(timeline, "bs_backward", "bs", 1) == pytest.approx(0.131)
+    assert timeline.round_s == pytest.approx(0.108 + 2 * 0.024975 + 0.013)
 
 
 @pytest.mark.parametrize("duplex", ["tdd", "fdd"])

@@ -154,17 +154,19 @@ class Search:
         return replace(at, slot_up_s=slots, slot_down_s=slots)
 
     def batch_problem(self, at: Decision) -> p3.BatchProblem:
-        """P3 at this decision. A UE without a slot cannot be given samples."""
-        whole = round_times(self.instance, replace(at, batch=np.ones_like(at.batch)))
-        low, high = room(self.instance, at.cut).limits
+        """P3 at this decision, without what passes take however few their samples. No slot, no samples."""
+        instance, k = self.instance, at.micro_batches
+        free = replace(instance, ue_pass_s=np.zeros(instance.n), bs_pass_s=0.0)
+        whole = round_times(free, replace(at, batch=np.ones_like(at.batch)))
+        low, high = room(instance, at.cut).limits
         sends = np.isfinite(whole.up + whole.down)
         up, down = np.where(sends, whole.up, 0.0), np.where(sends, whole.down, 0.0)
-        work = whole.work / self.instance.n * self.instance.batch
+        work = whole.work / instance.n * instance.batch + 2 * k * instance.bs_pass_s
         if "C3" in self.held:
             high = fitting(high, work, np.maximum(whole.forward, up))
         high = np.where(sends, high, 0)
-        limit = air_limit_s(work, at.micro_batches) if "C4" in self.held else None
-        return p3.BatchProblem(whole.forward, up, down, whole.backward, low, high, self.instance.batch, limit)
+        limit = air_limit_s(work, k) if "C4" in self.held else None
+        return p3.BatchProblem(whole.forward, up, down, whole.backward, low, high, instance.batch, limit)
 
     def slot_problem(self, at: Decision) -> p5.SlotProblem:
         """P5 at this decision."""

@@ -67,6 +67,7 @@ class _Plan:
         some = replace(
             instance,
             ue_flops=instance.ue_flops[rows],
+            ue_pass_s=instance.ue_pass_s[rows],
             rate_up=instance.rate_up[rows],
             rate_down=instance.rate_down[rows],
         )

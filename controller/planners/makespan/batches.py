@@ -171,18 +171,20 @@ def _price(turn: Turn, slots: Slots, held: Floats, k: int) -> Floats:
     """
     per, early, leave = turn.per, slots.early_s, slots.leave_s
     up, down, forward, backward = (x[:, None] for x in (per.uplink, per.downlink, per.ue_forward, per.ue_backward))
-    size, few = np.maximum(held / k, np.minimum(held, 1.0)), held < k
+    size, few, fixed = np.maximum(held / k, np.minimum(held, 1.0)), held < k, per.ue_pass[:, None]
     need_up, need_down = np.zeros_like(held), np.zeros_like(held)
     for m in {0, k // 8, k // 4, k // 2, int(np.argmin(early)), turn.first, k - 1}:
         due = float(slots.up_end_s) - float(early[m])
         done = np.where(few, np.clip(m + 1 - turn.first, 0, held), np.minimum(size * (m + 1), held))
-        _raise(need_up, up * done, due - forward * size)
-        _raise(need_up, up * size, due - forward * done)
+        sent = np.where(few, done, m + 1)
+        _raise(need_up, up * done, due - forward * size - fixed)
+        _raise(need_up, up * size, due - forward * done - fixed * sent)
     for m in {0, turn.first, k // 2, k - 1}:
         due = float(slots.down_end_s) - float(leave[m])
         left = np.where(few, held - np.clip(m - turn.first, 0, held), np.maximum(held - size * m, 0.0))
-        _raise(need_down, down * left, due - backward * size)
-        _raise(need_down, down * np.minimum(size, left), due - backward * left)
+        passes = np.where(few, left, k - m)
+        _raise(need_down, down * left, due - backward * size - fixed)
+        _raise(need_down, down * np.minimum(size, left), due - backward * left - fixed * passes)
     return float(slots.up_price) * need_up + float(slots.down_price) * need_down
 
 
@@ -196,6 +198,8 @@ def _own_times(turn: Turn, held: Floats, k: int) -> list[Floats]:
     """On dedicated links: the end (s) of each UE's own pipeline, for several ends of the uplink phase."""
     per = turn.per
     f, a, d, g = (x[:, None] * held for x in (per.ue_forward, per.uplink, per.downlink, per.ue_backward))
+    passes_s = per.ue_pass[:, None] * np.minimum(held, k)
+    f, g = f + passes_s, g + passes_s
     sent = np.maximum(f / k + a, f + a / k)
     back = np.maximum(d + g / k, d / k + g)
     if turn.duplex == "fdd":

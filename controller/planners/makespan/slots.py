@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from controller.predict.instance import Floats, Ints
-from controller.predict.recursion import gradients_leave, turn_s
+from controller.predict.recursion import gradients_leave, passes, passes_left, turn_s
 from controller.predict.timing import PerSample, split_batches
 
 EASES = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
@@ -87,7 +87,8 @@ def best_slots(turn: Turn, samples: Ints, ease: float | Floats = 1.0) -> Slots:
     per = replace(per, uplink=_over(per.uplink, up))
     leave = gradients_leave(per, samples, duplex)
     need, pole = _down_terms(per, samples, done, leave)
-    floor = ((per.ue_forward + per.ue_backward) * done[..., -1]).max(axis=-1)
+    own_s = (per.ue_forward + per.ue_backward) * done[..., -1] + 2 * per.ue_pass * passes(samples)[..., -1]
+    floor = own_s.max(axis=-1)
     down_end, down, down_price = _level(need, pole, np.maximum(floor, leave.max(axis=-1)), turn.shared)
     length = turn_s(replace(per, downlink=_over(per.downlink, down)), samples, leave)
     return Slots(up, down, length, up_end, early, leave, down_end, up_price, down_price)
@@ -107,32 +108,33 @@ def eased_slots(turn: Turn, samples: Ints) -> tuple[Slots, Floats]:
 def _early_s(turn: Turn, samples: Ints, done: Floats, ease: Floats) -> Floats:
     pace = turn.pace_s(samples)[..., None]
     together, total = samples.sum(axis=-2), done.sum(axis=-2)
-    left = pace * (total[..., -1:] - total + together)
-    last = pace * np.where(together > 0, together, _NEVER).min(axis=-1, keepdims=True)
+    fixed = 2 * turn.per.bs_pass
+    left = pace * (total[..., -1:] - total + together) + fixed * passes_left(together)
+    last = pace * np.where(together > 0, together, _NEVER).min(axis=-1, keepdims=True) + fixed
     slack = last + ease[..., None] * (left[..., :1] - last)
     return np.asarray(np.maximum(left - slack, 0.0))
 
 
 def _up_terms(per: PerSample, samples: Ints, done: Floats, early: Floats) -> tuple[Floats, Floats]:
     """A UE sends from its first forward on, or from the micro-batch's own: ``need / (S - pole)`` of the frame."""
-    up, forward = per.uplink[:, None], per.ue_forward[:, None]
+    up, forward, fixed = per.uplink[:, None], per.ue_forward[:, None], per.ue_pass[:, None]
     early = np.broadcast_to(early[..., None, :], np.broadcast_shapes(early[..., None, :].shape, done.shape))
     columns = _columns(samples, early == 0.0)
-    since = _take(done, columns), _take(early, columns) + forward * samples.max(axis=-1, keepdims=True)
-    own = _own_terms(samples, early + forward * done)
+    since = _take(done, columns), _take(early, columns) + forward * samples.max(axis=-1, keepdims=True) + fixed
+    own = _own_terms(samples, early + forward * done + fixed * passes(samples))
     return up * np.concatenate([since[0], own[0]], axis=-1), np.concatenate([since[1], own[1]], axis=-1)
 
 
 def _down_terms(per: PerSample, samples: Ints, done: Floats, leave: Floats) -> tuple[Floats, Floats]:
     """A gradient may be followed on the air by all later ones and the last backward, or by all its backwards."""
-    down, backward = per.downlink[:, None], per.ue_backward[:, None]
+    down, backward, fixed = per.downlink[:, None], per.ue_backward[:, None], per.ue_pass[:, None]
     left = np.where(samples > 0, done[..., -1:] - done + samples, 0.0)
     last = np.where(samples > 0, samples, _NEVER).min(axis=-1, keepdims=True)
     last = np.where(done[..., -1:] > 0, last, 0)
     leave = np.broadcast_to(leave[..., None, :], np.broadcast_shapes(leave[..., None, :].shape, done.shape))
     columns = _columns(samples, leave > leave[..., :1])
-    since = _take(left, columns), _take(leave, columns) + backward * last
-    own = _own_terms(samples, leave + backward * left)
+    since = _take(left, columns), _take(leave, columns) + backward * last + fixed
+    own = _own_terms(samples, leave + backward * left + fixed * passes_left(samples))
     return down * np.concatenate([since[0], own[0]], axis=-1), np.concatenate([since[1], own[1]], axis=-1)
 
 

@@ -19,7 +19,10 @@ from controller.predict.timing import BITS, split_batches
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds per sample of the six stages of one UE at one cut (eqs 5–10), and of its weights up and down."""
+    """Seconds per sample of the six stages of one UE at one cut (eqs 5–10), and of its weights up and down.
+
+    A pass takes ``ue_pass`` or ``bs_pass`` seconds besides, however few its samples.
+    """
 
     ue_forward: float
     uplink: float
@@ -28,11 +31,20 @@ class Stages:
     downlink: float
     ue_backward: float
     weights_s: float = 0.0
+    ue_pass: float = 0.0
+    bs_pass: float = 0.0
 
-    @property
-    def server(self) -> float:
-        """Forward and backward on the server."""
-        return self.bs_forward + self.bs_backward
+    def forward_s(self, samples: int) -> float:
+        """A forward pass of the UE."""
+        return self.ue_pass + samples * self.ue_forward
+
+    def server_s(self, samples: int) -> float:
+        """A forward and a backward pass of the server."""
+        return 2 * self.bs_pass + samples * (self.bs_forward + self.bs_backward)
+
+    def backward_s(self, samples: int) -> float:
+        """A backward pass of the UE."""
+        return self.ue_pass + samples * self.ue_backward
 
 
 def profile(instance: Instance, ue: int, cut: int, replicas: int) -> Stages:
@@ -53,6 +65,8 @@ def profile(instance: Instance, ue: int, cut: int, replicas: int) -> Stages:
         downlink=work.down_bytes(cut) * BITS / down,
         ue_backward=forward * work.backward_ratio,
         weights_s=work.ue_weight_bytes(cut) * BITS * (1 / up + 1 / down),
+        ue_pass=float(instance.ue_pass_s[ue]),
+        bs_pass=replicas * instance.bs_pass_s,
     )
 
 
@@ -65,15 +79,15 @@ def iteration_s(stages: Stages, batch: int, parallel: int, duplex: str) -> float
     forward = uplink = served = 0.0
     gradients = []
     for size in sizes:
-        forward += size * stages.ue_forward
+        forward += stages.forward_s(size)
         uplink = max(forward, uplink) + size * stages.uplink
-        served = max(uplink, served) + size * stages.server
+        served = max(uplink, served) + stages.server_s(size)
         gradients.append(served)
     downlink = uplink if duplex == "tdd" else 0.0
     backward = forward
     for size, ready in zip(sizes, gradients, strict=True):
         downlink = max(ready, downlink) + size * stages.downlink
-        backward = max(downlink, backward) + size * stages.ue_backward
+        backward = max(downlink, backward) + stages.backward_s(size)
     return backward
 
 
@@ -89,9 +103,12 @@ def epoch_s(stages: Stages, batch: int, parallel: int, steps: int, duplex: str) 
 
 
 def parallel_batches(stages: Stages, batch: int) -> int:
-    """N of eq. 14: how many mini-batches keep the UE busy while the first is away; at most one per sample."""
-    away = stages.uplink + stages.server + stages.downlink
-    least = min(stages.ue_forward, stages.ue_backward)
+    """N of eq. 14: how many mini-batches keep the UE busy while the first is away; at most one per sample.
+
+    As the paper profiles them: the stages of one whole batch, of which those of a mini-batch are an N-th.
+    """
+    away = batch * (stages.uplink + stages.downlink) + stages.server_s(batch)
+    least = min(stages.forward_s(batch), stages.backward_s(batch))
     if least * batch <= away:
         return max(1, batch)
     return min(max(1, batch), 1 + math.ceil(away / least * (1 - 1e-12)))
