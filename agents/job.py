@@ -10,6 +10,7 @@ from typing import Any
 from agents.models.catalog import DatasetInfo
 from agents.plan import Plan
 from agents.schedule.costs import Costs
+from agents.schedule.task import at_the_bs
 from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 
@@ -34,7 +35,7 @@ class Job:
     ``costs`` say how long the modelled processors take, in emulated seconds; agents multiply by the time dilation
     themselves. With ``paced`` false the kernel's CPU quota alone sets the speed. ``deadline_s`` bounds, in wall
     seconds, every wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D). A packet is
-    ``delay_s`` (emulated) on its way.
+    ``delay_s`` (emulated) on its way. ``bs_lr`` is the learning rate at the BS, ``lr`` unless it is given.
     """
 
     trial: str
@@ -54,6 +55,11 @@ class Job:
     shares: Mapping[str, float]
     privacy: Privacy | None = None
     delay_s: float = 0.0
+    bs_lr: float | None = None
+
+    def lr_of(self, model: str) -> float:
+        """The learning rate of a model's parts: the BS's own for its model and for replicas there, if it has one."""
+        return self.lr if self.bs_lr is None or not at_the_bs(model) else self.bs_lr
 
     @cached_property
     def schedule(self) -> Rounds:

@@ -57,7 +57,7 @@ class Trainer:
         for task in tasks:
             if isinstance(work := task.work, Compute) and _part(work) not in self.halves:
                 units = units_of(copy.deepcopy(self.whole), work.first, work.last)
-                self.halves[_part(work)] = Half(units, self._job.lr, self._job.momentum, self._device)
+                self.halves[_part(work)] = Half(units, self._job.lr_of(work.model), self._job.momentum, self._device)
 
     def of(self, model: str) -> list[tuple[PartKey, Half]]:
         """The parts of a model, by their first unit."""

@@ -199,7 +199,8 @@ class SchemeChoice(Section):
     ``local_epochs`` is how much a UE trains in between, and ``sync_every`` whether that counts batches or
     passes over the data. ``in_flight`` makes every micro-batch a whole batch (PiPar). ``head_cut`` is for those that
     cut the model twice: the units after it are on the UE as well. ``lemma`` and ``p3`` are for planner ao: which
-    extremum Lemma 1 takes, and how batches become integers. A scheme of one's own is ``mine.py:name``.
+    extremum Lemma 1 takes, and how batches become integers. ``lr`` and ``momentum`` are over those of ``training``,
+    ``bs_lr`` is the BS's half's (by default the same). A scheme of one's own is ``mine.py:name``.
     """
 
     scheme: str
@@ -218,6 +219,15 @@ class SchemeChoice(Section):
     sync_every: Literal["batch", "epoch"] | None = None
     in_flight: bool = False
     privacy: Privacy | None = None
+    lr: PositiveFloat | None = None
+    bs_lr: PositiveFloat | None = None
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+
+    @property
+    def sgd(self) -> dict[str, float]:
+        """What it says of SGD, over ``training``."""
+        given = {"lr": self.lr, "bs_lr": self.bs_lr, "momentum": self.momentum}
+        return {key: value for key, value in given.items() if value is not None}
 
     @property
     def key(self) -> str:

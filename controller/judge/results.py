@@ -132,7 +132,10 @@ class Fidelity(Part):
 
 
 class SchemeResult(Part):
-    """Everything about one scheme. ``partial``: it broke off, and what is here is what had been measured by then."""
+    """Everything about one scheme. ``partial``: it broke off, and what is here is what had been measured by then.
+
+    ``paper``: the plan in the terms of the scheme's paper, to be seen beside what was predicted and measured.
+    """
 
     plan: dict[str, Any]
     predicted: dict[str, float]
@@ -143,6 +146,7 @@ class SchemeResult(Part):
     scraped: Scraped | None
     fidelity: Fidelity
     partial: bool = False
+    paper: dict[str, Any] = {}
 
 
 class Results(Part):

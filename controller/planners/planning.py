@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +28,8 @@ from testbed.errors import InputError
 from testbed.topology import Privacy, SchemeChoice, Topology
 
 FREE_OF_CHARGE = Transport()
+HARDLY, MOST_NAMED = 0.1, 8
+"""A batch below this part of an equal share is warned of, naming so many UEs at the most."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,10 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan for a problem, its predicted timeline, and how it looks in the paper's own terms."""
+    """A plan for a problem, its predicted timeline, and how it looks in the paper's own terms.
+
+    ``sgd``: what the scheme's entry says of learning rates and momentum, over the topology's ``training``.
+    """
 
     label: str
     scheme: Scheme
@@ -56,6 +62,7 @@ class Planned:
     lower_bound_s: float
     privacy: Privacy | None = None
     warnings: tuple[str, ...] = ()
+    sgd: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def predicted(self) -> Predicted:
@@ -83,7 +90,7 @@ class Planned:
     def to_json(self) -> dict[str, Any]:
         """The document that ``testbed plan --json`` prints and ``plan.json`` holds."""
         warnings = {"warnings": list(self.warnings)} if self.warnings else {}
-        return {**self.plan.to_json(), "predicted": asdict(self.predicted), "paper": self.paper, **warnings}
+        return {**self.plan.to_json(), **self.sgd, "predicted": asdict(self.predicted), "paper": self.paper, **warnings}
 
 
 def plan_all(topology: Topology, dilation: float = 1.0, transport: Transport = FREE_OF_CHARGE) -> tuple[Planned, ...]:
@@ -141,7 +148,8 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         seed=topology.seed,
         lower_bound_s=decision_bound_s(problem, decision),
         privacy=choice.privacy,
-        warnings=answer.warnings,
+        warnings=(*answer.warnings, *hardly_used(problem, answer.decision)),
+        sgd=choice.sgd,
     )
 
 
@@ -173,6 +181,26 @@ def _in_flight(decision: Decision, problem: Instance, choice: SchemeChoice, path
             message = f"{ue} would hold {batch[i]} samples at cut {cuts[i]}, and C2 or its memory allow {most}"
             raise InputError(f"{path}.in_flight", message, "use fewer micro_batches, or lower training.batch")
     return replace(decision, batch=batch)
+
+
+def hardly_used(problem: Instance, decision: Decision) -> tuple[str, ...]:
+    """A warning that names the UEs whose batch is less than a tenth of an equal share, though C2 allows them one.
+
+    None where no UE trains at all; those that C2 excludes have a warning of their own.
+    """
+    fair, cuts = problem.batch / problem.n, decision.cuts(problem.n)
+    cap = [int(problem.batch_cap(int(cut), decision.head_cut)[i]) for i, cut in enumerate(cuts)]
+    some = decision.batch.any()
+    few = [i for i in range(problem.n) if some and cap[i] >= max(1, problem.min_batch[i])]
+    few = [i for i in few if decision.batch[i] < fair * HARDLY]
+    if not few:
+        return ()
+    named = [
+        f"{problem.ues[i]} trains {decision.batch[i]} (min_batch {problem.min_batch[i]})" for i in few[:MOST_NAMED]
+    ]
+    more = f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else ""
+    share = f"less than a tenth of an equal share of {fair:.4g} samples"
+    return (f"{share}: {', '.join(named)}{more}; raise min_batch to have their data used",)
 
 
 def _of_the_users(path: str, name: str, error: Exception) -> InputError:

@@ -16,7 +16,7 @@ def results_table(results: Results) -> Table:
     """One row per scheme: measured beside predicted, and whether to believe it."""
     title = f"{results.topology['name']}: emulated times, D = {results.time_dilation:g}"
     table = Table(title=title, title_justify="left")
-    for heading in ("scheme", "round [s]\np5-p95", "predicted\nerror", "bubble rate\npredicted", "UE idle"):
+    for heading in ("scheme", "round [s]\np5-p95", "predicted\nerror", "bubble rate\npredicted\neqs 16-18", "UE idle"):
         table.add_column(heading, justify="left" if heading == "scheme" else "right", no_wrap=True)
     for heading in ("up / down\n[Mbit/s]", "accuracy", "believe it?"):
         table.add_column(heading, justify="right", no_wrap=heading != "believe it?")
@@ -29,17 +29,22 @@ def _row(label: str, s: SchemeResult) -> list[str | Text]:
     spread, summary, fidelity = s.summary.round_s, s.summary, s.fidelity
     verdict = Text("yes", "green") if fidelity.ok else Text("no: " + "; ".join(fidelity.reasons), "red")
     idle = _mean(ue.idle_s / (ue.idle_s + ue.busy_s) for ue in s.ues.values())
+    eq_16 = s.paper.get("bubble_rate")
     up, down = (_mean(b for b in rates if b is not None) / 1e6 for rates in _rates(s))
     return [
         f"{label}{' (partial)' if s.partial else ''}\ncut {s.plan['cut']}, k {s.plan['micro_batches']}",
         f"{spread.median:.4f}\n{spread.p5:.4f}-{spread.p95:.4f}",
         f"{s.predicted['round_s']:.4f}\n{summary.round_error:+.2%}",
-        f"{summary.bubble_rate:.3f}\n{s.predicted['bubble_rate']:.3f}",
+        "\n".join(_three_digits(rate) for rate in (summary.bubble_rate, s.predicted["bubble_rate"], eq_16)),
         f"{idle:.0%}",
         f"{up:.1f} / {down:.1f}",
         f"{s.accuracy.final:.1%}" if s.accuracy else "-",
         verdict,
     ]
+
+
+def _three_digits(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.3f}"
 
 
 def _rates(s: SchemeResult) -> tuple[list[float | None], list[float | None]]:
@@ -62,12 +67,12 @@ def plan_table(planned: Sequence[Planned]) -> Table:
         "round [s]",
         "bubble rate",
         "lower bound [s]",
-        "C2 C3 C4",
+        "C2 C3 C4\n(corrected)",
         "relaxed",
+        "paper's own",
     ):
         table.add_column(heading, justify="left" if heading in ("scheme", "planner", "relaxed") else "right")
     for p in planned:
-        holds = " ".join("yes" if ok else "no" for ok in p.paper["constraints"].values())
         table.add_row(
             p.label,
             p.plan.planner,
@@ -76,10 +81,22 @@ def plan_table(planned: Sequence[Planned]) -> Table:
             f"{p.predicted.round_s:.4f}",
             f"{p.predicted.bubble_rate:.3f}",
             f"{p.predicted.lower_bound_s:.4f}",
-            holds,
+            _held(p.paper["constraints"]),
             " ".join(p.paper["relaxed"]) or "-",
+            _in_the_papers_terms(p.paper),
         )
     return table
+
+
+def _held(constraints: Mapping[str, bool]) -> str:
+    """Which constraints hold; that of C4 as corrected in brackets."""
+    said = {name: "yes" if ok else "no" for name, ok in constraints.items()}
+    return " ".join(f"({word})" if name.endswith("_corrected") else word for name, word in said.items())
+
+
+def _in_the_papers_terms(paper: Mapping[str, Any]) -> str:
+    """The paper's own figure of the round, by its equations, to be seen beside that of the schedule."""
+    return "-" if paper["bubble_rate"] is None else f"bubble {paper['bubble_rate']:.3f}"
 
 
 def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

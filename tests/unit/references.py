@@ -49,13 +49,14 @@ class Machine:
         self.fronts = {ue: split(whole_model(job), cuts[ue])[0] for ue in names}
         one = split(whole_model(job), job.plan.cut)[1]
         self.backs = {ue: split(whole_model(job), cuts[ue])[1] if replicas else one for ue in names}
-        self.front_steps = {ue: self._optimiser(front) for ue, front in self.fronts.items()}
-        shared = self._optimiser(one)
-        self.back_steps = {ue: self._optimiser(self.backs[ue]) if replicas else shared for ue in names}
+        bs_lr = job.lr if job.bs_lr is None else job.bs_lr
+        self.front_steps = {ue: self._optimiser(front, job.lr) for ue, front in self.fronts.items()}
+        shared = self._optimiser(one, bs_lr)
+        self.back_steps = {ue: self._optimiser(self.backs[ue], bs_lr) if replicas else shared for ue in names}
 
-    def _optimiser(self, model: nn.Module) -> torch.optim.SGD | None:
+    def _optimiser(self, model: nn.Module, lr: float) -> torch.optim.SGD | None:
         parameters = list(model.parameters())
-        return torch.optim.SGD(parameters, lr=self.job.lr, momentum=self.job.momentum) if parameters else None
+        return torch.optim.SGD(parameters, lr=lr, momentum=self.job.momentum) if parameters else None
 
     def learn(self, loss: torch.Tensor, ues: Sequence[str]) -> None:
         """One step of these UEs' halves on this loss."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.planning import plan_all, steps
 from controller.predict.bounds import lower_bound_s
-from controller.predict.instance import instance
+from controller.predict.instance import Decision, instance
+from controller.predict.paper import constraints
 from controller.predict.prediction import decision_of, predict, typical
 from controller.predict.workload import workload
 from testbed.errors import InputError
@@ -72,6 +74,49 @@ def test_plans_are_documents_that_can_be_read_back(name):
         assert set(document["predicted"]) == {"round_s", "bubble_rate", "bs_busy_s", "bs_idle_s", "lower_bound_s"}
         assert set(document["paper"]) == {"bubble_rate", "constraints", "relaxed"}
         assert document["predicted"]["round_s"] >= document["predicted"]["lower_bound_s"]
+
+
+def test_c4_as_printed_holds_where_the_last_gradient_waits():
+    # quickstart at k = 4: C2, C3 and C4 hold and eqs 16 to 18 say 0.375; the schedule gives 0.440
+    sl, psl, c2p2sl = plan_all(load(QUICKSTART))
+    assert c2p2sl.paper["constraints"] == {"C2": True, "C3": True, "C4": True, "C4_corrected": False}
+    assert c2p2sl.paper["bubble_rate"] == pytest.approx(0.375, abs=5e-4)
+    assert c2p2sl.predicted.bubble_rate == pytest.approx(0.440, abs=5e-4)
+    assert psl.paper["constraints"]["C4_corrected"], "one micro-batch waits for no other"
+    assert (sl.paper["bubble_rate"], sl.paper["constraints"]) == (None, {}), "eq. 17 is not about turns"
+
+
+def test_c4_corrected_is_the_papers_with_computing():
+    # per sample and UE: forward 1 ms, up 2.5 ms, down 1.25 ms, backward 2 ms; the BS takes 1.02 ms
+    rates = {"rate_up": np.full(2, 6.4e6), "rate_down": np.full(2, 12.8e6)}
+    slow = replace(problem(bs_flops=8.8e9), **rates)
+    slots = np.full(2, 0.005)
+    held = constraints(slow, Decision(1, 2, np.array([10, 10]), slots, slots))
+    assert held["C4"] and not held["C4_corrected"]
+    held = constraints(replace(slow, ue_flops=np.full(2, 2e9)), Decision(1, 2, np.array([10, 10]), slots, slots))
+    assert held["C4"] and held["C4_corrected"]
+
+
+def test_a_ue_whose_data_is_hardly_used_is_named():
+    near_and_far = parse(
+        "name: x\ntraining: {batch: 100}\nues: [{name: a, distance_m: 50}, {name: b, distance_m: 3000, min_batch: 2}]\n"
+        "schemes: [{scheme: c2p2sl, planner: makespan, cut: 1}, psl]",
+        "x.yaml",
+    )
+    makespan, psl = plan_all(near_and_far)
+    assert makespan.warnings == (
+        "less than a tenth of an equal share of 50 samples: b trains 2 (min_batch 2); "
+        "raise min_batch to have their data used",
+    )
+    assert psl.warnings == ()
+
+
+def test_plans_show_learning_rates_where_a_scheme_has_its_own():
+    text = "name: x\nues: [{name: a}]\nschemes: [psl, {scheme: sl, lr: 0.1, bs_lr: 0.25, momentum: 0}]"
+    psl, sl = plan_all(parse(text, "x.yaml"))
+    assert {"lr", "bs_lr", "momentum"} & set(psl.to_json()) == set()
+    assert {key: sl.to_json()[key] for key in ("lr", "bs_lr", "momentum")} == {"lr": 0.1, "bs_lr": 0.25, "momentum": 0}
+    assert Plan.from_json(sl.to_json()) == sl.plan
 
 
 def test_quickstart_pipelining_is_planned_to_save_a_fifth():

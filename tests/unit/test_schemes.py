@@ -77,6 +77,20 @@ def test_three_rounds_equal_single_process_autograd(scheme, cut, k, plan, ues, d
             assert distance(agents.half("bs", model).model, reference.backs[ue]) < 1e-5
 
 
+@pytest.mark.parametrize(("scheme", "plan", "ues"), [("psl", {}, ()), ("sfl", {}, ()), ("pipar", {"steps": 2}, OWN)])
+def test_the_base_stations_half_has_a_learning_rate_of_its_own(scheme, plan, ues):
+    asked = job(scheme, 1, 1, BATCHES, plan, ues, lr=0.02, bs_lr=0.1, momentum=0.5)
+    reference = REFERENCES[scheme](asked, shards())
+    with world(shards()) as agents:
+        agents.configure(asked)
+        for number in range(1, ROUNDS + 1):
+            agents.round(number)
+        for ue in agents.ues:
+            assert distance(agents.half(ue).model, reference.fronts[ue]) < 1e-5
+            model = replica(ue) if scheme != "psl" else "bs"
+            assert distance(agents.half("bs", model).model, reference.backs[ue]) < 1e-5
+
+
 def test_centralised_equals_training_on_one_machine():
     asked = job("centralised", 0, 1, (0, 0, 0), {"bs_batch": 20})
     with world(shards()) as agents:
