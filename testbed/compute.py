@@ -14,11 +14,6 @@ SHORT_PERIODS = 10
 LEAST_SHARE = 1e-3  # of a period, for a task that the model gives no time
 HOST_MARGIN = 0.8
 """Share of the host's cores (and of one core for one agent) that emulated compute may fill."""
-ROOM_S = 0.008
-"""Wall seconds that a task has beside all computing: two of the kernel's ticks, of which there are 250 a second.
-
-By one it may get its core late, and by one more see it taken.
-"""
 
 
 @dataclass(frozen=True)
@@ -50,18 +45,27 @@ class Transport:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How fast one core of a host runs each unit of a model, and what its transport costs."""
+    """How fast one core of a host runs each unit of a model, and what its transport costs.
+
+    ``bs_units``: how fast the BS runs them where it does not use one core as UEs do; it uses ``bs_threads`` cores at
+    once.
+    """
 
     units: tuple[UnitSpeed, ...]
     transport: Transport = Transport()
+    bs_units: tuple[UnitSpeed, ...] = ()
+    bs_threads: int = 1
 
-    def forward_s(self, first: int, last: int, samples: int) -> float:
-        """Host seconds for a forward pass through units first…last (1-based, inclusive)."""
-        return sum(u.forward_fixed_s + u.forward_s * samples for u in self.units[first - 1 : last])
+    def forward_s(self, first: int, last: int, samples: int, *, bs: bool = False) -> float:
+        """Host seconds for a forward pass through units first…last (1-based, inclusive), at a UE or at the BS."""
+        return sum(u.forward_fixed_s + u.forward_s * samples for u in self._of(bs)[first - 1 : last])
 
-    def backward_s(self, first: int, last: int, samples: int) -> float:
-        """Host seconds for a backward pass through units first…last (1-based, inclusive)."""
-        return sum(u.backward_fixed_s + u.backward_s * samples for u in self.units[first - 1 : last])
+    def backward_s(self, first: int, last: int, samples: int, *, bs: bool = False) -> float:
+        """Host seconds for a backward pass through units first…last (1-based, inclusive), at a UE or at the BS."""
+        return sum(u.backward_fixed_s + u.backward_s * samples for u in self._of(bs)[first - 1 : last])
+
+    def _of(self, bs: bool) -> tuple[UnitSpeed, ...]:
+        return self.bs_units if bs and self.bs_units else self.units
 
 
 def fit(rows: Iterable[Mapping[str, float | str]], transport: Transport = Transport()) -> Calibration:
@@ -91,29 +95,15 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Demand:
-    """A task that an agent repeats: what the host needs for it and what the model allows (s, at D = 1)."""
+    """A task that an agent repeats: what the host needs for it and what the model allows (s, at D = 1).
+
+    It runs on ``threads`` cores at once.
+    """
 
     agent: str
     host_s: float
     model_s: float
-
-
-def tightness(demands: Sequence[Demand], cores: int) -> float:
-    """The dilation at which every task of agents that compute at the same time can end in its time."""
-    return max((_host_s(one, demands, cores) / one.model_s for one in demands if one.model_s), default=0.0)
-
-
-def _host_s(task: Demand, demands: Iterable[Demand], cores: int) -> float:
-    """Wall seconds until a task is done that meets one of each other agent.
-
-    Until then a fair scheduler lets an agent compute as long as the task, or as long as that agent's own takes.
-    """
-    meanwhile: dict[str, float] = {}
-    for other in demands:
-        if other.agent != task.agent:
-            meanwhile[other.agent] = max(meanwhile.get(other.agent, 0.0), min(other.host_s, task.host_s))
-    ahead_s = sum(meanwhile.values()) / cores if len(meanwhile) >= cores else 0.0
-    return task.host_s + ahead_s + ROOM_S
+    threads: int = 1
 
 
 def shares(demands: Iterable[Demand]) -> dict[str, float]:
@@ -124,17 +114,9 @@ def shares(demands: Iterable[Demand]) -> dict[str, float]:
     return found
 
 
-def dilation_that_fits(
-    largest: float, together: float, cores: int, *, tightest: float = 0.0, air: float = 0.0
-) -> float:
-    """The least D ≥ 1, to two digits, at which the shares fit the host with its margin.
-
-    ``largest``: the largest share of one agent, which runs on one core at a time; ``together``:
-    the largest sum of shares of agents that compute at the same time; ``tightest``: see ``tightness``; ``air``:
-    what all links carry at once, as a share of what the host can move.
-    """
-    least = max(1.0, together / (cores * HOST_MARGIN), largest / HOST_MARGIN, air / HOST_MARGIN, tightest)
-    if least == 1.0:
+def two_digits(least: float) -> float:
+    """The next number of two digits that is not less; 1 at the least."""
+    if least <= 1.0:
         return 1.0
     step = 10.0 ** (math.floor(math.log10(least)) - 1)
     return round(math.ceil(least / step - 1e-9) * step, 10)
@@ -149,15 +131,15 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
     a period too, as others of their kind may follow in it. A quarter is added. Tasks of fewer than
     ten periods get four times what they need: their CPU time varies, that of the messages around them
     does not average out, and what a core has been given another core cannot use within the period; no
-    quota is below what the kernel takes or above one core.
+    quota is below what the kernel takes or above the cores that the task can use.
     """
     found: dict[str, int] = {}
     for demand in demands:
         length = demand.model_s * dilation * 1e6 / PERIOD_US
         periods = max(math.floor(length), min(length, 1.0), LEAST_SHARE)
         margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
-        quota = round(demand.host_s * 1e6 / periods * margin)
-        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota))
+        quota = round(demand.host_s * 1e6 / periods * margin) * demand.threads
+        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota, demand.threads))
     return found
 
 
@@ -169,8 +151,8 @@ def shares_as_quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str,
     return {agent: _that_can_be_had(round(share / dilation * PERIOD_US)) for agent, share in shares(demands).items()}
 
 
-def _that_can_be_had(quota_us: int) -> int:
-    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US)
+def _that_can_be_had(quota_us: int, threads: int = 1) -> int:
+    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US * threads)
 
 
 QUOTAS_US = {"paced": quotas_us, "quota": shares_as_quotas_us}

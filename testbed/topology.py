@@ -35,6 +35,9 @@ class Model(Section):
     label_bytes: int = Field(default=1, ge=1)
 
 
+CURVE_POINTS = 4
+
+
 class Training(Section):
     """Samples per batch over all UEs, rounds, SGD, and when to evaluate.
 
@@ -48,6 +51,10 @@ class Training(Section):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     evaluate_every: int | None = Field(default=None, ge=1)
     target_accuracy: float | None = Field(default=None, gt=0, le=1)
+
+    def every(self, rounds: int) -> int:
+        """Every how many of so many rounds a scheme is evaluated."""
+        return self.evaluate_every or (1 if self.target_accuracy else max(1, rounds // CURVE_POINTS))
 
 
 NETWORKS = {"4g": (10.0, 25.0), "4g+": (20.0, 40.0), "wifi": (50.0, 50.0)}
@@ -92,13 +99,18 @@ class Radio(Section):
 
 
 class BaseStation(Section):
-    """The base station; defaults of Table I. Every pass takes ``pass_ms`` besides what its FLOPs take."""
+    """The base station; defaults of Table I. Every pass takes ``pass_ms`` besides what its FLOPs take.
+
+    ``threads``: host cores that it computes with at once; ``auto`` is one, or all that the host has where its computing
+    is what keeps the trial slow.
+    """
 
     clock_ghz: PositiveFloat = 80.0
     flops_per_cycle: PositiveFloat = 32.0
     pass_ms: float = Field(default=0.0, ge=0, le=10_000)
     tx_power_dbm: float = 46.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]

@@ -216,6 +216,13 @@ class Schedule:
         return tuple(dict.fromkeys(o for t in self.tasks if (o := owner(t.place)) not in (BS, "air")))
 
     @cached_property
+    def holders(self) -> tuple[str, ...]:
+        """The UEs that get shared weights last; nobody where weights are never shared."""
+        loads = [task for task in self.tasks if isinstance(task.work, Load)]
+        last = max((task.key.turn for task in loads), default=0)
+        return tuple(task.place for task in loads if task.key.turn == last)
+
+    @cached_property
     def at(self) -> Mapping[str, tuple[Task, ...]]:
         """The tasks of each place, in order. A broadcast is at the link of each UE as well, which it keeps busy."""
         found: dict[str, list[Task]] = {}

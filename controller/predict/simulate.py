@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from agents.schedule.task import Key, Schedule, Task, at_the_bs, goes_down, goes_up
+from controller.predict.cores import Cores, Host
 
 Seconds = Callable[[Task], float]
 Band = Literal["UE", "up", "down", "BS"]
@@ -71,10 +72,14 @@ class Timeline:
         return self.bs_idle_s / self.round_s
 
 
-def simulate(schedule: Schedule, seconds: Seconds, wait_s: Seconds = lambda task: 0.0) -> Timeline:
+def simulate(
+    schedule: Schedule, seconds: Seconds, wait_s: Seconds = lambda task: 0.0, host: Host | None = None
+) -> Timeline:
     """The timeline of a schedule whose tasks take so many ``seconds``; a transfer begins ``wait_s`` after it could.
 
     A segment starts when the one before it is over. Tasks that take no time (averages, optimiser steps) are left out.
+    On a ``host`` a computation takes longer than its ``seconds`` where the cores that all agents share are not done
+    with it by then.
     """
     parts: dict[int, list[Task]] = {}
     for key, number in schedule.segment_of.items():
@@ -84,7 +89,7 @@ def simulate(schedule: Schedule, seconds: Seconds, wait_s: Seconds = lambda task
     lengths: list[float] = []
     for number in sorted(parts):
         tasks = sorted(parts[number], key=lambda task: position[task.key])
-        spans = _Segment(schedule, tasks, seconds, wait_s).run()
+        spans = _Segment(schedule, tasks, seconds, wait_s, host).run()
         before_s = sum(lengths)
         events += [
             Event(task.key, task.place, before_s + start_s, before_s + end_s)
@@ -98,8 +103,11 @@ def simulate(schedule: Schedule, seconds: Seconds, wait_s: Seconds = lambda task
 class _Segment:
     """Tasks that are started together, by number in the order in which they are listed."""
 
-    def __init__(self, schedule: Schedule, tasks: Sequence[Task], seconds: Seconds, wait_s: Seconds) -> None:
-        self._tasks, self._seconds, self._wait_s = tasks, seconds, wait_s
+    def __init__(
+        self, schedule: Schedule, tasks: Sequence[Task], seconds: Seconds, wait_s: Seconds, host: Host | None
+    ) -> None:
+        self._tasks, self._seconds, self._wait_s, self._host = tasks, seconds, wait_s, host
+        self._cores = Cores(host.cores) if host else None
         number = {task.key: i for i, task in enumerate(tasks)}
         self._places = [schedule.occupied(task) for task in tasks]
         self._first_ready = schedule.first_ready
@@ -138,10 +146,19 @@ class _Segment:
         """Start and end (s) of each task, from the start of the segment."""
         for i in [i for i, left in enumerate(self._left) if not left]:
             self._launch(i)
-        while self._ends:
-            end_s, i = heapq.heappop(self._ends)
-            self._finish(i, end_s)
+        while self._ends or self._cores:
+            if self._cores and (not self._ends or self._cores.next_s < self._ends[0][0]):
+                self._computed(*self._cores.pop())
+            else:
+                end_s, i = heapq.heappop(self._ends)
+                self._finish(i, end_s)
         return self._spans
+
+    def _computed(self, i: int, done_s: float) -> None:
+        """The cores are done with a computation, which ends when its modelled time is over too."""
+        assert self._host is not None
+        start_s, due_s = self._spans[i]
+        self._end(i, start_s, max(due_s, done_s + self._host.late_s))
 
     def _launch(self, i: int) -> None:
         """All that the task needs is done; it starts when its place is free."""
@@ -157,10 +174,17 @@ class _Segment:
         ready_s = self._ready_s[i] + (self._wait_s(task) if task.transfers else 0.0)
         start_s = max(ready_s, *(self._free_s.get(place, 0.0) for place in self._places[i]))
         end_s = start_s + self._seconds(task)
+        self._busy.update(self._places[i])
+        if self._cores is None or self._host is None or not task.computes:
+            self._end(i, start_s, end_s)
+        else:
+            self._spans[i] = (start_s, end_s)
+            self._cores.add(i, start_s, self._host.work_s(task), self._host.threads(task))
+
+    def _end(self, i: int, start_s: float, end_s: float) -> None:
         self._spans[i] = (start_s, end_s)
         for place in self._places[i]:
             self._free_s[place] = end_s
-            self._busy.add(place)
         heapq.heappush(self._ends, (end_s, i))
 
     def _finish(self, i: int, end_s: float) -> None:

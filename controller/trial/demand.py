@@ -1,85 +1,111 @@
-"""Plans and a calibrated host → what each agent needs of the host, and the dilation that gives it."""
+"""Plans and a calibrated host → what each agent needs of the host, and the least dilation that gives it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
-from agents.schedule.task import Compute, Key, Schedule, Task
+from agents.schedule.task import BS, Compute, Key, Schedule, Task
 from controller.planners.planning import Planned
+from controller.predict.channel import Moment, moment
+from controller.predict.cores import Host
 from controller.predict.instance import Instance
 from controller.predict.prediction import costs_of, wait_s
-from controller.predict.simulate import simulate
-from testbed.compute import Calibration, Demand, dilation_that_fits, shares, tightness
+from controller.predict.simulate import Seconds, Timeline, simulate
+from testbed.compute import HOST_MARGIN, Calibration, Demand, shares, two_digits
 from testbed.topology import Topology
 
-MATTERS = 0.02
-"""Tasks of a kind at a place that take less of a round than this are left out of what the host must keep up with."""
-WAKE_UP_S = 0.0005
-"""Wall seconds that such a task may take beside its computing."""
+LATE_S = 0.001
+"""Wall seconds after the cores are done with a task until its agent goes on: two wake-ups on a busy core."""
 ROUND_ERROR = 0.005
-"""By so much all of them together may make a round longer."""
-_STEP = 1.1
+"""By so much of it the host may make a round longer."""
+LOOKED_AT = 8
+"""Rounds of a changing world in which the host is looked at."""
+_STEPS = 7  # of bisection: to 1 %
+
+
+@dataclass(frozen=True)
+class Case:
+    """A round of a plan as it is predicted, and what its computations need of the host: core-seconds and threads."""
+
+    label: str
+    schedule: Schedule
+    seconds: Seconds
+    wait_s: Seconds
+    work_s: Mapping[Key, float]
+    threads: Mapping[Key, int]
+
+    def on_host(self, cores: int, dilation: float) -> Timeline:
+        """The round (emulated s) that so many cores, of which a part is left for others, give at a dilation."""
+        scale = 1.0 / (dilation * HOST_MARGIN)
+        host = Host(cores, lambda t: self.work_s[t.key] * scale, LATE_S / dilation, lambda t: self.threads[t.key])
+        return simulate(self.schedule, self.seconds, self.wait_s, host)
+
+    @cached_property
+    def predicted(self) -> Timeline:
+        """The round that is predicted."""
+        return simulate(self.schedule, self.seconds, self.wait_s)
+
+    def longer(self, cores: int, dilation: float) -> float:
+        """By which share of it the host makes the round longer."""
+        return self.on_host(cores, dilation).round_s / self.predicted.round_s - 1.0
+
+    def limit(self, cores: int, dilation: float) -> tuple[str, str]:
+        """The agent whose tasks of one kind are late by most in a round, and that in words."""
+        late: dict[tuple[str, str], float] = {}
+        for event in self.on_host(cores, dilation).events:
+            task = self.schedule.by_key[event.key]
+            if task.computes:
+                of = event.key.kind, task.agent
+                late[of] = late.get(of, 0.0) + event.end_s - event.start_s - self.seconds(task)
+        kind, agent = max(late, key=lambda of: late[of])
+        mine = [t for t in self.schedule.tasks if t.computes and (t.key.kind, t.agent) == (kind, agent)]
+        host_s = sum(self.work_s[t.key] / self.threads[t.key] for t in mine)
+        model_s = sum(self.seconds(t) for t in mine)
+        return agent, f"{kind} of {agent} under {self.label}: {host_s:.3g} s a round on this host, {model_s:.3g} s modelled"
+
+
+@dataclass(frozen=True)
+class Dilation:
+    """D, what does not let it be less (None where it is 1, or given), and whose computing that is, if it is that."""
+
+    value: float
+    limited_by: str | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True)
 class Need:
     """What plans need of the host.
 
-    ``turns``: for each plan and group of UEs that train at the same time, every distinct task of theirs and of the
-    BS that matters for the round; ``tasks`` are all of them. ``air``: the most that all links carry in one direction
-    or, with fdd, in both, as a share of what the host can move. ``errors``: for each plan by which share of it the
-    tasks that do not matter make its round longer, at a dilation.
+    ``tasks``: every distinct computation of any agent. ``turns``: those of agents that compute at the same time, for
+    each plan and group of UEs that train together. ``air``: the most that all links carry in one direction or, with
+    fdd, in both, as a share of what the host can move. ``cases``: rounds of each plan.
     """
 
-    turns: tuple[tuple[Demand, ...], ...]
     tasks: tuple[Demand, ...]
+    turns: tuple[tuple[Demand, ...], ...]
+    cases: tuple[Case, ...]
     air: float = 0.0
-    errors: tuple[Callable[[float], float], ...] = ()
-
-    @property
-    def largest(self) -> float:
-        """The largest share of a core that one agent needs at D = 1, for its tightest task under any plan."""
-        return max(shares(task for turn in self.turns for task in turn).values(), default=0.0)
-
-    @property
-    def together(self) -> float:
-        """The most cores that the agents of one turn and the BS need at the same time, at D = 1."""
-        return max((sum(shares(turn).values()) for turn in self.turns), default=0.0)
 
 
-def need(problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
+def need(topology: Topology, problem: Instance, calibration: Calibration, planned: Iterable[Planned]) -> Need:
     """What these plans need of the host; ``problem`` has the devices as fast as they get."""
-    turns: list[tuple[Demand, ...]] = []
     tasks: dict[Demand, None] = {}
-    errors: list[Callable[[float], float]] = []
+    turns: list[tuple[Demand, ...]] = []
+    cases: list[Case] = []
     most_bps = 0.0
     for one in planned:
-        schedule = one.schedule(1)
-        found = demands(problem, calibration, schedule)
+        found = demands(problem, calibration, one.schedule(1))
         tasks.update(dict.fromkeys(found.values()))
-        small = _small(found, one.timeline.round_s)
-        if small:
-            errors.append(partial(_longer, one, schedule, {key: found[key].host_s + WAKE_UP_S for key in small}))
         for turn in sorted({key.turn for key in found}):
             members = {found[key].agent for key in found if key.turn == turn}.intersection(one.plan.ues)
-            turns.append(tuple(dict.fromkeys(found[k] for k in found if k.turn == turn and k not in small)))
+            turns.append(tuple(dict.fromkeys(demand for key, demand in found.items() if key.turn == turn)))
             up, down = (sum(getattr(one.plan.ues[ue], way) for ue in members) for way in ("uplink_bps", "downlink_bps"))
             most_bps = max(most_bps, up + down if problem.duplex == "fdd" else max(up, down))
-    return Need(tuple(turns), tuple(tasks), most_bps / calibration.transport.link_bps, tuple(errors))
-
-
-def pick_dilation(topology: Topology, needed: Need, cores: int) -> float:
-    """The topology's dilation, or the smallest that fits the host when it says ``auto``."""
-    if topology.time_dilation != "auto":
-        return float(topology.time_dilation)
-    tightest = max((tightness(turn, cores) for turn in needed.turns), default=0.0)
-    while True:
-        found = dilation_that_fits(needed.largest, needed.together, cores, tightest=tightest, air=needed.air)
-        if all(error(found) <= ROUND_ERROR for error in needed.errors):
-            return found
-        tightest = found * _STEP
+        cases += _cases(topology, calibration, one)
+    return Need(tuple(tasks), tuple(turns), tuple(cases), most_bps / calibration.transport.link_bps)
 
 
 def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> dict[Key, Demand]:
@@ -88,28 +114,94 @@ def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> 
     found: dict[Key, Demand] = {}
     for task in schedule.tasks:
         if isinstance(work := task.work, Compute):
+            bs = task.agent == BS
             host_s = calibration.backward_s if work.backward else calibration.forward_s
-            seconds = host_s(work.first + 1, work.last, work.rows), costs.compute_s(work, task.place)
-            found[task.key] = Demand(task.agent, *seconds)
+            seconds = host_s(work.first + 1, work.last, work.rows, bs=bs), costs.compute_s(work, task.place)
+            found[task.key] = Demand(task.agent, *seconds, calibration.bs_threads if bs else 1)
     return found
 
 
-def _small(found: Mapping[Key, Demand], round_s: float) -> set[Key]:
-    """The tasks that hardly matter: all of their kind at their agent take next to nothing of a round."""
-    taken: dict[tuple[str, str], float] = {}
-    for key, demand in found.items():
-        taken[key.kind, demand.agent] = taken.get((key.kind, demand.agent), 0.0) + demand.model_s
-    return {key for key, demand in found.items() if taken[key.kind, demand.agent] < MATTERS * round_s}
+def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterator[Case]:
+    """The round of a plan; where the world changes, some of its rounds."""
+    for number, now in _moments(topology, one):
+        schedule, costs = one.schedule(number), costs_of(now.instance)
+        found = demands(now.instance, calibration, schedule)
+        yield Case(
+            one.label,
+            schedule,
+            partial(costs.seconds, plan=now.plan),
+            wait_s(now.plan, costs, one.latency),
+            _shared_out(schedule, found),
+            {key: demand.threads for key, demand in found.items()},
+        )
 
 
-def _longer(one: Planned, schedule: Schedule, host_s: Mapping[Key, float], dilation: float) -> float:
-    """By which share of it a round is longer when these tasks take at least so long on the host."""
-    costs = costs_of(one.problem)
+def _moments(topology: Topology, one: Planned) -> Iterator[tuple[int, Moment]]:
+    if topology.dynamics.still:
+        yield 1, Moment(one.problem, one.plan, one.timeline)
+        return
+    every, clock_s = max(1, one.rounds // LOOKED_AT), 0.0
+    for number in range(1, one.rounds + 1):
+        now = moment(topology, one, number, clock_s)
+        clock_s += now.timeline.round_s
+        if number % every == 0:
+            yield number, now
 
-    def seconds(task: Task) -> float:
-        return max(costs.seconds(task, one.plan), host_s.get(task.key, 0.0) / dilation)
 
-    predicted_s = simulate(
-        schedule, partial(costs.seconds, plan=one.plan), wait_s(one.plan, costs, one.latency)
-    ).round_s
-    return simulate(schedule, seconds, wait_s(one.plan, costs, one.latency)).round_s / predicted_s - 1.0
+def _shared_out(schedule: Schedule, found: Mapping[Key, Demand]) -> dict[Key, float]:
+    """Core-seconds of each computation. Those that follow each other at once are done as one: together in their time."""
+    work = {key: demand.host_s * demand.threads for key, demand in found.items()}
+    for group in _groups(schedule):
+        host_s, model_s = sum(work[t.key] for t in group), sum(found[t.key].model_s for t in group)
+        work.update({t.key: host_s * found[t.key].model_s / model_s for t in group if model_s > 0})
+    return work
+
+
+def _groups(schedule: Schedule) -> Iterator[list[Task]]:
+    """Computations of which each continues the one before."""
+    for tasks in schedule.at.values():
+        group: list[Task] = []
+        for task in (t for t in tasks if t.computes):
+            if group and not task.continues:
+                yield group
+                group = []
+            group.append(task)
+        if len(group) > 1:
+            yield group
+
+
+def pick_dilation(topology: Topology, needed: Need, cores: int) -> Dilation:
+    """The topology's dilation, or the least at which the host keeps up with every plan when it says ``auto``."""
+    if topology.time_dilation != "auto":
+        return Dilation(float(topology.time_dilation))
+    found = Dilation(1.0)
+    if needed.air > HOST_MARGIN:
+        found = Dilation(two_digits(needed.air / HOST_MARGIN), "all links together carry more than this host can move")
+    if topology.compute == "quota":
+        least = max((_of_shares(turn, cores) for turn in needed.turns), default=1.0)
+        return max(found, Dilation(two_digits(least), "the shares of a core that agents need"), key=lambda d: d.value)
+    for case in needed.cases:
+        if case.longer(cores, found.value) > ROUND_ERROR:
+            least = _least(partial(case.longer, cores), found.value)
+            agent, why = case.limit(cores, found.value)
+            found = Dilation(two_digits(least), why, agent)
+    return found
+
+
+def _least(longer: Callable[[float], float], low: float) -> float:
+    """The least dilation above ``low`` that keeps the round's length; it gets shorter with every dilation."""
+    high = 2.0 * low
+    while longer(high) > ROUND_ERROR:
+        low, high = high, 2.0 * high
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if longer(middle) > ROUND_ERROR else (low, middle)
+    return high
+
+
+def _of_shares(turn: Iterable[Demand], cores: int) -> float:
+    """The dilation at which no agent needs more than its core, and all together no more than there are."""
+    found = shares(turn).values()
+    return max(1.0, max(found, default=0.0) / HOST_MARGIN, sum(found) / (cores * HOST_MARGIN))
+
+

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from controller.planners.planning import Planned, plan_all
-from controller.predict.channel import fastest
-from controller.predict.instance import instance
-from controller.predict.workload import workload
-from controller.trial.demand import need, pick_dilation
+from controller.trial.fit import Fitted, fit
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
 from controller.trial.watch import Stage, Watcher
@@ -26,20 +24,28 @@ from testbed.topology import Topology
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A topology that is ready to be deployed: its plans, the dilation, and each agent's CPU quota."""
+    """A topology that is ready to be deployed: its plans as they fit the host, and each agent's CPU quota."""
 
     topology: Topology
-    planned: tuple[Planned, ...]
-    dilation: float
+    fitted: Fitted
     quotas_us: Mapping[str, int]
     dealt: Dealt
+
+    @property
+    def planned(self) -> tuple[Planned, ...]:
+        """The plans."""
+        return self.fitted.planned
+
+    @property
+    def dilation(self) -> float:
+        """Wall seconds per emulated second."""
+        return self.fitted.dilation.value
 
 
 def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     """Plans every scheme, calibrates the host and fits the dilation; nothing is created yet.
 
-    What is wrong with the topology shows before a calibration that takes a while; what messages cost is known
-    only after it, so the plans are made again.
+    What is wrong with the topology shows before a calibration that takes a while.
     """
     units = topology.built_units
     if len(topology.units) != len(units):
@@ -49,17 +55,10 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     watcher(Stage("planning"))
     first = plan_all(topology)
     watcher(Stage("calibrating the host"))
-    problem, cores = instance(topology, workload(topology)), int(engine.info()["NCPU"])
-    problem = fastest(topology, problem, max(p.rounds for p in first))
-    calibration = calibrate(engine, topology)
-    assumed = pick_dilation(topology, need(problem, calibration, first), cores)
-    planned = plan_all(topology, assumed, calibration.transport)
-    needed = need(problem, calibration, planned)
-    dilation = pick_dilation(topology, needed, cores)
-    dilated = tuple(one.at(dilation, calibration.transport) for one in planned)
+    fitted = fit(topology, first, partial(calibrate, engine, topology), int(engine.info()["NCPU"]))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
-    quotas = QUOTAS_US[topology.compute](needed.tasks, dilation)
-    return Prepared(topology, dilated, dilation, {**idle, **quotas}, deal(topology, planned[0].plan))
+    quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
+    return Prepared(topology, fitted, {**idle, **quotas}, deal(topology, first[0].plan))
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:

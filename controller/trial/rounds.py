@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.job import Job, Privacy
-from agents.schedule.task import Load, Schedule
+from agents.schedule.task import Schedule
 from controller.judge.derive import accuracy_of, derive
 from controller.judge.measured import Happened, happened, round_row
 from controller.judge.results import Results, Round
@@ -30,7 +30,6 @@ from testbed.engine import Engine
 from testbed.errors import TestbedError
 from testbed.tuning import Tuner
 
-CURVE_POINTS = 4
 LEAST_DEADLINE_S = 20.0
 LEAST_MOST_BYTES = 1 << 20
 
@@ -93,7 +92,7 @@ class Trial:
     def _rounds(self, session: Session, planned: Planned, job: Job) -> None:
         """All rounds, or those until the target accuracy is reached."""
         count, training = planned.rounds, self._topology.training
-        every = training.evaluate_every or (1 if training.target_accuracy else max(1, count // CURVE_POINTS))
+        every = training.every(count)
         self._watcher(SchemeBegins(planned.label, count))
         now, clock_s = Moment(planned.problem, planned.plan, planned.timeline), 0.0
         for number in range(1, count + 1):
@@ -155,12 +154,11 @@ class Trial:
     ) -> tuple[dict[str, float], float | None]:
         """Test accuracy of each UE's model; where weights are shared, of the one that all have.
 
-        Outside emulated time, so whoever works for it may use a whole core.
+        Outside emulated time, so whoever works for it may use the whole host.
         """
-        holders = _holders(schedule)
-        asked = holders[:1] or list(schedule.ues)
+        asked = schedule.holders[:1] or schedule.ues
         with self._unlimited([BS, *asked]):
-            return session.evaluate(asked, averaged=not holders and len(asked) > 1)
+            return session.evaluate(asked, averaged=not schedule.holders and len(asked) > 1)
 
     @contextmanager
     def _unlimited(self, agents: Iterable[str]) -> Iterator[None]:
@@ -217,13 +215,6 @@ def _beginning(planned: Planned, target_accuracy: float | None) -> dict[str, Any
         "waits": planned.latency.to_json(),
         "target_accuracy": target_accuracy,
     }
-
-
-def _holders(schedule: Schedule) -> list[str]:
-    """The UEs that got shared weights last; nobody where weights are never shared."""
-    loads = [task for task in schedule.tasks if isinstance(task.work, Load)]
-    last = max((task.key.turn for task in loads), default=0)
-    return [task.place for task in loads if task.key.turn == last]
 
 
 def _deadline_s(now: Moment) -> float:
