@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -55,6 +56,7 @@ class Bs:
     def configure(self, job: Job) -> None:
         """Takes up a scheme with fresh weights, and waits until every UE has reported over the air."""
         self._job = job
+        torch.set_num_threads(job.bs_threads)
         schedule = job.schedule(1)
         mine = schedule.at.get(BS, ())
         self.trainer = Trainer(job, self.device)
@@ -97,10 +99,17 @@ class Bs:
             self.meter.metrics.train_loss.labels(self._job.trial, self._job.label).set(loss)
 
     def evaluate(self, parts: Mapping[str, Sequence[Part]], averaged: bool) -> tuple[dict[str, float], float | None]:
-        """Test accuracy of each UE's parts with the BS's, or of the BS's alone; outside emulated time.
+        """Test accuracy of each UE's parts with the BS's, or of the BS's alone; outside emulated time, on all cores.
 
         With ``averaged`` also that of the mean of all UEs' parts.
         """
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        try:
+            return self._evaluate(parts, averaged)
+        finally:
+            torch.set_num_threads(self._job.bs_threads)
+
+    def _evaluate(self, parts: Mapping[str, Sequence[Part]], averaged: bool) -> tuple[dict[str, float], float | None]:
         found = {ue: self._evaluator.accuracy([*own, *self._own_parts(ue)]) for ue, own in parts.items()}
         if not parts:
             found = {BS: self._evaluator.accuracy(self._own_parts(BS))}

@@ -4,7 +4,8 @@ SHAPE is a ``DatasetInfo`` as JSON. For a model of the user's, one more argument
 
 Prints JSON. ``units``: per unit and number of samples, CPU seconds of a forward and a backward pass,
 while several processes per core do the same, as in a trial: cores that share caches, or are two
-threads of one, are slower together than alone. ``transport``: see ``agents.message_cost``.
+threads of one, are slower together than alone. ``transport``: see ``agents.message_cost``. With ``TESTBED_THREADS``
+in the environment: wall seconds of a single process that computes on so many cores, and no transport.
 """
 
 from __future__ import annotations
@@ -37,18 +38,19 @@ PROCESSES_PER_CORE = 2
 
 
 def typical_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """CPU seconds that ``work`` takes in three of four cases, each after a pause.
+    """Seconds that ``work`` takes in three of four cases, each after a pause.
 
-    An agent sleeps between its tasks, and wakes up to cold caches. Time of other processes does
-    not count.
+    An agent sleeps between its tasks, and wakes up to cold caches. Of one thread it is CPU time: time of other
+    processes does not count.
     """
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.monotonic
     work()
     times: list[float] = []
     while len(times) < repeats and (len(times) < FEWEST or sum(times) < ENOUGH_S):
         time.sleep(PAUSE_S)
-        start = time.thread_time()
+        start = clock()
         work()
-        times.append(time.thread_time() - start)
+        times.append(clock() - start)
     return sorted(times)[3 * len(times) // 4]
 
 
@@ -95,5 +97,9 @@ if __name__ == "__main__":
     if is_own(sys.argv[1]):
         set_folder(Path(tempfile.gettempdir()))
         (Path(tempfile.gettempdir()) / file_of(sys.argv[1])).write_text(sys.argv[4])
-    units = measure_everywhere(sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3])))
-    json.dump({"units": units, "transport": message_cost.measure()}, sys.stdout)
+    what = sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3]))
+    if "TESTBED_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["TESTBED_THREADS"]))
+        json.dump({"units": measure(*what)}, sys.stdout)
+    else:
+        json.dump({"units": measure_everywhere(*what), "transport": message_cost.measure()}, sys.stdout)

@@ -35,7 +35,8 @@ class Job:
     ``costs`` say how long the modelled processors take, in emulated seconds; agents multiply by the time dilation
     themselves. With ``paced`` false the kernel's CPU quota alone sets the speed. ``deadline_s`` bounds, in wall
     seconds, every wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D). A packet is
-    ``delay_s`` (emulated) on its way. ``bs_lr`` is the learning rate at the BS, ``lr`` unless it is given.
+    ``delay_s`` (emulated) on its way. ``bs_lr`` is the learning rate at the BS, ``lr`` unless it is given, and
+    ``bs_threads`` the cores that it computes on.
     """
 
     trial: str
@@ -56,6 +57,7 @@ class Job:
     privacy: Privacy | None = None
     delay_s: float = 0.0
     bs_lr: float | None = None
+    bs_threads: int = 1
 
     def lr_of(self, model: str) -> float:
         """The learning rate of a model's parts: the BS's own for its model and for replicas there, if it has one."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from agents.own import is_own, path_of
 from testbed.compute import Calibration, Transport, fit
@@ -13,12 +14,35 @@ from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.kept import kept
 from testbed.topology import Topology
 
+When = Literal["once", "fresh", "never"]
 
-def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibration:
+
+class NotMeasuredError(Exception):
+    """A host is not calibrated for a model, and was not to be."""
+
+
+def calibrate(engine: Engine, topology: Topology, bs_threads: int = 1, *, fresh: bool = False) -> Calibration:
     """The calibration for the topology's model, measured inside the agent image on one core.
 
-    A remembered one is used unless ``fresh``; a new image or another engine measures anew.
+    A remembered one is used unless ``fresh``; a new image or another engine measures anew. A BS that computes with
+    several ``bs_threads`` is measured so besides.
     """
+    return _calibrated(engine, topology, bs_threads, "fresh" if fresh else "once")
+
+
+def remembered(engine: Engine, topology: Topology, bs_threads: int = 1) -> Calibration:
+    """``calibrate`` where all of it was measured before. NotMeasuredError."""
+    return _calibrated(engine, topology, bs_threads, "never")
+
+
+def _calibrated(engine: Engine, topology: Topology, bs_threads: int, when: When) -> Calibration:
+    found = _measured(engine, topology, 1, when)
+    if bs_threads == 1:
+        return found
+    return replace(found, bs_units=_measured(engine, topology, bs_threads, when).units, bs_threads=bs_threads)
+
+
+def _measured(engine: Engine, topology: Topology, threads: int, when: When) -> Calibration:
     model, shape = (topology.model.name, topology.model.norm), info(topology.data)
     own = [path_of(model[0]).read_text()] if is_own(model[0]) else []
     of = {
@@ -26,11 +50,19 @@ def calibrate(engine: Engine, topology: Topology, fresh: bool = False) -> Calibr
         "image": engine.need_image(AGENT_IMAGE),
         "model": [*model, *own],
         "shape": shape.shape,
+        **({"threads": threads} if threads > 1 else {}),
     }
 
     def measure() -> Any:
+        if when == "never":
+            raise NotMeasuredError
         name = resource(topology.name, "calibration")
         command = ("python3", "-m", "agents.calibrate", *model, json.dumps(shape.to_json()), *own)
-        return json.loads(engine.run_once(ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command)))
+        environment = {"TESTBED_THREADS": str(threads)} if threads > 1 else {}
+        spec = ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command, environment=environment)
+        return json.loads(engine.run_once(spec))
 
-    return kept("calibration", of, measure, lambda found: fit(found["units"], Transport(**found["transport"])), fresh)
+    def read(found: Any) -> Calibration:
+        return fit(found["units"], Transport(**found["transport"]) if "transport" in found else Transport())
+
+    return kept("calibration", of, measure, read, when == "fresh")

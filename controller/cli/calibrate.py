@@ -7,20 +7,26 @@ from controller.cli.output import console, print_json
 
 
 def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
-    """Measure anew how fast this host runs the topology's model and moves messages."""
+    """Measure anew how fast this host runs the topology's model and moves messages, and what that means for a trial."""
     import dataclasses
+    from functools import partial
 
+    from controller.planners.planning import plan_all
     from controller.predict.workload import workload
     from controller.report.calibration import costs, speeds
     from controller.report.table import rows_table
+    from controller.trial.fit import fit
     from testbed.calibration import calibrate as measure
     from testbed.engine import Engine
     from testbed.loading import load
 
-    loaded = load(topology)
-    found = measure(Engine.connect(), loaded, fresh=True)
+    loaded, engine = load(topology), Engine.connect()
+    found = measure(engine, loaded, fresh=True)
+    fitted = fit(loaded, plan_all(loaded), partial(measure, engine, loaded), int(engine.info()["NCPU"]))
     units = speeds(found, workload(loaded))
     if as_json:
-        print_json({"units": units, "transport": dataclasses.asdict(found.transport)})
+        transport = dataclasses.asdict(found.transport)
+        print_json({"units": units, "transport": transport, "emulation": fitted.to_json()})
         return
     console().print(rows_table(f"{loaded.model.name}: one host core", units), rows_table("transport", costs(found)))
+    print(f"on this host: {fitted}")

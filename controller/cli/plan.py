@@ -28,6 +28,7 @@ def plan(
     from controller.planners.planning import plan_all
     from controller.report.gantt import gantt
     from controller.report.table import plan_table
+    from controller.trial.fit import fit_if_calibrated
     from testbed.loading import load
 
     chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
@@ -35,6 +36,7 @@ def plan(
         _compare(chosen, as_json)
         return
     planned = plan_all(chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation))
+    fitted = fit_if_calibrated(chosen, planned)
     for p in planned:
         for warning in p.warnings:
             print(f"warning: {p.label}: {warning}", file=sys.stderr)
@@ -45,10 +47,11 @@ def plan(
     if not as_json:
         console().print(plan_table(planned))
         console().print(*(gantt(p) for p in planned), sep="\n")
-    elif scheme:
-        print_json(planned[0].to_json())
-    else:
-        print_json({p.label: p.to_json() for p in planned})
+        print(f"on this host: {fitted or f'not known before: testbed calibrate {topology}'}")
+        return
+    emulation = {"emulation": fitted.to_json()} if fitted else {}
+    found = {p.label: {**p.to_json(), **emulation} for p in planned}
+    print_json(found[planned[0].label] if scheme else found)
 
 
 def _compare(topology: Topology, as_json: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from controller.cli.arguments import AsJson, TopologyFile
+from controller.cli.arguments import AsJson, TopologyFile, seconds
 from controller.cli.output import console, show
 
 
@@ -17,6 +18,10 @@ def run(
     scheme: Annotated[str | None, typer.Option(help="Run only these schemes, comma-separated.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds per scheme.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a finished trial in that directory.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Run it however long it takes.")] = False,
+    max_wall: Annotated[
+        str, typer.Option(help="The longest that it may take on the wall clock: 90s, 45m, 2h.", metavar="TIME")
+    ] = "1h",
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -28,9 +33,10 @@ def run(
     from testbed.engine import Engine
     from testbed.loading import load
 
+    most_s = math.inf if yes else seconds("--max-wall", max_wall)
     chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
     with Terminal(console(stderr=True)) as terminal:
-        results = field_trial(Engine.connect(), chosen, out, terminal, force)
+        results = field_trial(Engine.connect(), chosen, out, terminal, force, most_s)
     show(results.model_dump(mode="json"), as_json, results_table(results))
     if not as_json:
         print(f"results: {out / 'results.json'}")

@@ -19,7 +19,7 @@ class Host:
 
     cores: int
     work_s: Callable[[Task], float]
-    late_s: float
+    late_s: Callable[[Task], float] = lambda task: 0.0
     threads: Callable[[Task], int] = lambda task: 1
 
 

@@ -158,7 +158,7 @@ class _Segment:
         """The cores are done with a computation, which ends when its modelled time is over too."""
         assert self._host is not None
         start_s, due_s = self._spans[i]
-        self._end(i, start_s, max(due_s, done_s + self._host.late_s))
+        self._end(i, start_s, max(due_s, done_s + self._host.late_s(self._tasks[i])))
 
     def _launch(self, i: int) -> None:
         """All that the task needs is done; it starts when its place is free."""

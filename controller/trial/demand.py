@@ -27,7 +27,10 @@ _STEPS = 7  # of bisection: to 1 %
 
 @dataclass(frozen=True)
 class Case:
-    """A round of a plan as it is predicted, and what its computations need of the host: core-seconds and threads."""
+    """A round of a plan as it is predicted, and what its computations need of the host: core-seconds and threads.
+
+    Those in ``goes_on`` are done together with the next one.
+    """
 
     label: str
     schedule: Schedule
@@ -35,11 +38,17 @@ class Case:
     wait_s: Seconds
     work_s: Mapping[Key, float]
     threads: Mapping[Key, int]
+    goes_on: frozenset[Key]
 
     def on_host(self, cores: int, dilation: float) -> Timeline:
         """The round (emulated s) that so many cores, of which a part is left for others, give at a dilation."""
         scale = 1.0 / (dilation * HOST_MARGIN)
-        host = Host(cores, lambda t: self.work_s[t.key] * scale, LATE_S / dilation, lambda t: self.threads[t.key])
+        host = Host(
+            cores,
+            lambda task: self.work_s[task.key] * scale,
+            lambda task: 0.0 if task.key in self.goes_on else LATE_S / dilation,
+            lambda task: self.threads[task.key],
+        )
         return simulate(self.schedule, self.seconds, self.wait_s, host)
 
     @cached_property
@@ -52,18 +61,16 @@ class Case:
         return self.on_host(cores, dilation).round_s / self.predicted.round_s - 1.0
 
     def limit(self, cores: int, dilation: float) -> tuple[str, str]:
-        """The agent whose tasks of one kind are late by most in a round, and that in words."""
-        late: dict[tuple[str, str], float] = {}
+        """The agent whose computing is late by most in a round, and that in words."""
+        late: dict[str, float] = {}
         for event in self.on_host(cores, dilation).events:
             task = self.schedule.by_key[event.key]
             if task.computes:
-                of = event.key.kind, task.agent
-                late[of] = late.get(of, 0.0) + event.end_s - event.start_s - self.seconds(task)
-        kind, agent = max(late, key=lambda of: late[of])
-        mine = [t for t in self.schedule.tasks if t.computes and (t.key.kind, t.agent) == (kind, agent)]
-        host_s = sum(self.work_s[t.key] / self.threads[t.key] for t in mine)
-        model_s = sum(self.seconds(t) for t in mine)
-        return agent, f"{kind} of {agent} under {self.label}: {host_s:.3g} s a round on this host, {model_s:.3g} s modelled"
+                late[task.agent] = late.get(task.agent, 0.0) + event.end_s - event.start_s - self.seconds(task)
+        agent = max(late, key=lambda of: late[of])
+        mine = [t for t in self.schedule.tasks if t.computes and t.agent == agent]
+        host_s, model_s = sum(self.work_s[t.key] / self.threads[t.key] for t in mine), sum(map(self.seconds, mine))
+        return agent, f"what {agent} computes under {self.label}: {host_s:.3g} s a round here, {model_s:.3g} s modelled"
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,7 @@ def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterat
             wait_s(now.plan, costs, one.latency),
             _shared_out(schedule, found),
             {key: demand.threads for key, demand in found.items()},
+            frozenset(task.key for group in _groups(schedule) for task in group[:-1]),
         )
 
 
@@ -149,7 +157,7 @@ def _moments(topology: Topology, one: Planned) -> Iterator[tuple[int, Moment]]:
 
 
 def _shared_out(schedule: Schedule, found: Mapping[Key, Demand]) -> dict[Key, float]:
-    """Core-seconds of each computation. Those that follow each other at once are done as one: together in their time."""
+    """Core-seconds of each computation. What follows at once is done together with what it follows, in their time."""
     work = {key: demand.host_s * demand.threads for key, demand in found.items()}
     for group in _groups(schedule):
         host_s, model_s = sum(work[t.key] for t in group), sum(found[t.key].model_s for t in group)
@@ -162,12 +170,11 @@ def _groups(schedule: Schedule) -> Iterator[list[Task]]:
     for tasks in schedule.at.values():
         group: list[Task] = []
         for task in (t for t in tasks if t.computes):
-            if group and not task.continues:
+            if not task.continues:
                 yield group
                 group = []
             group.append(task)
-        if len(group) > 1:
-            yield group
+        yield group
 
 
 def pick_dilation(topology: Topology, needed: Need, cores: int) -> Dilation:
@@ -203,5 +210,3 @@ def _of_shares(turn: Iterable[Demand], cores: int) -> float:
     """The dilation at which no agent needs more than its core, and all together no more than there are."""
     found = shares(turn).values()
     return max(1.0, max(found, default=0.0) / HOST_MARGIN, sum(found) / (cores * HOST_MARGIN))
-
-

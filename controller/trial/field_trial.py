@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from controller.judge.results import Results
+from controller.trial.duration import in_words
 from controller.trial.journal import finished
 from controller.trial.prepare import bring_up, prepare, save_logs
 from controller.trial.rounds import Trial
@@ -19,14 +21,25 @@ from testbed.loading import own_files
 from testbed.topology import Topology
 
 
-def field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher, force: bool = False) -> Results:
+def field_trial(
+    engine: Engine,
+    topology: Topology,
+    out: Path,
+    watcher: Watcher,
+    force: bool = False,
+    most_s: float = math.inf,
+) -> Results:
     """Runs every scheme of the topology and writes the run directory; with ``force`` over a finished trial's.
 
-    A deployment that ``testbed up`` made of this very topology is used and left up.
+    A deployment that ``testbed up`` made of this very topology is used and left up. InputError, before anything is
+    started, for a trial that will take longer than ``most_s`` on the wall clock.
     """
     if finished(out) and not force:
         raise InputError("--out", f"{out} holds a finished trial", "choose another directory, or add --force")
     prepared = prepare(engine, topology, watcher)
+    if prepared.fitted.takes.wall_s > most_s:
+        message = f"this takes longer than {in_words(most_s)}: {prepared.fitted}"
+        raise InputError("--max-wall", message, "add --yes, or a longer --max-wall; or take fewer --rounds")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in own_files(topology).items():  # what the results are derived with

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agents.schedule.task import BS
@@ -13,7 +14,10 @@ from controller.predict.instance import instance
 from controller.predict.workload import workload
 from controller.trial.demand import Dilation, need, pick_dilation
 from controller.trial.duration import Duration, duration
+from testbed.calibration import NotMeasuredError, remembered
 from testbed.compute import Calibration, Demand
+from testbed.engine import Engine
+from testbed.errors import EngineError, ImageError
 from testbed.topology import Topology
 
 WORTH_THREADS = 4.0
@@ -72,3 +76,12 @@ def _fit(topology: Topology, first: Sequence[Planned], calibration: Calibration,
     dilated = tuple(one.at(dilation.value, calibration.transport) for one in planned)
     takes = duration(topology, dilated, dilation.value, calibration, cores)
     return Fitted(dilated, dilation, needed.tasks, takes, calibration.bs_threads)
+
+
+def fit_if_calibrated(topology: Topology, first: Sequence[Planned]) -> Fitted | None:
+    """``fit`` for the host of the engine, where there is one that has been calibrated for the model; nothing is run."""
+    try:
+        engine = Engine.connect()
+        return fit(topology, first, partial(remembered, engine, topology), int(engine.info()["NCPU"]))
+    except (EngineError, ImageError, NotMeasuredError):
+        return None

@@ -56,6 +56,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     first = plan_all(topology)
     watcher(Stage("calibrating the host"))
     fitted = fit(topology, first, partial(calibrate, engine, topology), int(engine.info()["NCPU"]))
+    watcher(Stage(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
     return Prepared(topology, fitted, {**idle, **quotas}, deal(topology, first[0].plan))

@@ -199,6 +199,7 @@ class Trial:
             shares=dict(self._prepared.dealt.shares),
             privacy=Privacy(**planned.privacy.model_dump()) if planned.privacy else None,
             delay_s=planned.problem.delay_s,
+            bs_threads=self._prepared.fitted.bs_threads,
         )
 
 

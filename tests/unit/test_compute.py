@@ -8,12 +8,11 @@ from testbed.compute import (
     Calibration,
     Demand,
     UnitSpeed,
-    dilation_that_fits,
     fit,
     quotas_us,
     shares,
     shares_as_quotas_us,
-    tightness,
+    two_digits,
 )
 
 
@@ -23,31 +22,10 @@ def test_an_agents_share_is_that_of_its_tightest_task():
 
 
 @pytest.mark.parametrize(
-    ("largest", "together", "cores", "dilation"),
-    [
-        (0.5, 1.0, 2, 1.0),
-        (1.0, 1.0, 8, 1.3),  # one agent cannot use more than one core
-        (1.2, 3.2, 2, 2.0),
-        (80.0, 80.0, 2, 100.0),
-    ],
+    ("least", "rounded"), [(0.3, 1.0), (1.0, 1.0), (1.21, 1.3), (2.0, 2.0), (61.3, 62), (68_001, 69_000)]
 )
-def test_dilation_is_the_smallest_that_fits(largest, together, cores, dilation):
-    assert dilation_that_fits(largest, together, cores) == pytest.approx(dilation)
-
-
-def test_links_that_the_host_cannot_move_at_once_dilate_time():
-    assert dilation_that_fits(0.1, 0.1, 2, air=1.6) == pytest.approx(2.0)
-
-
-def test_a_short_task_has_room_to_wait_for_a_core():
-    assert tightness([Demand("bs", 0.001, 0.0045), Demand("ue1", 0.1, 0.2)], cores=2) == pytest.approx(2.0)
-    assert dilation_that_fits(0.8, 0.8, 2, tightest=2.0) == pytest.approx(2.0)
-
-
-def test_a_task_has_room_for_as_much_of_each_other_agents_where_cores_are_shared():
-    others = [Demand(f"ue{i}", host_s, 1.0) for i, host_s in enumerate((0.1, 0.006, 0.001), start=1)]
-    assert tightness([Demand("bs", 0.006, 0.0205), *others], cores=2) == pytest.approx((6 + 6.5 + 8) / 20.5)
-    assert tightness([Demand("bs", 0.006, 0.014), *others], cores=4) == pytest.approx(1.0)
+def test_a_dilation_has_two_digits_and_is_not_less_than_it_must(least, rounded):
+    assert two_digits(least) == pytest.approx(rounded)
 
 
 def quota(host_s: float, model_s: float, dilation: float = 1.0) -> int:
@@ -76,6 +54,11 @@ def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():
     assert quota(0.1, 0.1) == 5000
 
 
+def test_a_base_station_that_computes_on_two_cores_may_use_both():
+    assert quotas_us([Demand("bs", 0.04, 0.1, threads=2)], 1.0) == {"bs": 5000}
+    assert quotas_us([Demand("bs", 0.2, 0.1, threads=2)], 1.0) == {"bs": 10000}
+
+
 def test_an_agent_gets_the_quota_of_its_tightest_task():
     assert quotas_us([Demand("bs", 0.04, 0.1), Demand("bs", 0.01, 0.1)], 1.0) == {"bs": 2500}
 
@@ -88,6 +71,13 @@ def test_calibration_lies_on_or_above_what_was_measured():
     assert all(line.forward_s(1, 1, int(r["samples"])) >= r["forward_s"] - 1e-12 for r in rows)
     assert line.forward_s(1, 1, 32) == pytest.approx(3.8)
     assert line.backward_s(1, 1, 32) == pytest.approx(7.6)
+
+
+def test_a_base_station_may_have_speeds_of_its_own():
+    slow, fast = UnitSpeed("a", 0.0, 1.0, 0.0, 2.0), UnitSpeed("a", 0.0, 0.5, 0.0, 1.0)
+    found = Calibration((slow,), bs_units=(fast,), bs_threads=2)
+    assert (found.forward_s(1, 1, 4), found.forward_s(1, 1, 4, bs=True)) == (4.0, 2.0)
+    assert Calibration((slow,)).backward_s(1, 1, 4, bs=True) == 8.0
 
 
 def test_calibration_adds_up_units():

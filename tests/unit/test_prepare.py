@@ -8,14 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from agents.schedule.task import BS
 from controller.planners.planning import plan_all, with_messages
 from controller.predict.instance import instance
 from controller.predict.prediction import decision_of, typical
 from controller.predict.workload import workload
+from controller.trial import fit as fitting
 from controller.trial import prepare as preparing
-from controller.trial.demand import need, pick_dilation
+from controller.trial.demand import ROUND_ERROR, Dilation, need, pick_dilation
+from controller.trial.duration import duration, in_words
+from controller.trial.fit import fit
 from controller.trial.watch import silent
-from testbed.compute import Calibration, Transport, UnitSpeed
+from testbed.compute import Calibration, Transport, UnitSpeed, two_digits
 from testbed.loading import load
 from testbed.topology import SchemeChoice
 
@@ -45,9 +49,10 @@ def test_a_trial_is_predicted_at_the_dilation_that_it_is_run_at(monkeypatch):
         asked.append(messages)
         return plan_all(topology, *messages)
 
-    monkeypatch.setattr(preparing, "calibrate", lambda engine, topology: calibration)
+    monkeypatch.setattr(preparing, "calibrate", lambda engine, topology, threads: calibration)
     monkeypatch.setattr(preparing, "deal", lambda topology, plan: None)
     monkeypatch.setattr(preparing, "plan_all", plan_all_and_say)
+    monkeypatch.setattr(fitting, "plan_all", plan_all_and_say)
     prepared = preparing.prepare(SimpleNamespace(info=lambda: {"NCPU": 64}), topology, silent)
     assert [len(messages) for messages in asked] == [0, 2]
     assert asked[1][0] != prepared.dilation, "a case in which the first guess is right shows nothing"
@@ -63,29 +68,86 @@ SHARED = Path("topologies/schemes.yaml")
 SPEED = Calibration(tuple(UnitSpeed(f"unit{i}", 1e-4, 1e-5, 1e-4, 2e-5) for i in range(5)), Transport())
 
 
-def needed(scheme: str):
+def needed(scheme: str, calibration: Calibration = SPEED, **changed: object):
     """What one scheme of the shipped scene needs of a host whose passes take a tenth of a millisecond or more."""
-    topology = load(SHARED)
+    topology = load(SHARED).model_copy(update=changed)
     topology = topology.model_copy(update={"schemes": tuple(c for c in topology.schemes if c.scheme == scheme)})
     problem = instance(topology, workload(topology))
-    return topology, need(problem, SPEED, plan_all(topology))
+    return topology, need(topology, problem, calibration, plan_all(topology))
 
 
 def test_a_task_of_microseconds_does_not_rule_the_dilation():
     topology, found = needed("ushape")
-    heads = [task for task in found.tasks if task.model_s < 1e-5]
-    assert heads, "the last unit alone takes a device some microseconds"
-    assert not {task for turn in found.turns for task in turn}.intersection(heads)
-    assert pick_dilation(topology, found, cores=2) < 5
+    assert [task for task in found.tasks if task.model_s < 1e-5], "the last unit alone takes a device microseconds"
+    assert pick_dilation(topology, found, cores=2).value < 5
 
 
-def test_what_small_tasks_add_to_the_round_is_kept_small():
-    topology, found = needed("ushape")
-    (error,) = found.errors
-    assert error(1.0) > error(2.0) > error(10.0) > 0
-    slow = replace(found, errors=(lambda dilation: 0.1 / dilation,))
-    assert 0.1 / pick_dilation(topology, slow, cores=2) <= 0.005
+@pytest.mark.parametrize("scheme", ["ushape", "psl", "pipar"])
+def test_the_dilation_is_the_least_that_keeps_the_round(scheme):
+    slow = Calibration(tuple(UnitSpeed(f"unit{i}", 1e-4, 2e-4, 1e-4, 4e-4) for i in range(5)), Transport())
+    topology, found = needed(scheme, slow)
+    picked = pick_dilation(topology, found, cores=2)
+    assert picked.value > 1
+    (case,) = found.cases
+    assert case.longer(2, picked.value) <= ROUND_ERROR < case.longer(2, picked.value / 1.12)
 
 
-def test_without_small_tasks_nothing_is_simulated():
-    assert needed("psl")[1].errors == ()
+def test_what_limits_the_dilation_is_named_with_its_times():
+    units = [UnitSpeed(f"unit{i}", 0.0, 1e-6, 0.0, 1e-6) for i in range(4)]
+    slow = Calibration((*units, UnitSpeed("unit5", 0.0, 1e-3, 0.0, 1e-2)), Transport())
+    topology, found = needed("psl", slow)
+    picked = pick_dilation(topology, found, cores=2)
+    assert picked.agent == BS
+    assert picked.limited_by is not None
+    assert picked.limited_by.startswith("what bs computes under psl: 0.704 s a round here")
+
+
+def test_a_host_that_keeps_up_limits_nothing():
+    topology, found = needed("psl")
+    assert pick_dilation(topology, found, cores=2) == Dilation(1.0)
+
+
+def test_where_the_kernel_sets_the_pace_every_share_must_fit():
+    slow = Calibration(tuple(UnitSpeed(f"unit{i}", 0.0, 1e-3, 0.0, 1e-3) for i in range(5)), Transport())
+    topology, found = needed("psl", slow, compute="quota")
+    most = max(task.host_s / task.model_s for task in found.tasks)
+    assert pick_dilation(topology, found, cores=64).value == pytest.approx(most / 0.8, rel=0.1)
+
+
+def test_links_that_the_host_cannot_move_at_once_dilate_time():
+    narrow = replace(SPEED, transport=Transport(link_bps=1e6))
+    topology, found = needed("psl", narrow)
+    assert pick_dilation(topology, found, cores=2).value == two_digits(found.air / 0.8) > 1
+
+
+def calibrations(asked: list[int]):
+    """A host whose BS computes twice as fast with two threads."""
+    unit = UnitSpeed("unit", 0.0, 1e-2, 0.0, 2e-2)
+    half = UnitSpeed("unit", 0.0, 5e-3, 0.0, 1e-2)
+
+    def calibrate(threads: int) -> Calibration:
+        asked.append(threads)
+        more = {"bs_units": (half,) * 5, "bs_threads": threads} if threads > 1 else {}
+        return Calibration((UnitSpeed("unit", 0.0, 1e-6, 0.0, 1e-6),) * 2 + (unit,) * 3, **more)
+
+    return calibrate
+
+
+def test_a_base_station_that_rules_the_dilation_uses_all_cores_and_halves_it():
+    topology, asked = load(QUICKSTART), []
+    topology = topology.model_copy(update={"schemes": (SchemeChoice(scheme="psl", cut=2),)})
+    found = fit(topology, plan_all(topology), calibrations(asked), cores=2)
+    assert asked == [1, 2] and found.bs_threads == 2
+    one = topology.base_station.model_copy(update={"threads": 1})
+    alone = fit(topology.model_copy(update={"base_station": one}), plan_all(topology), calibrations(asked), cores=2)
+    assert alone.bs_threads == 1 and asked == [1, 2, 1]
+    assert found.dilation.value == pytest.approx(alone.dilation.value / 2, rel=0.1)
+
+
+def test_how_long_a_trial_takes_follows_from_its_rounds_and_the_dilation():
+    topology = load(QUICKSTART).model_copy(update={"schemes": (SchemeChoice(scheme="psl", cut=2),)})
+    (planned,) = plan_all(topology)
+    takes = duration(topology, [planned], 10.0, SPEED, cores=2)
+    rounds_s = topology.training.rounds * planned.timeline.round_s * 10
+    assert rounds_s < takes.schemes_s["psl"] < rounds_s + 15
+    assert str(takes).startswith("about ") and in_words(7200) == "2.0 h" and in_words(12) == "12 s"
