@@ -4,8 +4,9 @@ SHAPE is a ``DatasetInfo`` as JSON. For a model of the user's, one more argument
 
 Prints JSON. ``units``: per unit and number of samples, CPU seconds of a forward and a backward pass,
 while several processes per core do the same, as in a trial: cores that share caches, or are two
-threads of one, are slower together than alone. ``transport``: see ``agents.message_cost``. With ``TESTBED_THREADS``
-in the environment: wall seconds of a single process that computes on so many cores, and no transport.
+threads of one, are slower together than alone. ``transport``: see ``agents.message_cost``. ``noise_s``: CPU seconds
+for clipping a value and adding noise to it. With ``TESTBED_THREADS`` in the environment: wall seconds of a single
+process that computes on so many cores, and units only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +28,8 @@ from agents import message_cost
 from agents.models.build import build
 from agents.models.catalog import DatasetInfo
 from agents.own import file_of, is_own, set_folder
+from agents.plan import Privacy
+from agents.privacy import MECHANISMS, privatise
 
 Row = dict[str, str | float]
 
@@ -80,6 +84,13 @@ def measure(model: str, norm: str, info: DatasetInfo) -> list[Row]:
     return rows
 
 
+def noise_s(info: DatasetInfo) -> float:
+    """CPU seconds per value for clipped samples with noise, of the slower mechanism."""
+    samples, generator = torch.randn(max(SAMPLES), info.channels, info.height, info.width), torch.Generator()
+    each = [Privacy("input", mechanism, epsilon=1.0, clip=1.0, delta=1e-5) for mechanism in MECHANISMS]
+    return max(typical_s(partial(privatise, samples, one, generator)) for one in each) / samples.numel()
+
+
 def measure_everywhere(model: str, norm: str, info: DatasetInfo) -> list[Row]:
     """``measure`` on all cores at once; of each row the mean of all processes."""
     count = PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
@@ -102,4 +113,5 @@ if __name__ == "__main__":
         torch.set_num_threads(int(os.environ["TESTBED_THREADS"]))
         json.dump({"units": measure(*what)}, sys.stdout)
     else:
-        json.dump({"units": measure_everywhere(*what), "transport": message_cost.measure()}, sys.stdout)
+        found = {"units": measure_everywhere(*what), "transport": message_cost.measure(), "noise_s": noise_s(what[2])}
+        json.dump(found, sys.stdout)

@@ -14,7 +14,7 @@ from agents.job import Job
 from agents.meter import Meter
 from agents.pace import Pacer, sleep_until
 from agents.schedule.pieces import Group, at_once, groups, pieces
-from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Schedule, Task, owner
+from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Noise, Schedule, Task, owner
 from agents.wire.air import Air, AirError
 from agents.wire.frames import Layout, Sealed, seal
 from agents.wire.inbox import Arrival, Expected
@@ -130,7 +130,9 @@ class Executor:
             return [(done, {key: seal(tensors) for key, tensors in done.carries.items()}) for done in made]
 
         modelled = {
-            task: costs.compute_s(task.work, task.place) * dilation for task in tasks if isinstance(task.work, Compute)
+            task: costs.compute_s(task.work, task.place) * dilation
+            for task in tasks
+            if isinstance(task.work, Compute | Noise)
         }
         if modelled:
             ready_ns = max((arrival.arrived_ns for arrival in came), default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,16 +16,6 @@ from agents.schemes.seam import Rounds
 
 CONFIGURE_S = 120.0
 """Wall seconds for taking up a job: a model is built and run once, which is half a minute on an emulated processor."""
-
-
-@dataclass(frozen=True)
-class Privacy:
-    """Noise on what leaves a UE (PiPar, V-F): samples clipped to an L2 norm, then noise for ε (and δ)."""
-
-    mechanism: str
-    epsilon: float
-    clip: float
-    delta: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,6 @@ class Job:
     deadline_s: float
     bs_address: str
     shares: Mapping[str, float]
-    privacy: Privacy | None = None
     delay_s: float = 0.0
     bs_lr: float | None = None
     bs_threads: int = 1
@@ -77,7 +66,7 @@ class Job:
         """The job as plain data, for the wire."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         nested = {part: plain[part].to_json() for part in ("plan", "costs", "dataset_info")}
-        return {**plain, **nested, "privacy": self.privacy and asdict(self.privacy)}
+        return {**plain, **nested}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
@@ -86,6 +75,5 @@ class Job:
             "plan": Plan.from_json(data["plan"]),
             "costs": Costs.from_json(data["costs"]),
             "dataset_info": DatasetInfo(**data["dataset_info"]),
-            "privacy": Privacy(**data["privacy"]) if data.get("privacy") else None,
         }
         return Job(**{**data, **nested})

@@ -41,6 +41,20 @@ class UePlan:
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """Differential privacy at each UE: values clipped to an L2 norm ``clip``, then noise for ε (and δ, if Gaussian).
+
+    ``method``: of the ``weights`` that leave the UE, or of the ``input``, the samples before the first unit.
+    """
+
+    method: str
+    mechanism: str
+    epsilon: float
+    clip: float
+    delta: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """Scheme, cut, micro-batches, and per UE batch, slots and rates. UEs keep the topology's order.
 
@@ -64,6 +78,11 @@ class Plan:
     aggregate: str = "virtual"
     broadcast_bps: float = 0.0
     head_cut: int | None = None
+    privacy: Privacy | None = None
+
+    def noise(self, method: str) -> str:
+        """The mechanism that adds noise by this method, where the plan says so; else empty."""
+        return self.privacy.mechanism if self.privacy is not None and self.privacy.method == method else ""
 
     def sizes(self, ue: str) -> tuple[int, ...]:
         """Samples in each micro-batch of a UE."""
@@ -88,12 +107,15 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data, without what is as usual."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {**plain, "ues": {n: _without_none(asdict(u)) for n, u in self.ues.items()}}
+        nested = {"privacy": asdict(self.privacy)} if self.privacy else {}
+        return {**plain, **nested, "ues": {n: _without_none(asdict(u)) for n, u in self.ues.items()}}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Plan:
         """The plan that ``to_json`` wrote; further keys (predictions) are left aside."""
         known = {f.name: data[f.name] for f in fields(Plan) if f.name != "ues" and f.name in data}
+        if known.get("privacy"):
+            known["privacy"] = Privacy(**known["privacy"])
         return Plan(**known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()})
 
 

@@ -1,36 +1,42 @@
-"""Differential privacy of what leaves a UE (PiPar, V-F): clipped, then noise."""
+"""Differential privacy at a UE (PiPar, V-F): of its weights before they leave, or of its samples before the first unit.
+
+Values are clipped, then get noise. Labels are not covered.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 
-from agents.job import Privacy
+from agents.plan import Privacy
 
 _BISECTIONS = 60
 
 
-def privatise(activations: torch.Tensor, privacy: Privacy, generator: torch.Generator) -> torch.Tensor:
-    """Activations (samples, …) whose every sample has an L2 norm of at most ``clip``, plus noise.
+def privatise(samples: torch.Tensor, privacy: Privacy, generator: torch.Generator) -> torch.Tensor:
+    """Samples (n, …), each clipped to an L2 norm of at most ``clip``, plus noise: PixelDP's noise layer.
 
     Two clipped samples are at most ``2 clip`` apart. Gaussian: ``gaussian_sigma`` on each value gives (ε, δ).
     Laplace: a sample of d values is at most ``2 clip √d`` apart in L1, so the scale
-    2 clip √d / ε gives ε. Gradients pass through the clipping; the noise is a constant. Labels are not covered.
+    2 clip √d / ε gives ε.
     """
-    flat = activations.flatten(1)
+    flat = samples.flatten(1)
     norms = flat.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    clipped = (flat * (privacy.clip / norms).clamp_max(1.0)).view_as(activations)
-    noisy: torch.Tensor = clipped + _NOISE[privacy.mechanism](clipped.detach(), privacy, generator)
+    clipped = (flat * (privacy.clip / norms).clamp_max(1.0)).view_as(samples)
+    noisy: torch.Tensor = clipped + MECHANISMS[privacy.mechanism](clipped, privacy, generator)
     return noisy
 
 
 def privatise_weights(
     weights: Sequence[torch.Tensor], before: Sequence[torch.Tensor], privacy: Privacy, generator: torch.Generator
 ) -> list[torch.Tensor]:
-    """Weights whose change since ``before`` is one sample of ``privatise``: the update is clipped, not the model."""
+    """Weights whose change since ``before`` is one sample of ``privatise``: the update is clipped, not the model.
+
+    Counters (integers) are left as they are.
+    """
     floats = [i for i, value in enumerate(weights) if value.is_floating_point()]
     change = torch.cat([(weights[i] - before[i]).flatten() for i in floats])
     noisy = privatise(change[None], privacy, generator)[0]
@@ -79,4 +85,6 @@ def _laplace(like: torch.Tensor, privacy: Privacy, generator: torch.Generator) -
     return -scale * uniform.sign() * torch.log1p(-2 * uniform.abs().clamp_max(0.5 - 1e-7))
 
 
-_NOISE = {"gaussian": _gaussian, "laplace": _laplace}
+Draw = Callable[[torch.Tensor, Privacy, torch.Generator], torch.Tensor]
+MECHANISMS: dict[str, Draw] = {"gaussian": _gaussian, "laplace": _laplace}
+"""How each mechanism draws noise for samples."""

@@ -16,7 +16,7 @@ from agents.meter import Meter, Metrics
 from agents.ports import AIR_PORT, BROADCAST_PORT
 from agents.privacy import privatise, privatise_weights
 from agents.samples.shard import Samples, batches
-from agents.schedule.task import BS, Activations, Compute, Gradients, Load, Step, Task, Weights
+from agents.schedule.task import BS, Activations, Compute, Gradients, Load, Noise, Step, Task, Weights
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
 from agents.wire.air import Air
 from agents.wire.frames import Layout
@@ -116,19 +116,25 @@ class Ue:
                 made = self.trainer.backward(task.key, work, [self._gradient(arrival) for arrival in arrivals])
             case Step() as work:
                 self.trainer.step(work)
+            case Noise():
+                noisy = self._noisy_weights()
+                return Done({one.key: noisy for one in self._executor.carried.get(task.key, ())})
             case Load():
                 self._take_over(arrivals[0])
         return Done({one.key: self._carries(one, made) for one in self._executor.carried.get(task.key, ())})
 
     def _forward(self, task: Task, work: Compute, arrivals: Sequence[Arrival]) -> Passed:
         index = torch.from_numpy(self._positions(task))
-        values = arrivals[0].tensors()[0] if work.first else self._images[index]
+        values = arrivals[0].tensors()[0] if work.first else self._samples(index, work)
         made = self.trainer.forward(task.key, work, [Source(self.name, values, self._labels[index])], self._job.shares)
         if made.loss_sum is not None:
             self.meter.lost(made.loss_sum, work.samples)
-        if self._job.privacy and self.name in made.rows:
-            return Passed({self.name: privatise(made.rows[self.name], self._job.privacy, self._noise)})
         return made
+
+    def _samples(self, index: torch.Tensor, work: Compute) -> torch.Tensor:
+        """The samples of a micro-batch, with the noise that the schedule asks for."""
+        values, privacy = self._images[index], self._job.plan.privacy
+        return privatise(values, privacy, self._noise) if work.noise and privacy else values
 
     def _positions(self, task: Task) -> Positions:
         """The samples of a micro-batch; the first task of a batch takes the next batch."""
@@ -154,7 +160,7 @@ class Ue:
                 own = made.rows[self.name]
                 return [own, self._labels[torch.from_numpy(self._positions(transfer))]] if labels else [own]
             case Weights():
-                return self._leaving_weights()
+                return self._weights()
             case _:
                 return [made.rows[self.name]]
 
@@ -162,10 +168,11 @@ class Ue:
         """The weights of the part that starts with the samples."""
         return next((half.weights() for (_, first, _), half in self.trainer.of(self.name) if first == 0), [])
 
-    def _leaving_weights(self) -> Tensors:
-        if self._job.privacy is None:
-            return self._weights()
-        return privatise_weights(self._weights(), self._before, self._job.privacy, self._noise)
+    def _noisy_weights(self) -> Tensors:
+        """The weights as they leave: with noise on their change since they last came."""
+        privacy = self._job.plan.privacy
+        assert privacy is not None
+        return privatise_weights(self._weights(), self._before, privacy, self._noise)
 
     def _take_over(self, arrival: Arrival) -> None:
         """Takes over the weights that go to this UE."""

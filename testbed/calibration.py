@@ -62,7 +62,10 @@ def _measured(engine: Engine, topology: Topology, threads: int, when: When) -> C
         spec = ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command, environment=environment)
         return json.loads(engine.run_once(spec))
 
-    def read(found: Any) -> Calibration:
-        return fit(found["units"], Transport(**found["transport"]) if "transport" in found else Transport())
+    return kept("calibration", of, measure, _read, when == "fresh")
 
-    return kept("calibration", of, measure, read, when == "fresh")
+
+def _read(found: Any) -> Calibration:
+    """The calibration that ``agents.calibrate`` printed."""
+    transport = Transport(**found["transport"]) if "transport" in found else Transport()
+    return replace(fit(found["units"], transport), noise_s=found.get("noise_s", 0.0))

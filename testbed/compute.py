@@ -48,13 +48,14 @@ class Calibration:
     """How fast one core of a host runs each unit of a model, and what its transport costs.
 
     ``bs_units``: how fast the BS runs them where it does not use one core as UEs do; it uses ``bs_threads`` cores at
-    once.
+    once. ``noise_s``: host seconds for clipping a value and adding noise to it.
     """
 
     units: tuple[UnitSpeed, ...]
     transport: Transport = Transport()
     bs_units: tuple[UnitSpeed, ...] = ()
     bs_threads: int = 1
+    noise_s: float = 0.0
 
     def forward_s(self, first: int, last: int, samples: int, *, bs: bool = False) -> float:
         """Host seconds for a forward pass through units first…last (1-based, inclusive), at a UE or at the BS."""

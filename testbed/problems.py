@@ -174,6 +174,7 @@ def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:
         for key, why in _WHY_NOT.items()
         if key not in scheme.keys and getattr(choice, key) != SchemeChoice.model_fields[key].default
     ]
+    found += _privacy_problems(i, choice, scheme)
     if choice.planner != "ao":
         found += [
             (f"schemes.{i}.{key}", "is for planner: ao only", "add planner: ao, or leave it out")
@@ -181,6 +182,18 @@ def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:
             if getattr(choice, key) != SchemeChoice.model_fields[key].default
         ]
     return found
+
+
+def _privacy_problems(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:
+    """Noise on what there is not."""
+    if choice.privacy is None:
+        return []
+    if scheme.turns == "none":
+        return [(f"schemes.{i}.privacy", f"{choice.scheme} has no UEs that could add noise", "leave it out")]
+    if choice.privacy.method == "weights" and scheme.trains is None:
+        message = f"{choice.scheme} never sends weights, so there are none to add noise to"
+        return [(f"schemes.{i}.privacy.method", message, "use method: input, or leave privacy out")]
+    return []
 
 
 def _data_problems(t: Topology) -> list[Problem]:

@@ -195,8 +195,13 @@ CLUSTER_SIZE = 5
 
 
 class Privacy(Section):
-    """Differential privacy of what leaves a UE: clipped to an L2 norm, then noise for ε (and δ, if Gaussian)."""
+    """Differential privacy at each UE: values clipped to an L2 norm, then noise for ε (and δ, if Gaussian).
 
+    ``method``: of the change of the ``weights`` before they leave (classic), or of the ``input``, the samples before
+    the first unit (PixelDP).
+    """
+
+    method: Literal["weights", "input"] = "weights"
     mechanism: Literal["gaussian", "laplace"] = "gaussian"
     epsilon: PositiveFloat
     clip: PositiveFloat = 1.0

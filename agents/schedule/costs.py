@@ -14,6 +14,7 @@ from agents.schedule.task import (
     Activations,
     Compute,
     Gradients,
+    Noise,
     Task,
     Weights,
     at_the_bs,
@@ -22,6 +23,21 @@ from agents.schedule.task import (
 )
 
 BITS = 8.0
+BYTES_PER_WEIGHT = 4.0
+
+_UNIFORM, _ELEMENTARY, _ROOT = 12.0, 20.0, 8.0
+_CLIPPED, _ADDED, _CHANGE = 3.0, 2.0, 2.0
+NOISE_FLOPS: Mapping[str, float] = {
+    "gaussian": _CLIPPED + _ADDED + (2 * _UNIFORM + _ROOT + 3 * _ELEMENTARY + 4) / 2,
+    "laplace": _CLIPPED + _ADDED + _UNIFORM + _ELEMENTARY + 4,
+}
+"""FLOPs that a clipped and noised value takes, by mechanism, from a count of operations and not from a measurement.
+
+Clipping squares, sums and scales (3); noise is scaled and added (2). A uniform number is ten integer operations of the
+generator and two to make it a float (12), ln, sin or cos a polynomial of eight steps and its range reduction (20), a
+root 8. Two Gaussian values (Box-Muller) are two uniform ones, ln, root, sin, cos and 4 products; a Laplace value is
+a uniform one, ln, and 4 for shift, sign, double and product. For weights the change is taken and added back (2).
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,8 @@ class Costs:
 
     Per unit, for one sample: forward FLOPs, bytes of its output; and bytes of its weights. Backward is
     ``backward_ratio`` times forward. Devices compute so many FLOP/s, UEs by name, and a pass takes so many seconds
-    besides, however few its rows. A transfer carries ``message_bytes`` besides its tensors.
+    besides, however few its rows. A transfer carries ``message_bytes`` besides its tensors. A sample is
+    ``sample_values`` numbers, for noise that is added to them.
     """
 
     forward_flops: tuple[float, ...]
@@ -43,10 +60,11 @@ class Costs:
     message_bytes: float = 0.0
     ue_pass_s: Mapping[str, float] = field(default_factory=dict)
     bs_pass_s: float = 0.0
+    sample_values: float = 0.0
 
     def seconds(self, task: Task, plan: Plan) -> float:
         """How long a task keeps its place busy (C²P²SL paper, eqs 7–12). A rate of 0 gives an infinite time."""
-        if isinstance(task.work, Compute):
+        if isinstance(task.work, Compute | Noise):
             return self.compute_s(task.work, task.place)
         size = self.bytes(task)
         if size is None:
@@ -54,14 +72,32 @@ class Costs:
         rate_bps = link_bps(task, plan)
         return (size + self.message_bytes) * BITS / rate_bps if rate_bps > 0 else float("inf")
 
-    def compute_s(self, work: Compute, place: str) -> float:
-        """Seconds of a pass at a processor; linear in rows, but for what every pass takes."""
+    def compute_s(self, work: Compute | Noise, place: str) -> float:
+        """Seconds of a pass at a processor, with the noise on its samples, or of noise on weights.
+
+        Linear in rows, but for what every pass takes.
+        """
         if at_the_bs(place):
             speed, pass_s = self.bs_flops, self.bs_pass_s
         else:
             speed, pass_s = self.ue_flops[owner(place)], self.ue_pass_s.get(owner(place), 0.0)
+        noise_s = self.noise_flops(work) / speed
+        if isinstance(work, Noise):
+            return noise_s
         flops = self._cumulative[work.last] - self._cumulative[work.first]
-        return pass_s + work.rows * (flops / speed) * (self.backward_ratio if work.backward else 1.0)
+        return pass_s + noise_s + work.rows * (flops / speed) * (self.backward_ratio if work.backward else 1.0)
+
+    def noised_values(self, work: Compute | Noise) -> float:
+        """How many values a task clips and adds noise to."""
+        if isinstance(work, Noise):
+            return sum(self.weight_bytes[work.first : work.last]) / BYTES_PER_WEIGHT
+        return work.rows * self.sample_values if work.noise else 0.0
+
+    def noise_flops(self, work: Compute | Noise) -> float:
+        """FLOPs of the noise in a task."""
+        if isinstance(work, Noise):
+            return self.noised_values(work) * (NOISE_FLOPS[work.mechanism] + _CHANGE)
+        return self.noised_values(work) * NOISE_FLOPS[work.noise] if work.noise else 0.0
 
     def bytes(self, task: Task) -> float | None:
         """Payload bytes of a transfer; None for what is none."""

@@ -51,7 +51,7 @@ class Compute:
     ``model``: whose weights, a UE's name, ``bs``, or ``bs/ue1`` for a replica at the BS. ``rows`` is how many
     are computed, ``samples`` how many are trained; they differ where the gradients of ``paired`` rows of each UE are
     aggregated, in the way of ``aggregate`` (EPSL). A forward pass through the last unit of the model ends in the loss:
-    a sum over samples divided by ``mean_over``.
+    a sum over samples divided by ``mean_over``. Samples get ``noise`` first, by this mechanism, unless it is empty.
     """
 
     model: str
@@ -63,6 +63,16 @@ class Compute:
     mean_over: int = 0
     paired: int = 0
     aggregate: str = ""
+    noise: str = ""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise, by this mechanism, on the change of the weights of a model's units ``first + 1`` … ``last``."""
+
+    first: int
+    last: int
+    mechanism: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ class Weights:
     last: int
 
 
-Work = Compute | Step | Average | Load | Activations | Gradients | Weights
+Work = Compute | Noise | Step | Average | Load | Activations | Gradients | Weights
 Transfer = Activations | Gradients | Weights
 
 
@@ -141,7 +151,7 @@ class Task:
     @cached_property
     def computes(self) -> bool:
         """Whether it takes a processor's time."""
-        return isinstance(self.work, Compute)
+        return isinstance(self.work, Compute | Noise)
 
     @cached_property
     def transfers(self) -> bool:

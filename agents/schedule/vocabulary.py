@@ -18,6 +18,7 @@ from agents.schedule.task import (
     Gradients,
     Key,
     Load,
+    Noise,
     Schedule,
     ScheduleError,
     Step,
@@ -92,7 +93,8 @@ class Round:
         """A UE's pass from its samples to its cut. Through the whole model it ends in the loss, a mean of its batch."""
         size = self.samples([ue], m)
         self._trained[ue] = self._trained.get(ue, 0) + size
-        work = Compute(ue, 0, self.plan.cut_of(ue), size, size, mean_over=self.samples([ue]))
+        noise, total = self.plan.noise("input"), self.samples([ue])
+        work = Compute(ue, 0, self.plan.cut_of(ue), size, size, mean_over=total, noise=noise)
         return self._compute("ue_forward", ue, m, ue, work)
 
     def uplink(self, ue: str, m: int, *, labels: bool = True) -> Key:
@@ -189,10 +191,16 @@ class Round:
                 del self._backwards[whose, first, last]
 
     def share_weights(self, members: Sequence[str], heirs: Sequence[str], *, replicas: bool = False) -> None:
-        """The members' weights go up, are averaged, and go down to the heirs; so are ``replicas``, at the BS."""
+        """The members' weights go up, are averaged, and go down to the heirs; so are ``replicas``, at the BS.
+
+        Each member adds noise to its own first, if the plan says so.
+        """
+        mechanism = self.plan.noise("weights")
         for ue in members:
             sent = Weights(0, self.plan.cut_of(ue))
-            self._put("weights_up", ue, 0, up(ue), sent, (self._last[ue].key,) if ue in self._last else ())
+            if mechanism:
+                self._put("noise", ue, 0, ue, Noise(sent.first, sent.last, mechanism), self._latest(ue))
+            self._put("weights_up", ue, 0, up(ue), sent, self._latest(ue))
         work = Average(tuple(members), tuple(self._trained.pop(ue, 0) for ue in members), replicas)
         averaged = self._put("average", BS, 0, BS, work, self.join(members, 0, "weights_up"))
         for ue in heirs:
@@ -245,6 +253,10 @@ class Round:
         self._tasks.append(task)
         self._last[task.place] = task
         return task.key
+
+    def _latest(self, place: str) -> tuple[Key, ...]:
+        """What was written last at a place, if anything."""
+        return (self._last[place].key,) if place in self._last else ()
 
     def _of(self, kind: str, ue: str, m: int) -> tuple[Key, ...]:
         """What a word has made of this UE's micro-batch in this turn and step, if it has."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from agents.own import OwnError, file_of, is_own, place_of
-from agents.plan import Plan
+from agents.plan import Plan, Privacy
 from agents.schedule.task import ScheduleError
 from agents.schemes import Scheme
 from agents.schemes.own import scheme_named
@@ -25,7 +25,7 @@ from controller.predict.workload import workload
 from testbed import data
 from testbed.compute import Transport
 from testbed.errors import InputError
-from testbed.topology import Privacy, SchemeChoice, Topology
+from testbed.topology import SchemeChoice, Topology
 
 FREE_OF_CHARGE = Transport()
 HARDLY, MOST_NAMED = 0.1, 8
@@ -60,7 +60,6 @@ class Planned:
     rounds: int
     seed: int
     lower_bound_s: float
-    privacy: Privacy | None = None
     warnings: tuple[str, ...] = ()
     sgd: Mapping[str, float] = field(default_factory=dict)
 
@@ -124,6 +123,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         raise InputError(f"{path}.planner", f"unknown planner {name}", f"choose among {', '.join(PLANNERS)}")
     try:
         scheme = scheme_named(choice.scheme)
+        problem = _with_privacy(topology, problem, choice)
         request = _request(topology, problem, choice, scheme, path)
         answer = PLANNERS[name](request)
         decision = _in_flight(replace(answer.decision, aggregate=choice.aggregate), problem, choice, path)
@@ -147,10 +147,18 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         rounds=choice.rounds or topology.training.rounds,
         seed=topology.seed,
         lower_bound_s=decision_bound_s(problem, decision),
-        privacy=choice.privacy,
         warnings=(*answer.warnings, *hardly_used(problem, answer.decision)),
         sgd=choice.sgd,
     )
+
+
+def _with_privacy(topology: Topology, problem: Instance, choice: SchemeChoice) -> Instance:
+    """The problem with the noise that this entry of ``schemes`` asks for."""
+    if choice.privacy is None:
+        return problem
+    shape = data.info(topology.data)
+    values = shape.channels * shape.height * shape.width
+    return replace(problem, privacy=Privacy(**choice.privacy.model_dump()), sample_values=values)
 
 
 def _request(topology: Topology, problem: Instance, choice: SchemeChoice, scheme: Scheme, path: str) -> Request:

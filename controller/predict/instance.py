@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from agents.plan import Privacy
+from agents.schedule.costs import NOISE_FLOPS
 from controller.predict.radio import rate_bps
 from controller.predict.workload import Workload
 from testbed.topology import NETWORKS, Radio, Topology
@@ -29,6 +31,7 @@ class Instance:
     A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors: what
     messages cost on a host. It is on its way for ``delay_s``, and where links are ``gated`` waits for its slots.
     A pass takes ``ue_pass_s`` (n,) or ``bs_pass_s`` besides what its FLOPs take; nothing unless it is given.
+    With ``privacy`` each UE adds noise to its weights, or to samples of ``sample_values`` numbers.
     """
 
     workload: Workload
@@ -53,6 +56,8 @@ class Instance:
     gated: bool = False
     ue_pass_s: Floats = field(default_factory=lambda: np.zeros(0))
     bs_pass_s: float = 0.0
+    privacy: Privacy | None = None
+    sample_values: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.ue_pass_s):
@@ -62,6 +67,12 @@ class Instance:
     def n(self) -> int:
         """Number of UEs."""
         return len(self.ues)
+
+    def ue_forward_s(self, cut: int) -> Floats:
+        """Seconds (n,) of each UE's forward pass to this cut, per sample, with the noise that is added to it."""
+        noise = NOISE_FLOPS[self.privacy.mechanism] if self.privacy and self.privacy.method == "input" else 0.0
+        found: Floats = (self.workload.ue_forward_flops(cut) + self.sample_values * noise) / self.ue_flops
+        return found
 
     def batch_cap(self, cut: int, head_cut: int | None = None) -> Ints:
         """Most samples each UE can hold at this cut (C2, and its memory), with the units after ``head_cut`` too."""

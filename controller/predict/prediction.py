@@ -68,6 +68,7 @@ def costs_of(instance: Instance) -> Costs:
         message_bytes=instance.message_bytes,
         ue_pass_s=dict(zip(instance.ues, instance.ue_pass_s.tolist(), strict=True)),
         bs_pass_s=instance.bs_pass_s,
+        sample_values=float(instance.sample_values),
     )
 
 
@@ -113,6 +114,7 @@ def plan_of(
         aggregate=decision.aggregate,
         broadcast_bps=float(instance.rate_down[decision.batch > 0].min()) if decision.phi else 0.0,
         head_cut=decision.head_cut,
+        privacy=instance.privacy,
     )
 
 

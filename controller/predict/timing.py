@@ -53,18 +53,17 @@ def per_sample(instance: Instance, cut: int, rate_up: Floats, rate_down: Floats)
     Messages cost nothing here: planners search for slots and batches without them.
     """
     work: Workload = instance.workload
-    ue_forward = work.ue_forward_flops(cut) / instance.ue_flops
     bs_forward = work.bs_forward_flops(cut) / instance.bs_flops
     with np.errstate(divide="ignore"):
         uplink = work.up_bytes(cut) * BITS / rate_up
         downlink = work.down_bytes(cut) * BITS / rate_down
     return PerSample(
-        ue_forward=ue_forward,
+        ue_forward=instance.ue_forward_s(cut),
         uplink=uplink,
         bs_forward=bs_forward,
         bs_backward=bs_forward * work.backward_ratio,
         downlink=downlink,
-        ue_backward=ue_forward * work.backward_ratio,
+        ue_backward=work.ue_forward_flops(cut) / instance.ue_flops * work.backward_ratio,
         message_up=np.zeros(np.shape(uplink)),
         message_down=np.zeros(np.shape(downlink)),
         ue_pass=instance.ue_pass_s,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from agents.schedule.task import BS, Compute, Key, Schedule, Task
+from agents.schedule.task import BS, Compute, Key, Noise, Schedule, Task
 from controller.planners.planning import Planned
 from controller.predict.channel import Moment, moment
 from controller.predict.cores import Host
@@ -120,12 +120,20 @@ def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> 
     costs = costs_of(problem)
     found: dict[Key, Demand] = {}
     for task in schedule.tasks:
-        if isinstance(work := task.work, Compute):
+        if isinstance(work := task.work, Compute | Noise):
             bs = task.agent == BS
-            host_s = calibration.backward_s if work.backward else calibration.forward_s
-            seconds = host_s(work.first + 1, work.last, work.rows, bs=bs), costs.compute_s(work, task.place)
-            found[task.key] = Demand(task.agent, *seconds, calibration.bs_threads if bs else 1)
+            host_s = _pass_s(calibration, work, bs) + calibration.noise_s * costs.noised_values(work)
+            model_s = costs.compute_s(work, task.place)
+            found[task.key] = Demand(task.agent, host_s, model_s, calibration.bs_threads if bs else 1)
     return found
+
+
+def _pass_s(calibration: Calibration, work: Compute | Noise, bs: bool) -> float:
+    """Host seconds of the pass in a task."""
+    if isinstance(work, Noise):
+        return 0.0
+    host_s = calibration.backward_s if work.backward else calibration.forward_s
+    return host_s(work.first + 1, work.last, work.rows, bs=bs)
 
 
 def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterator[Case]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agents.job import Job, Privacy
+from agents.job import Job
 from agents.schedule.task import Schedule
 from controller.judge.derive import accuracy_of, derive
 from controller.judge.measured import Happened, happened, round_row
@@ -197,7 +197,6 @@ class Trial:
             deadline_s=_deadline_s(Moment(planned.problem, planned.plan, planned.timeline)),
             bs_address=self._deployment.addresses(deploy.AIR)[BS],
             shares=dict(self._prepared.dealt.shares),
-            privacy=Privacy(**planned.privacy.model_dump()) if planned.privacy else None,
             delay_s=planned.problem.delay_s,
             bs_threads=self._prepared.fitted.bs_threads,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from agents.plan import Plan, UePlan
+from agents.plan import Plan, Privacy, UePlan
 from agents.schedule.costs import Costs
 from agents.schemes import SCHEMES, Scheme
 
@@ -16,6 +16,13 @@ def plan(scheme: str, *batches: int, units: int = 2, **changes: object) -> Plan:
     ues = {f"ue{i + 1}": UePlan(batch, 0.01, 0.01, 1e6, 2e6) for i, batch in enumerate(batches)}
     values = {"cut": cut, "micro_batches": 1, "time_dilation": 1.0, "ues": ues, **changes}
     return Plan("t", scheme, "uniform", **values)  # type: ignore[arg-type]
+
+
+NOISES = tuple(
+    Privacy(method, mechanism, epsilon=1.0, clip=1.0, delta=1e-5)
+    for method in ("weights", "input")
+    for mechanism in ("gaussian", "laplace")
+)
 
 
 @st.composite
@@ -52,6 +59,7 @@ def any_plan(draw: st.DrawFn, name: str) -> tuple[Scheme, Plan, Costs]:
         aggregate=draw(st.sampled_from(["virtual", "own", "cut"])),
         broadcast_bps=1e6,
         head_cut=draw(st.integers(cut + 1, units - 1)) if scheme.cuts == "twice" else None,
+        privacy=draw(st.sampled_from([None, *NOISES])),
     )
     return scheme, found, costs(rng, units, n)
 
@@ -72,4 +80,5 @@ def costs(rng: np.random.Generator, units: int, n: int) -> Costs:
         message_bytes=100.0,
         ue_pass_s=passes,
         bs_pass_s=float(rng.uniform(0, 0.001)),
+        sample_values=50.0,
     )
