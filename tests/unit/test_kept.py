@@ -15,7 +15,7 @@ from testbed.kept import cache_folder, kept
 from testbed.loading import parse
 
 TOPOLOGY = "name: small\nues: [{name: ue1}]\n"
-CALIBRATED = '{"units": [{"unit": "a", "samples": 2, "forward_s": 1.0, "backward_s": 2.0}], "transport": {}}'
+CALIBRATED = '{"units": [{"unit": "a", "samples": 2, "forward_s": 1.0, "backward_s": 2.0}], "transport": {}, "noise_s": 1e-8}'
 
 
 @pytest.fixture(autouse=True)
