@@ -15,7 +15,8 @@ from testbed.kept import cache_folder, kept
 from testbed.loading import parse
 
 TOPOLOGY = "name: small\nues: [{name: ue1}]\n"
-CALIBRATED = '{"units": [{"unit": "a", "samples": 2, "forward_s": 1.0, "backward_s": 2.0}], "transport": {}, "noise_s": 1e-8}'
+UNIT = '{"unit": "a", "samples": 2, "forward_s": 1.0, "backward_s": 2.0}'
+CALIBRATED = f'{{"units": [{UNIT}], "transport": {{}}, "noise_s": 1e-8}}'
 
 
 @pytest.fixture(autouse=True)
