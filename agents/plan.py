@@ -27,7 +27,7 @@ class UePlan:
 
     ``uplink_bps`` and ``downlink_bps`` are the payload rates the links are shaped to before
     time dilation: the radio's rate times the share of the frame. ``cut`` and ``micro_batches`` are
-    the plan's unless the UE has its own.
+    the plan's unless the UE has its own. ``tx_power_w`` is what it sends with, where that was decided on.
     """
 
     batch: int
@@ -38,6 +38,7 @@ class UePlan:
     cluster: int = 0
     cut: int | None = None
     micro_batches: int | None = None
+    tx_power_w: float | None = None
 
 
 @dataclass(frozen=True)

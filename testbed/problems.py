@@ -49,6 +49,9 @@ def _radio_problems(t: Topology) -> list[Problem]:
     if t.radio.network is not None and t.radio.access != "dedicated":
         message = f"is not used with radio.access: {t.radio.access}"
         found.append(("radio.network", message, "set radio.access: dedicated, or remove it"))
+    if t.radio.power_budget_w is not None and t.radio.access != "fdma":
+        message = f"is not used with radio.access: {t.radio.access}"
+        found.append(("radio.power_budget_w", message, "set radio.access: fdma, or remove it"))
     return [*found, *_subcarrier_problems(t)]
 
 

@@ -64,6 +64,8 @@ NETWORKS = {"4g": (10.0, 25.0), "4g+": (20.0, 40.0), "wifi": (50.0, 50.0)}
 class Radio(Section):
     """The radio; defaults of Table I. ``fdma`` deals subcarriers, ``network`` names rates of ``dedicated`` links.
 
+    ``power_budget_w``: what all UEs that are on the air together may send with (``fdma``); by default each its own.
+
     Delay, jitter and loss are each direction's own.
     """
 
@@ -77,6 +79,7 @@ class Radio(Section):
     carrier_ghz: PositiveFloat = 3.5
     antenna_gain_db: float = 10.0
     noise_dbm_per_hz: float = -174.0
+    power_budget_w: PositiveFloat | None = None
     delay_ms: float = Field(default=0.0, ge=0, le=10_000)
     jitter_ms: float = Field(default=0.0, ge=0, le=10_000)
     loss: float = Field(default=0.0, ge=0, lt=1)

@@ -69,7 +69,7 @@ def scheme_result(lines: Sequence[Line]) -> SchemeResult:
         scraped=_scraped(finish, rounds) if finish else None,
         fidelity=judge(evidence),
         partial=finish is None,
-        paper=begin["paper"],
+        paper=begin.get("paper", {}),
     )
 
 

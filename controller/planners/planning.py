@@ -126,7 +126,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         problem = _with_privacy(topology, problem, choice)
         request = _request(topology, problem, choice, scheme, path)
         answer = PLANNERS[name](request)
-        decision = _in_flight(replace(answer.decision, aggregate=choice.aggregate), problem, choice, path)
+        decision = _in_flight(answer.decision, problem, choice, path)
         timeline = typical(problem, scheme, decision, topology.seed, topology.training.rounds)
     except InputError:
         raise
@@ -171,6 +171,7 @@ def _request(topology: Topology, problem: Instance, choice: SchemeChoice, scheme
         path,
         steps=steps(topology, choice, scheme),
         phi=choice.phi if "phi" in scheme.keys else 0.0,
+        aggregate=choice.aggregate,
         cluster_size=choice.cluster_size if "cluster_size" in scheme.keys else None,
         seed=topology.seed,
         lemma=choice.lemma,

@@ -17,9 +17,8 @@ class Request:
 
     ``head_cut`` is where a UE's last units begin under a scheme that cuts twice. ``steps`` is the number of batches
     between two synchronisations, ``phi`` the share of EPSL, ``cluster_size`` the UEs of one cluster (None where a
-    scheme has none), ``seed`` what random draws start from, ``power_budget_w`` the most that all UEs together may
-    send with (None: each its own); ``lemma`` and ``p3`` are how ``ao`` reads Algorithm 1. ``path`` is where the
-    request stands in the topology, for errors.
+    scheme has none), ``aggregate`` the reading of EPSL, ``seed`` what random draws start from; ``lemma`` and ``p3``
+    are how ``ao`` reads Algorithm 1. ``path`` is where the request stands in the topology, for errors.
     """
 
     instance: Instance
@@ -30,11 +29,11 @@ class Request:
     path: str = "schemes"
     steps: int = 1
     phi: float = 0.0
+    aggregate: str = "virtual"
     cluster_size: int | None = None
     seed: int = 0
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
-    power_budget_w: float | None = None
 
     @property
     def cuts(self) -> tuple[int, ...]:

@@ -104,6 +104,7 @@ def _decision(request: Request, cut: int, k: int, batch: Ints) -> Decision:
         cluster=clusters,
         steps=request.steps,
         phi=request.phi,
+        aggregate=request.aggregate,
         head_cut=_head_cut(request),
     )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from agents.plan import Privacy
 from agents.schedule.costs import NOISE_FLOPS
-from controller.predict.radio import rate_bps
+from controller.predict.radio import rate_bps, share_rate_bps
 from controller.predict.workload import Workload
 from testbed.topology import NETWORKS, Radio, Topology
 
@@ -27,7 +27,7 @@ class Instance:
     with ``shared_air`` a slot of ``τ`` gives it ``τ / frame_s`` of that, else slots do not matter.
     With ``subcarriers`` (FDMA) slots stand for bandwidth: c of M subcarriers are a slot of ``c T / M``.
     ``bandwidth_hz`` is the band that shared rates were computed for, ``tx_power_w`` (n,) what a UE may
-    send with, NaN where its SNR is given instead.
+    send with, NaN where its SNR is given instead, ``power_budget_w`` what those may that are on the air together.
     A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors: what
     messages cost on a host. It is on its way for ``delay_s``, and where links are ``gated`` waits for its slots.
     A pass takes ``ue_pass_s`` (n,) or ``bs_pass_s`` besides what its FLOPs take; nothing unless it is given.
@@ -50,6 +50,7 @@ class Instance:
     subcarriers: int | None = None
     bandwidth_hz: float = 0.0
     tx_power_w: Floats | None = None
+    power_budget_w: float | None = None
     message_s: float = 0.0
     message_bytes: float = 0.0
     delay_s: float = 0.0
@@ -74,6 +75,17 @@ class Instance:
         found: Floats = (self.workload.ue_forward_flops(cut) + self.sample_values * noise) / self.ue_flops
         return found
 
+    @property
+    def snr_up(self) -> Floats | None:
+        """Uplink SNR (n,) with a UE's power spread over the band, NaN where the SNR is given for every subcarrier.
+
+        None unless the air is shared by subcarriers: in a slot of time a UE has the whole band.
+        """
+        if not self.shared_air or self.subcarriers is None or self.tx_power_w is None or not self.bandwidth_hz:
+            return None
+        snr = np.maximum(np.expm1(np.log(2) * self.rate_up / self.bandwidth_hz), 1e-300)
+        return np.where(np.isnan(self.tx_power_w), np.nan, snr)
+
     def batch_cap(self, cut: int, head_cut: int | None = None) -> Ints:
         """Most samples each UE can hold at this cut (C2, and its memory), with the units after ``head_cut`` too."""
         per_sample = self.workload.ue_total_flops(cut, head_cut)
@@ -95,6 +107,7 @@ class Decision:
     ``ue_micro_batches`` (n,) stand in for ``cut`` and ``micro_batches`` where each UE has its own. ``steps``
     is the number of batches between two synchronisations, ``phi`` the share of EPSL; a UE with
     fewer samples than micro-batches begins at ``first_micro_batch``. The units after ``head_cut`` are on the UE too.
+    ``tx_power_w`` (n,) is what UEs send with where that is decided on; else all that they may.
     """
 
     cut: int
@@ -110,6 +123,7 @@ class Decision:
     first_micro_batch: int = 0
     aggregate: str = "virtual"
     head_cut: int | None = None
+    tx_power_w: Floats | None = None
 
     def cuts(self, n: int) -> Ints:
         """The cut of each UE (n,)."""
@@ -128,13 +142,46 @@ class Decision:
 
 
 def link_rates(instance: Instance, decision: Decision) -> tuple[Floats, Floats]:
-    """Payload rates (bit/s) that the slots give each UE: ``r τ / T``, or ``r`` on dedicated links."""
+    """Payload rates (bit/s) that the slots give each UE: ``r τ / T``, or ``r`` on dedicated links.
+
+    Under FDMA a UE puts all its power on its subcarriers; the BS spreads its power over all of them.
+    """
     if not instance.shared_air:
         return instance.rate_up, instance.rate_down
-    return (
-        instance.rate_up * decision.slot_up_s / instance.frame_s,
-        instance.rate_down * decision.slot_down_s / instance.frame_s,
-    )
+    share_up, share_down = decision.slot_up_s / instance.frame_s, decision.slot_down_s / instance.frame_s
+    return up_rates(instance, share_up, sending_w(instance, decision)), instance.rate_down * share_down
+
+
+def up_rates(instance: Instance, share: Floats, power_w: Floats | None = None) -> Floats:
+    """Uplink rates (bit/s) that a ``share`` (n,) of the shared air gives, with this power or all that a UE may use."""
+    plain, snr = np.asarray(instance.rate_up * share), instance.snr_up
+    if snr is None:
+        return plain
+    if power_w is not None and instance.tx_power_w is not None:
+        snr = snr * power_w / instance.tx_power_w
+    dense = share_rate_bps(np.where(share > 0, share, 1.0), snr, instance.bandwidth_hz)
+    return np.where(np.isnan(snr) | (share <= 0), plain, dense)
+
+
+def sending_w(instance: Instance, decision: Decision) -> Floats | None:
+    """What each UE sends with (W): as decided, else all that it may; None where there is no power to speak of.
+
+    Where UEs that are on the air together would exceed ``power_budget_w``, each of them sends with less by one factor.
+    UEs whose SNR is given are not in the sum; one that has the whole band is alone.
+    """
+    power_w = instance.tx_power_w if decision.tx_power_w is None else decision.tx_power_w
+    if instance.power_budget_w is None or power_w is None:
+        return power_w
+    cluster = np.zeros(instance.n, dtype=np.int64) if decision.cluster is None else decision.cluster
+    alone = decision.slot_up_s >= instance.frame_s * (1 - 1e-9)
+    groups = [np.arange(instance.n) == i for i in np.flatnonzero(alone)]
+    groups += [~alone & (cluster == one) & (decision.batch > 0) for one in np.unique(cluster)]
+    found = power_w.copy()
+    for group in groups:
+        total_w = float(np.nansum(power_w[group]))
+        if total_w > instance.power_budget_w:
+            found[group] *= instance.power_budget_w / total_w
+    return found
 
 
 def _memory_bytes(topology: Topology) -> Floats | None:
@@ -165,6 +212,7 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         bandwidth_hz=band_hz(radio),
         delay_s=radio.delay_ms * MILLI,
         gated=radio.gated,
+        power_budget_w=radio.power_budget_w,
         ue_pass_s=np.array([ue.pass_ms for ue in ues], dtype=np.float64) * MILLI,
         bs_pass_s=bs.pass_ms * MILLI,
         tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),

@@ -94,9 +94,10 @@ def plan_of(
     cluster = decision.clusters(instance.ues)
     cuts = [None] * instance.n if decision.ue_cut is None else decision.ue_cut.tolist()
     counts = [None] * instance.n if decision.ue_micro_batches is None else decision.ue_micro_batches.tolist()
+    power = [None] * instance.n if decision.tx_power_w is None else [_known(w) for w in decision.tx_power_w.tolist()]
     slots = zip(decision.slot_up_s.tolist(), decision.slot_down_s.tolist(), strict=True)
     ues = {
-        name: UePlan(batch, *slot, up[i], down[i], cluster.get(name, 0), cuts[i], counts[i])
+        name: UePlan(batch, *slot, up[i], down[i], cluster.get(name, 0), cuts[i], counts[i], power[i])
         for i, (name, batch, slot) in enumerate(zip(instance.ues, decision.batch.tolist(), slots, strict=True))
     }
     return Plan(
@@ -121,6 +122,7 @@ def plan_of(
 def decision_of(plan: Plan) -> Decision:
     """The decision inside a plan, as arrays."""
     ues = list(plan.ues.values())
+    power = np.array([np.nan if ue.tx_power_w is None else ue.tx_power_w for ue in ues])
     return Decision(
         plan.cut,
         plan.micro_batches,
@@ -135,4 +137,9 @@ def decision_of(plan: Plan) -> Decision:
         plan.first_micro_batch,
         plan.aggregate,
         plan.head_cut,
+        None if np.isnan(power).all() else power,
     )
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -27,3 +27,11 @@ def rate_bps(
     noise_dbm = noise_dbm_per_hz + 10.0 * np.log10(bandwidth_hz)
     snr = 10.0 ** ((received_dbm - noise_dbm) / 10.0)
     return np.asarray(bandwidth_hz * np.log2(1.0 + snr), dtype=np.float64)
+
+
+def share_rate_bps(share: Floats, snr: Floats, bandwidth_hz: float) -> Floats:
+    """Rate on a ``share`` above 0 of the band with all of the power on it: ``c W log2(1 + snr M / c)`` for c of M.
+
+    ``snr`` is the ratio with the power spread over the whole band.
+    """
+    return np.asarray(bandwidth_hz * share * np.log1p(snr / share) / np.log(2), dtype=np.float64)

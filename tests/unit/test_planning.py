@@ -66,7 +66,7 @@ def test_lower_bound_on_dedicated_links_balances_the_ues():
     assert lower_bound_s(problem(shared_air=False)) == pytest.approx(10 * (8000 / 1.6e6 + 7992 / 3.2e6), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "schemes", "epsl", "pipar-pi-half600"])
+@pytest.mark.parametrize("name", ["quickstart", "schemes", "papers/epsl", "pipar-pi-half600"])
 def test_plans_are_documents_that_can_be_read_back(name):
     for planned in plan_all(load(Path(f"topologies/{name}.yaml"))):
         document = json.loads(json.dumps(planned.to_json()))

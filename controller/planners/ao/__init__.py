@@ -22,7 +22,7 @@ from controller.planners.ao.starts import fitting, starts
 from controller.planners.capacity import room, rooms
 from controller.planners.seam import Answer, Request, check
 from controller.planners.uniform import MOST_MICRO_BATCHES, attempted, uniform
-from controller.planners.whole import whole
+from controller.planners.whole import linear, shortest, whole
 from controller.predict.instance import Decision, Instance
 from controller.predict.paper import broken, bubble_rate, round_times
 from controller.predict.prediction import round_s
@@ -62,6 +62,14 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     InputError for a scheme that takes UEs one by one, and where C2 cannot hold.
     """
     check(request, "ao", "divides the air among UEs that train one BS model together")
+    answer = _alternated(linear(request), options)
+    if request.instance.snr_up is None:
+        return answer
+    decision = shortest(request, answer.decision, uniform)
+    return Answer(decision, _relaxed(request, decision), answer.warnings)
+
+
+def _alternated(request: Request, options: Options | None) -> Answer:
     cuts = tuple(r.cut for r in rooms(request))
     baseline, baseline_s = attempted(request, uniform)
     found = []
@@ -80,8 +88,11 @@ def ao(request: Request, options: Options | None = None) -> Answer:
     good = max(best_s, min(baseline_s, best_s * (1 + SLACK)))
     decision = next(decision for seconds, decision in found if seconds <= good)
     decision = whole(request, decision, baseline)
-    relaxed = tuple(name for name in broken(request.instance, decision) if name in BOTH)
-    return Answer(decision, relaxed, room(request.instance, cuts[0]).warnings)
+    return Answer(decision, _relaxed(request, decision), room(request.instance, cuts[0]).warnings)
+
+
+def _relaxed(request: Request, decision: Decision) -> tuple[str, ...]:
+    return tuple(name for name in broken(request.instance, decision) if name in BOTH)
 
 
 def alternate(search: Search, start: Decision) -> Trace | None:

@@ -13,7 +13,7 @@ from controller.planners.makespan.batches import MANY, Found, cheapest, improve,
 from controller.planners.makespan.slots import Turn
 from controller.planners.seam import Answer, Request, check
 from controller.planners.uniform import attempted, uniform
-from controller.planners.whole import whole
+from controller.planners.whole import linear, shortest, whole
 from controller.predict.bounds import cut_lower_bound_s
 from controller.predict.instance import Decision, Floats, Instance
 from controller.predict.prediction import round_s
@@ -38,9 +38,17 @@ def makespan(request: Request) -> Answer:
     """
     instance = request.instance
     check(request, "makespan", "is for one BS model, and UEs that are on the air together or one by one")
-    cuts = rooms(request)
     if request.scheme.group_size(instance.n, instance.n) == 1 < instance.n:
-        return _in_turns(request, cuts)
+        return _in_turns(request, rooms(request))
+    answer = _together(linear(request))
+    if instance.snr_up is None:
+        return answer
+    rivals = (uniform, ao) if "ao" in request.scheme.planners and instance.n <= AO_IS_QUICK else (uniform,)
+    return Answer(shortest(request, answer.decision, *rivals), warnings=answer.warnings)
+
+
+def _together(request: Request) -> Answer:
+    instance, cuts = request.instance, rooms(request)
     baseline, most_s = attempted(request, uniform)
     searches: list[_Search] = []
     best_s = float("inf")
