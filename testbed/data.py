@@ -60,8 +60,9 @@ Partition = Annotated[Iid | Proportional | Dirichlet | Classes, Field(discrimina
 class Data(Section):
     """The dataset, how much of it is used, and its partition into private shards.
 
-    ``path`` and ``download`` are for the datasets that do not come with the testbed; ``size`` is
-    what images of an ``imagefolder`` are resized to. A loader of one's own is ``mine.py:load``.
+    ``path`` and ``download`` are for the datasets that do not come with the testbed. Images are framed with zeros or
+    resized to ``size`` × ``size``, those of an ``imagefolder`` to 32 where nothing is said; ``channels`` repeats grey,
+    or makes it of colours. A loader of one's own is ``mine.py:load``.
     """
 
     name: Literal["mnist5k", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz", "imagefolder"] | OwnName = (
@@ -70,6 +71,7 @@ class Data(Section):
     path: str | None = None
     download: bool = False
     size: int | None = Field(default=None, ge=LEAST_SIZE, le=512)
+    channels: Literal[1, 3] | None = None
     train_samples: int | None = Field(default=None, ge=1)
     test_samples: int | None = Field(default=None, ge=1)
     partition: Partition = Iid()
@@ -77,14 +79,8 @@ class Data(Section):
     @property
     def source(self) -> Source:
         """The section without the partition."""
-        given = {"size": self.size} if self.size is not None else {}
         return Source(
-            self.name,
-            self.path,
-            self.download,
-            train_samples=self.train_samples,
-            test_samples=self.test_samples,
-            **given,
+            self.name, self.path, self.download, self.size, self.channels, self.train_samples, self.test_samples
         )
 
 
@@ -153,11 +149,7 @@ def problems(data: Data, ues: int) -> list[Problem]:
 
 
 def _unused_keys(data: Data) -> list[Problem]:
-    users = {
-        "path": (*TORCHVISION, "npz", "imagefolder"),
-        "download": tuple(TORCHVISION),
-        "size": ("imagefolder",),
-    }
+    users = {"path": (*TORCHVISION, "npz", "imagefolder"), "download": tuple(TORCHVISION)}
     return [
         (f"data.{key}", f"is not used with {data.name}", f"remove it; {key} is for {', '.join(names)}")
         for key, names in users.items()

@@ -15,6 +15,7 @@ from agents.models.catalog import DATASETS, DatasetInfo
 from agents.own import OwnError, attribute, file_of, is_own, place_of
 from agents.samples import files
 from agents.samples.files import DataError, channels_first
+from agents.samples.shape import reshape, reshaped
 from agents.samples.shard import Images, Samples
 from agents.samples.vision import torchvision
 
@@ -25,6 +26,8 @@ TORCHVISION: Mapping[str, tuple[str, str]] = {
     "cifar100": ("CIFAR100", "cifar-100-python"),
 }
 """Name → torchvision's class, and the folder in which it keeps its files."""
+FOLDER_SIZE = 32
+"""Pixels a side of the images of an ``imagefolder`` that says nothing."""
 _OWN_HINT = "give ((x_train, y_train), (x_test, y_test)): bytes (n, h, w), (n, h, w, c) or (n, c, h, w), and classes"
 
 
@@ -32,13 +35,15 @@ _OWN_HINT = "give ((x_train, y_train), (x_test, y_test)): bytes (n, h, w), (n, h
 class Source:
     """Where a dataset comes from: the topology's ``data`` section without the partition.
 
-    ``size`` is that of ``imagefolder``; ``train_samples`` and ``test_samples`` limit how many are used.
+    Images get ``size`` pixels a side and so many ``channels`` (``agents.samples.shape``); those of an ``imagefolder``
+    have no size of their own. ``train_samples`` and ``test_samples`` limit how many are used.
     """
 
     name: str
     path: str | None = None
     download: bool = False
-    size: int = 32
+    size: int | None = None
+    channels: int | None = None
     train_samples: int | None = None
     test_samples: int | None = None
 
@@ -52,7 +57,7 @@ def describe(source: Source) -> DatasetInfo:
         case "npz":
             info = files.describe_npz(_path(source))
         case "imagefolder":
-            info = files.describe_folder(_path(source), source.size)
+            info = files.describe_folder(_path(source), source.size or FOLDER_SIZE)
         case name if is_own(name):
             info = _described(*_own(name))
         case name:
@@ -60,6 +65,9 @@ def describe(source: Source) -> DatasetInfo:
             if name in TORCHVISION and not (source.download or (_path(source) / TORCHVISION[name][1]).is_dir()):
                 raise DataError("path", f"there is no {TORCHVISION[name][1]} in {source.path}", "add download: true")
     train = _limit("train_samples", info.train, source.train_samples)
+    if source.channels and info.channels not in (1, 3):
+        raise DataError("channels", f"{source.name} has images of {info.channels} channels", "leave it out")
+    info = reshaped(info, source.size, source.channels)
     return replace(info, train=train, test=_limit("test_samples", info.test, source.test_samples))
 
 
@@ -69,14 +77,16 @@ def load(source: Source) -> tuple[Samples, Samples]:
         case "npz":
             train, test = files.load_npz(_path(source))
         case "imagefolder":
-            train, test = files.load_folder(_path(source), source.size)
+            train, test = files.load_folder(_path(source), source.size or FOLDER_SIZE)
         case "mnist5k":
             train, test = _mnist5k()
         case name if is_own(name):
             train, test = _own(name)
         case _:
             train, test = (_torchvision(source, train) for train in (True, False))
-    return _first(train, source.train_samples), _first(test, source.test_samples)
+    parts = _first(train, source.train_samples), _first(test, source.test_samples)
+    train, test = (reshape(part, source.size, source.channels) for part in parts)
+    return train, test
 
 
 @cache

@@ -146,6 +146,48 @@ def test_part_of_a_dataset_is_the_same_part_every_time():
     assert len(set(train.labels)) == 10
 
 
+def test_digits_are_framed_to_the_shape_of_coloured_images():
+    data = Data(size=32, channels=3)
+    assert info(data) == DatasetInfo(3, 32, 32, classes=10, train=4000, test=1000)
+    (train, test), (plain, _) = load(data), load(Data())
+    assert train.images.shape == (4000, 3, 32, 32) and test.images.shape == (1000, 3, 32, 32)
+    for channel in range(3):
+        assert np.array_equal(train.images[:, channel, 2:-2, 2:-2], plain.images[:, 0])
+    assert train.images.sum() == 3 * plain.images.sum(dtype=np.int64), "the frame is black"
+    assert np.array_equal(train.labels, plain.labels)
+
+
+@pytest.mark.parametrize("size", (8, 14, 27, 30, 31, 33, 36, 64))
+def test_every_other_size_is_a_resized_image(size):
+    data = Data(size=size, train_samples=20, test_samples=5)
+    assert (info(data).height, info(data).width) == (size, size)
+    (train, _), (plain, _) = load(data), load(Data(train_samples=20, test_samples=5))
+    assert train.images.shape == (20, 1, size, size)
+    framed = size in (30,)
+    grown = plain.images.sum(dtype=np.int64) * (1 if framed else (size / 28) ** 2)
+    assert train.images.sum(dtype=np.int64) == pytest.approx(grown, rel=0 if framed else 0.03), "as bright as before"
+
+
+def test_images_that_are_no_squares_become_squares(tmp_path):
+    data = npz(tmp_path, arrays()).model_copy(update={"size": 12})  # of 12 × 10
+    (train, _), (plain, _) = load(data), load(npz(tmp_path, arrays()))
+    assert info(data).width == train.images.shape[3] == 12
+    assert train.images.shape[2] == 12 and not np.array_equal(train.images[..., 1:-1], plain.images)
+
+
+def test_colours_become_their_luminance(tmp_path):
+    coloured = images(20, 12, 10, 3)
+    data = npz(tmp_path, arrays(x_train=coloured, x_test=images(6, 12, 10, 3))).model_copy(update={"channels": 1})
+    assert info(data).channels == 1
+    expected = [np.asarray(Image.fromarray(image).convert("L")) for image in coloured]
+    assert np.abs(load(data)[0].images[:, 0].astype(int) - np.stack(expected)).max() <= 1
+
+
+def test_a_folder_of_grey_images_can_be_repeated(tmp_path):
+    data = folder_of_images(tmp_path, "L").model_copy(update={"channels": 3})
+    assert info(data).channels == load(data)[0].images.shape[1] == 3
+
+
 def test_a_dataset_of_ones_own_is_planned_and_its_shape_reaches_the_agents(tmp_path):
     data = npz(tmp_path, arrays())
     topology = parse(
