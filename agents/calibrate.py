@@ -2,11 +2,11 @@
 
 SHAPE is a ``DatasetInfo`` as JSON. For a model of the user's, one more argument holds the text of its file.
 
-Prints JSON. ``units``: per unit and number of samples, CPU seconds of a forward and a backward pass,
-while several processes per core do the same, as in a trial: cores that share caches, or are two
-threads of one, are slower together than alone. ``transport``: see ``agents.message_cost``. ``noise_s``: CPU seconds
-for clipping a value and adding noise to it. With ``TESTBED_THREADS`` in the environment: wall seconds of a single
-process that computes on so many cores, and units only.
+Prints JSON. ``units``: per unit and number of samples, its bytes (``output_bytes`` of one sample, ``weight_bytes``)
+and the CPU seconds of a forward and a backward pass, while several processes per core do the same, as in a trial:
+cores that share caches, or are two threads of one, are slower together than alone. ``transport``: see
+``agents.message_cost``. ``noise_s``: CPU seconds for clipping a value and adding noise to it. With
+``TESTBED_THREADS`` in the environment: wall seconds of a single process that computes on so many cores, and units only.
 """
 
 from __future__ import annotations
@@ -78,10 +78,19 @@ def measure(model: str, norm: str, info: DatasetInfo) -> list[Row]:
         values = torch.randn(samples, info.channels, info.height, info.width)
         for number, (name, unit) in enumerate(build(model, info, norm, seed=0).named_children()):
             forward_s, backward_s = time_unit(unit, values.shape, first=number == 0)
-            rows.append({"unit": name, "samples": samples, "forward_s": forward_s, "backward_s": backward_s})
             with torch.no_grad():
                 values = unit(values)
+            row: Row = {"unit": name, "samples": samples, "forward_s": forward_s, "backward_s": backward_s}
+            rows.append({**row, "output_bytes": _bytes(values) / samples, "weight_bytes": _weight_bytes(unit)})
     return rows
+
+
+def _bytes(values: torch.Tensor) -> int:
+    return values.numel() * values.element_size()
+
+
+def _weight_bytes(unit: nn.Module) -> int:
+    return sum(_bytes(values) for values in unit.state_dict().values())
 
 
 def noise_s(info: DatasetInfo) -> float:

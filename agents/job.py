@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,8 @@ class Job:
     themselves. With ``paced`` false the kernel's CPU quota alone sets the speed. ``deadline_s`` bounds, in wall
     seconds, every wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D). A packet is
     ``delay_s`` (emulated) on its way. ``bs_lr`` is the learning rate at the BS, ``lr`` unless it is given, and
-    ``bs_threads`` the cores that it computes on.
+    ``bs_threads`` the cores that it computes on. ``group_sizes``: how many units of the model each unit of plan and
+    costs stands for, all one if left out.
     """
 
     trial: str
@@ -47,6 +48,7 @@ class Job:
     delay_s: float = 0.0
     bs_lr: float | None = None
     bs_threads: int = 1
+    group_sizes: Sequence[int] = ()
 
     def lr_of(self, model: str) -> float:
         """The learning rate of a model's parts: the BS's own for its model and for replicas there, if it has one."""
@@ -76,4 +78,4 @@ class Job:
             "costs": Costs.from_json(data["costs"]),
             "dataset_info": DatasetInfo(**data["dataset_info"]),
         }
-        return Job(**{**data, **nested})
+        return Job(**{**data, **nested, "group_sizes": tuple(data["group_sizes"])})

@@ -48,7 +48,7 @@ class Trainer:
 
     def __init__(self, job: Job, device: str) -> None:
         self._job, self._device = job, device
-        self.whole = build(job.model, job.dataset_info, job.norm, job.seed)
+        self.whole = build(job.model, job.dataset_info, job.norm, job.seed, job.group_sizes)
         self.halves: dict[PartKey, Half] = {}
         self._ways_back: dict[tuple[object, ...], tuple[list[str], WayBack]] = {}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from agents.own import is_own, path_of
-from testbed.compute import Calibration, Transport, fit
+from testbed.compute import Calibration, Transport, fit, sizes_of
 from testbed.data import info
 from testbed.deploy import AGENT_IMAGE, resource
 from testbed.engine import LABEL, ContainerSpec, Engine
@@ -62,10 +62,11 @@ def _measured(engine: Engine, topology: Topology, threads: int, when: When) -> C
         spec = ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command, environment=environment)
         return json.loads(engine.run_once(spec))
 
-    return kept("calibration", of, measure, _read, when == "fresh")
+    found = kept("calibration", of, measure, _read, when == "fresh")
+    return found.grouped(topology.units, topology.group_sizes) if topology.group_sizes else found
 
 
 def _read(found: Any) -> Calibration:
     """The calibration that ``agents.calibrate`` printed."""
     transport = Transport(**found["transport"]) if "transport" in found else Transport()
-    return replace(fit(found["units"], transport), noise_s=found.get("noise_s", 0.0))
+    return replace(fit(found["units"], transport), noise_s=found.get("noise_s", 0.0), sizes=sizes_of(found["units"]))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PERIOD_US = 5000
 LEAST_QUOTA_US = 1000
@@ -28,6 +32,14 @@ class UnitSpeed:
 
 
 @dataclass(frozen=True)
+class UnitSize:
+    """Bytes of what a unit gives for one sample, and of its weights and statistics."""
+
+    output_bytes: float
+    weight_bytes: float
+
+
+@dataclass(frozen=True)
 class Transport:
     """What timers, messages and bytes cost on a host, in wall seconds (``agents.message_cost``).
 
@@ -45,7 +57,7 @@ class Transport:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How fast one core of a host runs each unit of a model, and what its transport costs.
+    """How fast one core of a host runs each unit of a model, what its transport costs, and how large units are.
 
     ``bs_units``: how fast the BS runs them where it does not use one core as UEs do; it uses ``bs_threads`` cores at
     once. ``noise_s``: host seconds for clipping a value and adding noise to it.
@@ -56,6 +68,7 @@ class Calibration:
     bs_units: tuple[UnitSpeed, ...] = ()
     bs_threads: int = 1
     noise_s: float = 0.0
+    sizes: tuple[UnitSize, ...] = ()
 
     def forward_s(self, first: int, last: int, samples: int, *, bs: bool = False) -> float:
         """Host seconds for a forward pass through units first…last (1-based, inclusive), at a UE or at the BS."""
@@ -67,6 +80,26 @@ class Calibration:
 
     def _of(self, bs: bool) -> tuple[UnitSpeed, ...]:
         return self.bs_units if bs and self.bs_units else self.units
+
+    def grouped(self, names: Sequence[str], sizes: Sequence[int]) -> Calibration:
+        """The same host for units that stand for so many of these each: their seconds add up."""
+        units = (_one(name, group) for name, group in zip(names, _groups(self.units, sizes), strict=True))
+        return replace(self, units=tuple(units), sizes=together(self.sizes, sizes) if self.sizes else ())
+
+
+def together(units: Sequence[UnitSize], sizes: Sequence[int]) -> tuple[UnitSize, ...]:
+    """So many units as one each: what the last gives, and the weights of all."""
+    return tuple(UnitSize(g[-1].output_bytes, sum(u.weight_bytes for u in g)) for g in _groups(units, sizes))
+
+
+def _groups(units: Sequence[T], sizes: Sequence[int]) -> Iterator[Sequence[T]]:
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        yield units[end - size : end]
+
+
+def _one(name: str, group: Sequence[UnitSpeed]) -> UnitSpeed:
+    seconds = ("forward_fixed_s", "forward_s", "backward_fixed_s", "backward_s")
+    return UnitSpeed(name, *(sum(getattr(unit, key) for unit in group) for key in seconds))
 
 
 def fit(rows: Iterable[Mapping[str, float | str]], transport: Transport = Transport()) -> Calibration:
@@ -80,6 +113,12 @@ def fit(rows: Iterable[Mapping[str, float | str]], transport: Transport = Transp
     for row in rows:
         by_unit.setdefault(str(row["unit"]), []).append(row)
     return Calibration(tuple(_unit(name, points) for name, points in by_unit.items()), transport)
+
+
+def sizes_of(rows: Iterable[Mapping[str, float | str]]) -> tuple[UnitSize, ...]:
+    """The sizes that measured rows (unit, output_bytes, weight_bytes) give."""
+    found = {str(row["unit"]): UnitSize(float(row["output_bytes"]), float(row["weight_bytes"])) for row in rows}
+    return tuple(found.values())
 
 
 def _unit(name: str, points: Sequence[Mapping[str, float | str]]) -> UnitSpeed:

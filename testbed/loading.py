@@ -24,12 +24,15 @@ M = TypeVar("M", bound=BaseModel)
 
 _KEY_HINTS = {
     "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
+    "size": "pixels a side, 8 to 512; leave it out to keep the dataset's own",
+    "channels": "1 for grey or 3 for colours; leave it out to keep the dataset's own",
+    "covers": "the units of the model that this row stands for; leave it out for the unit of its own name",
     "alpha": "a number above 0: 0.1 makes shards very unlike, 100 nearly alike",
     "download": "true allows to fetch the dataset into path",
     "partition": "like partition: {kind: iid}, or proportional, dirichlet, classes",
     "per_ue": "of how many classes each UE has samples",
     "network": "4g, 4g+ or wifi; leave it out to give each UE uplink_mbps and downlink_mbps",
-    "profile": "measured, or a list of {unit, forward_flops, output_bytes}",
+    "profile": "measured, or a list of {unit, covers, forward_flops, output_bytes}",
 }
 _UNIT_HINTS = {
     "_m": "metres", "_km": "metres", "_ghz": "GHz", "_mhz": "MHz", "_ms": "milliseconds", "_dbm": "dBm",
@@ -182,6 +185,8 @@ def _message(error: Any) -> str:
             return f"must be a whole number, not {shown}"
         case "finite_number":
             return f"must be finite, not {shown}"
+        case "too_short":
+            return f"must have {context['min_length']} or more, not {shown}"
         case "string_pattern_mismatch":
             return f"must be lower-case letters, digits and dashes, starting with a letter, not {shown}"
         case "value_error":

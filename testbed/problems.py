@@ -7,7 +7,7 @@ import math
 from agents.own import OwnError, is_own
 from agents.schemes import Scheme
 from agents.schemes.own import scheme_named
-from testbed import data, dynamics
+from testbed import data, dynamics, profile
 from testbed.topology import Radio, SchemeChoice, Topology, Ue
 
 Problem = tuple[str, str, str]
@@ -131,16 +131,14 @@ def _scheme_problems(t: Topology) -> list[Problem]:
 
 
 def _model_problems(t: Topology) -> list[Problem]:
-    if not is_own(t.model.name):
-        return []
-    found = data.problems(t.data, len(t.ues))  # a model is built for the samples
+    found = data.problems(t.data, len(t.ues)) if is_own(t.model.name) else []  # a model is built for the samples
     if found:
         return found
     try:
-        _ = t.built_units
+        units = t.built_units
     except OwnError as error:
         return [("model.name", str(error), error.hint)]
-    return []
+    return profile.problems(t.model.profile, units, t.model.name) if t.model.profile != "measured" else []
 
 
 def _cut_problems(t: Topology, i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:

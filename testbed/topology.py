@@ -7,19 +7,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
-from testbed import built, data
+from testbed import built, data, profile
 from testbed.data import Data
 from testbed.dynamics import Dynamics
+from testbed.profile import UnitProfile
 from testbed.section import OwnName, Section
-
-
-class UnitProfile(Section):
-    """Cost of one unit for one sample: forward FLOPs (2 per multiply-accumulate) and sizes in bytes."""
-
-    unit: str
-    forward_flops: float = Field(ge=0)
-    output_bytes: float = Field(gt=0)
-    weight_bytes: float | None = Field(default=None, ge=0)
 
 
 class Model(Section):
@@ -285,5 +277,11 @@ class Topology(Section):
     @property
     def units(self) -> tuple[str, ...]:
         """Names of the units that are planned with: those of the profile when one is given."""
-        profile = self.model.profile
-        return self.built_units if profile == "measured" else tuple(row.unit for row in profile)
+        rows = self.model.profile
+        return self.built_units if rows == "measured" else tuple(row.unit for row in rows)
+
+    @property
+    def group_sizes(self) -> tuple[int, ...] | None:
+        """How many units of the model each unit that is planned with stands for; None where that is not said."""
+        rows, names = self.model.profile, self.built_units
+        return (1,) * len(names) if rows == "measured" else profile.group_sizes(rows, names)

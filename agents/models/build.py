@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import nn
@@ -33,8 +34,8 @@ _SEEDING = threading.Lock()
 """Torch draws initial weights from one random state per process."""
 
 
-def build(name: str, info: DatasetInfo, norm: str, seed: int) -> nn.Sequential:
-    """The whole model with weights drawn from ``seed``, one named child per unit.
+def build(name: str, info: DatasetInfo, norm: str, seed: int, group_sizes: Sequence[int] = ()) -> nn.Sequential:
+    """The whole model with weights drawn from ``seed``, one named child per unit, or per group of so many units.
 
     It takes images (samples, channels, height, width) and gives scores (samples, classes). Every
     agent builds the same weights and keeps its own half, so nothing need be sent. The global
@@ -45,7 +46,17 @@ def build(name: str, info: DatasetInfo, norm: str, seed: int) -> nn.Sequential:
         model = _own(name, info) if is_own(name) else _listed(name, info, norm)
     # On CPUs pooling is several times faster with channels last; the values are the same.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model
+    return _grouped(model, group_sizes) if group_sizes else model
+
+
+def _grouped(model: nn.Sequential, sizes: Sequence[int]) -> nn.Sequential:
+    """The same units and weights, so many of them together as one child."""
+    units = iter(list(model.named_children()))
+    groups = OrderedDict[str, nn.Module]()
+    for size in sizes:
+        members = OrderedDict(islice(units, size))
+        groups["+".join(members)] = nn.Sequential(members) if size > 1 else next(iter(members.values()))
+    return nn.Sequential(groups)
 
 
 def _listed(name: str, info: DatasetInfo, norm: str) -> nn.Sequential:

@@ -26,12 +26,16 @@ def plan(
     """Plan each scheme of a topology and predict its round."""
     from controller.cli.selection import select
     from controller.planners.planning import plan_all
+    from controller.predict.sizes import differences
+    from controller.predict.workload import real_sizes
     from controller.report.gantt import gantt
     from controller.report.table import plan_table
     from controller.trial.fit import fit_if_calibrated
     from testbed.loading import load
 
     chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
+    for difference in differences(chosen, real_sizes(chosen)):
+        print(f"warning: {difference}", file=sys.stderr)
     if compare:
         _compare(chosen, as_json)
         return

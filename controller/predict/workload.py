@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from agents.models.catalog import DatasetInfo
 from testbed.built import identity
+from testbed.compute import UnitSize, together
 from testbed.data import info
 from testbed.kept import kept
 from testbed.topology import Topology
@@ -79,9 +80,19 @@ def workload(topology: Topology) -> Workload:
         flops = np.array([u.forward_flops for u in model.profile], dtype=np.float64)
         outputs = np.array([u.output_bytes for u in model.profile], dtype=np.float64)
         weights = np.array([u.weight_bytes or 0.0 for u in model.profile], dtype=np.float64)
-        if len(flops) == len(topology.built_units) and any(u.weight_bytes is None for u in model.profile):
-            weights = measure(model.name, model.norm, info(topology.data))[2]
+        if any(u.weight_bytes is None for u in model.profile) and (real := real_sizes(topology)):
+            given = zip(model.profile, real, strict=True)
+            weights = np.array([r.weight_bytes if u.weight_bytes is None else u.weight_bytes for u, r in given])
     return Workload(topology.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
+
+
+def real_sizes(topology: Topology) -> tuple[UnitSize, ...]:
+    """What the model that is built has in each unit that is planned with; empty where rows stand for no units."""
+    if topology.group_sizes is None:
+        return ()
+    _, outputs, weights = measure(topology.model.name, topology.model.norm, info(topology.data))
+    sizes = [UnitSize(*row) for row in zip(outputs.tolist(), weights.tolist(), strict=True)]
+    return together(sizes, topology.group_sizes)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from controller.trial.watch import RoundEnded, SchemeBegins, Stage
+from controller.trial.watch import Event, RoundEnded, SchemeBegins, Stage, Warned
 
 
 class Terminal:
@@ -23,12 +23,14 @@ class Terminal:
         if self._progress.live.is_started:
             self._progress.stop()
 
-    def __call__(self, event: Stage | SchemeBegins | RoundEnded) -> None:
+    def __call__(self, event: Event) -> None:
         """Shows an event: a line for a stage, a bar for a scheme, its movement for a round."""
         self._progress.start()  # not before there is something to show: it leaves an empty line
         match event:
             case Stage(text):
                 self._progress.console.print(f"{text} …", style="dim", highlight=False)
+            case Warned(text):
+                self._progress.console.print(f"warning: {text}", highlight=False)
             case SchemeBegins(label, rounds):
                 self._tasks[label] = self._progress.add_task(label, total=rounds, last="")
             case RoundEnded(label, row):

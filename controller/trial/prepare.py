@@ -8,16 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from controller.planners.planning import Planned, plan_all
+from controller.predict.sizes import check_rows, check_sizes, differences
 from controller.trial.fit import Fitted, fit
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
-from controller.trial.watch import Stage, Watcher
+from controller.trial.watch import Stage, Warned, Watcher
 from testbed import deploy, links
 from testbed.calibration import calibrate
 from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
-from testbed.errors import DeployError, InputError
+from testbed.errors import DeployError
 from testbed.loading import digest
 from testbed.topology import Topology
 
@@ -47,14 +48,15 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
 
     What is wrong with the topology shows before a calibration that takes a while.
     """
-    units = topology.built_units
-    if len(topology.units) != len(units):
-        message = f"has {len(topology.units)} units, but {topology.model.name} has {len(units)}"
-        raise InputError("model.profile", message, "a trial needs a row per unit; testbed plan takes any")
+    check_rows(topology)
     links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))
     first = plan_all(topology)
     watcher(Stage("calibrating the host"))
+    found = differences(topology, calibrate(engine, topology).sizes)
+    check_sizes(found)
+    for one in found:
+        watcher(Warned(str(one)))
     fitted = fit(topology, first, partial(calibrate, engine, topology), int(engine.info()["NCPU"]))
     watcher(Stage(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing

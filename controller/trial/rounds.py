@@ -199,6 +199,7 @@ class Trial:
             shares=dict(self._prepared.dealt.shares),
             delay_s=planned.problem.delay_s,
             bs_threads=self._prepared.fitted.bs_threads,
+            group_sizes=t.group_sizes or (),
         )
 
 

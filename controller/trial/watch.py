@@ -16,6 +16,13 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """Something that does not keep the trial from running, but that its user should know."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class SchemeBegins:
     """The rounds of a scheme begin."""
 
@@ -31,9 +38,10 @@ class RoundEnded:
     row: Round
 
 
-Watcher = Callable[[Stage | SchemeBegins | RoundEnded], None]
+Event = Stage | Warned | SchemeBegins | RoundEnded
+Watcher = Callable[[Event], None]
 
 
-def silent(event: Stage | SchemeBegins | RoundEnded) -> None:
+def silent(event: Event) -> None:
     """A watcher that shows nothing."""
     del event

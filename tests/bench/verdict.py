@@ -21,7 +21,7 @@ from rich.table import Table
 
 from controller.trial.prepare import Prepared, bring_up, prepare
 from controller.trial.rounds import Trial
-from controller.trial.watch import RoundEnded, SchemeBegins, Stage, Watcher, silent
+from controller.trial.watch import Event, RoundEnded, SchemeBegins, Watcher, silent
 from testbed import deploy
 from testbed.deploy import Deployment
 from testbed.engine import Engine
@@ -111,7 +111,7 @@ def busy_in_rounds(count: int) -> Iterator[Watcher]:
     """A watcher of a trial that keeps so many processes busy from before its first round until after its last."""
     with ExitStack() as stack:
 
-        def watch(event: Stage | SchemeBegins | RoundEnded) -> None:
+        def watch(event: Event) -> None:
             if isinstance(event, SchemeBegins):
                 stack.enter_context(busy(count))
             elif isinstance(event, RoundEnded) and event.row.round == ROUNDS:

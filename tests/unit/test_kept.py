@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
-from agents.models.catalog import DATASETS
+from agents.models.catalog import DATASETS, UNITS
 from controller.predict import workload
 from testbed.built import identity
 from testbed.calibration import calibrate
@@ -15,8 +16,8 @@ from testbed.kept import cache_folder, kept
 from testbed.loading import parse
 
 TOPOLOGY = "name: small\nues: [{name: ue1}]\n"
-UNIT = '{"unit": "a", "samples": 2, "forward_s": 1.0, "backward_s": 2.0}'
-CALIBRATED = f'{{"units": [{UNIT}], "transport": {{}}, "noise_s": 1e-8}}'
+UNIT = {"samples": 2, "forward_s": 1.0, "backward_s": 2.0, "output_bytes": 8, "weight_bytes": 4}
+CALIBRATED = json.dumps({"units": [{"unit": unit, **UNIT} for unit in UNITS["vgg5"]], "transport": {}, "noise_s": 1e-8})
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def test_a_fresh_one_replaces_the_one_that_is_kept():
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "{}", '{"of": {}}', '{"of": {}, "found": "x"}', '{"of": {"host": "b"}, "found": 9}', b"\xff"],
+    [b"", b"{", b"[]", b"{}", b'{"of": {}}', b'{"of": {}, "found": "x"}', b'{"of": {"a": 1}, "found": 9}', b"\xff"],
 )
 def test_a_broken_or_foreign_file_is_measured_anew(content):
     kept("speed", {}, Counter(), float)
