@@ -15,7 +15,7 @@ from controller.predict.workload import workload
 from testbed.loading import parse
 from tests.bench.number import Number, at_most
 
-TABLE_I = Path("topologies/paper-table1.yaml")
+TABLE_I = Path("topologies/papers/c2p2sl-table1.yaml")
 
 
 def numbers() -> list[Number]:
@@ -31,9 +31,9 @@ def numbers() -> list[Number]:
 
 def drawn(n: int, batch: int, capacity: float) -> Instance:
     """Table I with ``n`` UEs; their capacities of C2 times ``capacity``."""
-    text = (
-        TABLE_I.read_text(encoding="utf-8").replace("count: 8", f"count: {n}").replace("batch: 512", f"batch: {batch}")
-    )
+    text = TABLE_I.read_text(encoding="utf-8")
+    for key, value, new in (("count", 8, n), ("batch", 512, batch), ("min_batch", 8, 1)):
+        text = text.replace(f" {key}: {value}", f" {key}: {new}").replace(f"{{{key}: {value}", f"{{{key}: {new}")
     topology = parse(text, TABLE_I.name)
     found = instance(topology, workload(topology))
     return replace(found, capacity_flop=np.asarray(found.capacity_flop * capacity, dtype=np.float64))

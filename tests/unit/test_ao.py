@@ -25,7 +25,7 @@ from testbed.errors import InputError, SolverError
 from testbed.loading import load, parse
 from tests.unit.problems import problem, workload
 
-TABLE_I = sorted(Path("topologies").glob("paper-table1*.yaml"))
+TABLE_I = sorted(Path("topologies/papers").glob("c2p2sl-table1*.yaml"))
 PIPELINED = SCHEMES["c2p2sl"]
 
 
@@ -330,7 +330,8 @@ def test_a_profile_that_is_not_finite_is_refused_at_load(key, value):
 
 @pytest.mark.parametrize("file", TABLE_I, ids=lambda f: f.stem)
 def test_table_i_is_planned_with_c3_and_c4_relaxed(file):
-    psl, planned = plan_all(load(file))
+    found = {one.label: one for one in plan_all(load(file))}
+    psl, planned = found["psl"], found["c2p2sl-ao"]
     assert planned.paper["relaxed"] == ["C3", "C4"]
     assert planned.plan.cut == 1
     assert planned.predicted.lower_bound_s <= planned.predicted.round_s <= 0.7 * psl.predicted.round_s

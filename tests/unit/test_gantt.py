@@ -15,7 +15,7 @@ from testbed.loading import load
 
 @pytest.fixture(scope="module")
 def lines():
-    topology = select(load(Path("topologies/paper-table1.yaml")), ["c2p2sl"], planner="makespan")
+    topology = select(load(Path("topologies/papers/c2p2sl-table1.yaml")), ["c2p2sl-makespan"])
     planned = plan_all(topology)[0]
     console = Console(width=120, color_system=None)
     with console.capture() as printed:

@@ -10,7 +10,7 @@ import pytest
 from controller.cli import main
 from testbed.loading import digest, load, parse
 
-SHIPPED = sorted(Path("topologies").glob("*.yaml"))
+SHIPPED = sorted(Path("topologies").rglob("*.yaml"))
 DRAWN = "name: drawn\nseed: {seed}\nues: {{count: 8, distance_m: [100, 500]}}\n"
 
 
