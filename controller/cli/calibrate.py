@@ -12,6 +12,7 @@ def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
     from functools import partial
 
     from controller.planners.planning import plan_all
+    from controller.predict.sizes import check_rows
     from controller.predict.workload import workload
     from controller.report.calibration import costs, speeds
     from controller.report.table import rows_table
@@ -21,6 +22,7 @@ def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
     from testbed.loading import load
 
     loaded, engine = load(topology), Engine.connect()
+    check_rows(loaded)
     found = measure(engine, loaded, fresh=True)
     fitted = fit(loaded, plan_all(loaded), partial(measure, engine, loaded), int(engine.info()["NCPU"]))
     units = speeds(found, workload(loaded))

@@ -79,7 +79,12 @@ def _fit(topology: Topology, first: Sequence[Planned], calibration: Calibration,
 
 
 def fit_if_calibrated(topology: Topology, first: Sequence[Planned]) -> Fitted | None:
-    """``fit`` for the host of the engine, where there is one that has been calibrated for the model; nothing is run."""
+    """``fit`` for the host of the engine, where there is one that has been calibrated for the model; nothing is run.
+
+    None as well for a profile that no model is trained by.
+    """
+    if topology.group_sizes is None:
+        return None
     try:
         engine = Engine.connect()
         return fit(topology, first, partial(remembered, engine, topology), int(engine.info()["NCPU"]))

@@ -53,7 +53,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     watcher(Stage("planning"))
     first = plan_all(topology)
     watcher(Stage("calibrating the host"))
-    found = differences(topology, calibrate(engine, topology).sizes)
+    found = differences(topology, calibrate(engine, topology, 1).sizes)
     check_sizes(found)
     for one in found:
         watcher(Warned(str(one)))

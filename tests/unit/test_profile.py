@@ -18,6 +18,7 @@ from controller.planners.planning import plan_all
 from controller.predict.sizes import check_sizes, differences
 from controller.predict.workload import measure, real_sizes, workload
 from controller.trial import prepare as preparing
+from controller.trial.fit import fit_if_calibrated
 from controller.trial.watch import Warned
 from testbed.compute import Calibration, Transport, UnitSize, UnitSpeed
 from testbed.errors import InputError
@@ -87,7 +88,7 @@ def test_rows_are_what_is_planned_with_and_weights_left_out_are_the_models():
 def test_a_host_runs_a_group_as_long_as_its_units():
     units = tuple(UnitSpeed(unit, 1.0, 0.1 * i, 2.0, 0.2 * i) for i, unit in enumerate(UNITS["vgg5"]))
     sizes = tuple(UnitSize(10.0 * i, 1.0) for i in range(5))
-    plain = Calibration(units, Transport(), sizes)
+    plain = Calibration(units, Transport(), sizes=sizes)
     grouped = plain.grouped(("a", "b", "c"), GROUPS)
     assert [unit.unit for unit in grouped.units] == ["a", "b", "c"]
     for first, last, ours in ((1, 2, 1), (3, 4, 2), (5, 5, 3)):
@@ -127,8 +128,8 @@ def prepared(monkeypatch, wrong):
     """What a trial of this topology is told before anything is created."""
     told = []
     units = tuple(UnitSpeed(unit, 1e-4, 1e-6, 1e-4, 1e-6) for unit in wrong.units)
-    found = Calibration(units, Transport(), real_sizes(wrong))
-    monkeypatch.setattr(preparing, "calibrate", lambda engine, topology: found)
+    found = Calibration(units, Transport(), sizes=real_sizes(wrong))
+    monkeypatch.setattr(preparing, "calibrate", lambda engine, topology, threads: found)
     preparing.prepare(SimpleNamespace(info=lambda: {"NCPU": 64}), wrong, told.append)
     return [event.text for event in told if isinstance(event, Warned)]
 
@@ -144,6 +145,7 @@ def test_rows_without_units_are_planned_and_not_run(monkeypatch):
     rows = [{"unit": f"part{i}", "forward_flops": 1e6, "output_bytes": 64} for i in range(3)]
     only_planned = topology(*rows)
     assert len(plan_all(only_planned)) == 2 and real_sizes(only_planned) == ()
+    assert fit_if_calibrated(only_planned, plan_all(only_planned)) is None
     with pytest.raises(
         InputError, match=r"model\.profile: has 3 rows for the 5 units of vgg5.*add covers: \[conv1, …\]"
     ):
