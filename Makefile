@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial test test-vm bench-vm lint format bench clean
+.PHONY: setup images trial test test-vm bench-vm lint format bench bench-papers clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -36,6 +36,9 @@ format: .venv
 
 bench: .venv
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.bench'
+
+bench-papers: .venv  ## the papers' own scenes: hours, with nothing else running
+	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.bench papers'
 
 clean:  ## what was built here; images and runs stay
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
