@@ -13,7 +13,7 @@ from agents.halves import average, to_inputs
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
 from agents.samples.shard import Samples, batches
-from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights
+from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights, workers
 from agents.schedule.vocabulary import replica
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
 from agents.wire.air import Air
@@ -58,14 +58,16 @@ class Bs:
         self._job = job
         torch.set_num_threads(job.bs_threads)
         schedule = job.schedule(1)
-        mine = schedule.at.get(BS, ())
+        places = schedule.processors(BS)
+        mine = [task for place in places for task in schedule.at[place]]
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
         self._evaluator.take_model(self.trainer.whole)
         self._shapes = shapes_of(self.trainer.whole, self._evaluator.samples(1))
         check_sizes(schedule, self.trainer.whole, self._shapes, self.air.most_bytes)
         self._take_own()
-        self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
+        computing = workers(task.place for task in mine if task.computes)
+        self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s, computing)
         info = (job.trial, job.label, job.plan.planner, str(job.plan.cut), str(job.plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
         self.trainer.warm_up(mine, self._evaluator.samples)

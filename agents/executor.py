@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeVar
@@ -12,7 +13,7 @@ import torch
 
 from agents.job import Job
 from agents.meter import Meter
-from agents.pace import Pacer, sleep_until
+from agents.pace import Pacer, sharpen_timers, sleep_until
 from agents.schedule.pieces import Group, at_once, groups, pieces
 from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Noise, Schedule, Task, owner
 from agents.wire.air import Air, AirError
@@ -33,14 +34,15 @@ class Done:
 
 
 class Executor:
-    """One agent in one round: its processor does groups of tasks that follow each other at once.
+    """One agent in one round: each of its processors does groups of tasks that follow each other at once.
 
-    ``perform`` does a task, given what has arrived for it, and says what it has made.
+    ``perform`` does a task, given what has arrived for it, and says what it has made. Of several processors each has a
+    thread of its own, and calls it from there.
     """
 
     def __init__(self, name: str, meter: Meter, perform: Callable[[Task, Sequence[Arrival]], Done]) -> None:
-        self._name, self._meter, self._perform = name, meter, perform
-        self._pacer = Pacer()
+        self.name, self.meter, self.perform = name, meter, perform
+        self._processors: dict[str, _Processor] = {}
         self._job: Job | None = None
         self.schedule = Schedule(())
 
@@ -48,114 +50,144 @@ class Executor:
         """Takes up a round: what will arrive, as its ``layout`` says, and what there is to do."""
         schedule = job.schedule(number)
         if self._job is not job or self.schedule is not schedule:
-            self._job, self.schedule, self._air = job, schedule, air
-            incoming = [task for task in schedule.tasks if self._name in schedule.receivers(task)]
-            self._expected = {task.key: Expected(task.agent, layout(task)) for task in incoming}
-            self.carried = _carried(schedule, self._name)
-            self.at_once = at_once(schedule, self._name)
+            self._job, self.schedule, self.air = job, schedule, air
+            incoming = [task for task in schedule.tasks if self.name in schedule.receivers(task)]
+            self.expected = {task.key: Expected(task.agent, layout(task)) for task in incoming}
+            self.carried = _carried(schedule, self.name)
+            self.at_once = at_once(schedule, self.name)
+            places = schedule.processors(self.name) or (self.name,)
+            self._processors = {place: self._processors.get(place) or _Processor(self, place) for place in places}
             self._occupy_ns = {
                 task.key: round(job.costs.seconds(task, job.plan) * job.plan.time_dilation * 1e9)
                 for task in schedule.tasks
                 if task.place == BROADCAST_PLACE
             }
-        air.begin(number, self._expected, Outbox(schedule, self._name, self._occupy_ns))
-        self._done_ns: dict[Key, int] = {}
+        air.begin(number, self.expected, Outbox(schedule, self.name, self._occupy_ns))
         self._counted = 0
+
+    @property
+    def job(self) -> Job:
+        """What the agent does, once begun."""
+        assert self._job is not None
+        return self._job
 
     def run(self, segment: int, start_ns: int) -> None:
         """Does this agent's tasks of a segment, which starts at ``start_ns`` of the monotonic clock."""
-        self._segment, segment_of = segment, self.schedule.segment_of
-        place = self._name
-        todo = list(groups(t for t in self.schedule.at.get(place, ()) if segment_of[t.key] == segment))
+        first, *others = self._processors.values()
+        with ThreadPoolExecutor(max(1, len(others)), initializer=sharpen_timers) as threads:
+            running = [threads.submit(self._watched, one, segment, start_ns) for one in others]
+            self._watched(first, segment, start_ns)
+        for one in running:
+            one.result()
+        self.await_keys([key for key in self.expected if self.schedule.segment_of[key] == segment])
+        self._count_arrivals()
+
+    def _watched(self, processor: _Processor, segment: int, start_ns: int) -> None:
+        """What a processor does; when it fails, the others wait for nothing more."""
+        try:
+            processor.run(segment, start_ns)
+        except Exception as error:
+            self.air.fail(f"{processor.place}: {error}")
+            raise
+
+    def await_keys(self, keys: Sequence[Key]) -> Arrivals:
+        """What others send of these, when all of it is there."""
+        wanted = [key for key in keys if key in self.expected]
+
+        def all_there(arrivals: Arrivals) -> Arrivals | None:
+            return {key: arrivals[key] for key in wanted} if all(key in arrivals for key in wanted) else None
+
+        return self.wait(all_there, wanted)
+
+    def wait(self, look: Callable[[Arrivals], T | None], keys: Iterable[Key]) -> T:
+        """What ``look`` finds among what has arrived, as soon as it does. AirError names who owes these keys."""
+        try:
+            return self.air.wait(look, self.job.deadline_s)
+        except AirError as error:
+            missing = self.air.missing(keys)
+            named = "; ".join(f"{key} from {peer}" for key, peer in list(missing.items())[:3])
+            peers = tuple(dict.fromkeys(missing.values()))
+            raise AirError(f"{self.name} waited for {named or 'its turn'}: {error}", peers) from error
+
+    def _count_arrivals(self) -> None:
+        """Counts what has come since it was last counted."""
+        arrivals = self.air.arrivals
+        for arrival in arrivals[self._counted :]:
+            task = self.schedule.by_key[arrival.key]
+            ue = owner(task.place) if task.place != BROADCAST_PLACE else self.name
+            self.meter.received(task, ue, arrival)
+        self._counted = len(arrivals)
+
+
+class _Processor:
+    """One processor of an agent: what is at its place, in order, at the pace of the modelled one."""
+
+    def __init__(self, agent: Executor, place: str) -> None:
+        self._agent, self.place = agent, place
+        self._pacer = Pacer()
+
+    def run(self, segment: int, start_ns: int) -> None:
+        """Does the tasks of a segment at this place, which starts at ``start_ns``."""
+        schedule = self._agent.schedule
+        self._segment, segment_of = segment, schedule.segment_of
+        self._done_ns: dict[Key, int] = {}
+        todo = list(groups(t for t in schedule.at.get(self.place, ()) if segment_of[t.key] == segment))
         sleep_until(start_ns)
         self._pacer.start_round(start_ns)
-        self._air.begin_segment(segment)
-        if place in self.schedule.first_ready:
+        self._agent.air.begin_segment(segment)
+        if self.place in schedule.first_ready:
             self._as_they_come(_Ready(todo, self._waits_for))
         else:
             for group in todo:
-                self._do(group, self._await_keys(group[0].needs))
-        self._await_keys([key for key in self._expected if segment_of[key] == segment])
-        self._count_arrivals()
+                self._do(group, self._agent.await_keys(group[0].needs))
 
     def _as_they_come(self, ready: _Ready) -> None:
         """Does what was ready first, until nothing is left."""
         for _ in range(ready.count):
-            group, arrivals = self._wait(ready.first, ready.awaited)
+            group, arrivals = self._agent.wait(ready.first, ready.awaited)
             self._do(group, arrivals)
             for task in group:
                 ready.done(task.key, self._done_ns[task.key])
 
     def _waits_for(self, task: Task) -> list[Key]:
         """What a task of this segment needs that is not there from its start: what others send, what is done here."""
-        mine = (k for k in task.needs if self.schedule.segment_of[k] == self._segment and self._is_mine(k))
-        return [*(key for key in task.needs if key in self._expected), *mine]
-
-    def _await_keys(self, keys: Sequence[Key]) -> Arrivals:
-        """What others send of these, when all of it is there."""
-        wanted = [key for key in keys if key in self._expected]
-
-        def all_there(arrivals: Arrivals) -> Arrivals | None:
-            return {key: arrivals[key] for key in wanted} if all(key in arrivals for key in wanted) else None
-
-        return self._wait(all_there, wanted)
-
-    def _is_mine(self, key: Key) -> bool:
-        task = self.schedule.by_key[key]
-        return not task.transfers and task.agent == self._name
-
-    def _wait(self, look: Callable[[Arrivals], T | None], keys: Iterable[Key]) -> T:
-        assert self._job is not None
-        try:
-            return self._air.wait(look, self._job.deadline_s)
-        except AirError as error:
-            missing = self._air.missing(keys)
-            named = "; ".join(f"{key} from {peer}" for key, peer in list(missing.items())[:3])
-            peers = tuple(dict.fromkeys(missing.values()))
-            raise AirError(f"{self._name} waited for {named or 'its turn'}: {error}", peers) from error
+        schedule = self._agent.schedule
+        here = (k for k in task.needs if schedule.by_key[k].place == self.place)
+        mine = (k for k in here if schedule.segment_of[k] == self._segment)
+        return [*(key for key in task.needs if key in self._agent.expected), *mine]
 
     def _do(self, group: Group, arrivals: Arrivals) -> None:
         """The pieces of work of a group, one after another."""
-        for piece in pieces(self.schedule, group):
-            self._do_together(piece, arrivals if piece[0] is group[0] else self._await_keys(piece[0].needs))
+        for piece in pieces(self._agent.schedule, group):
+            self._do_together(piece, arrivals if piece[0] is group[0] else self._agent.await_keys(piece[0].needs))
 
     def _do_together(self, tasks: Group, arrivals: Arrivals) -> None:
         """Does a piece of work, in the time of all its passes; each task is reported for itself."""
-        assert self._job is not None
-        costs, dilation = self._job.costs, self._job.plan.time_dilation
+        job, agent = self._agent.job, self._agent
         came = [arrivals[key] for key in tasks[0].needs if key in arrivals]
 
         def work() -> list[tuple[Done, Mapping[Key, Sealed]]]:
-            made = [self._perform(task, came if task is tasks[0] else ()) for task in tasks]
+            made = [agent.perform(task, came if task is tasks[0] else ()) for task in tasks]
             return [(done, {key: seal(tensors) for key, tensors in done.carries.items()}) for done in made]
 
         modelled = {
-            task: costs.compute_s(task.work, task.place) * dilation
+            task: job.costs.compute_s(task.work, task.place) * job.plan.time_dilation
             for task in tasks
             if isinstance(task.work, Compute | Noise)
         }
         if modelled:
             ready_ns = max((arrival.arrived_ns for arrival in came), default=0)
-            made, span = self._pacer.run(work, ready_ns, sum(modelled.values()) if self._job.paced else None)
+            made, span = self._pacer.run(work, ready_ns, sum(modelled.values()) if job.paced else None)
             for task, own in zip(modelled, span.split([*modelled.values()]), strict=True):
-                self._meter.computed(task, own)
+                agent.meter.computed(task, own)
         else:
             made = work()
         carries = dict(chain.from_iterable(sealed.items() for _, sealed in made))
         self._done_ns.update(dict.fromkeys([task.key for task in tasks], self._pacer.free_ns))
-        self._air.offer([task.key for task in tasks], carries)
+        agent.air.offer([task.key for task in tasks], carries)
         for done, _ in made:
             if done.afterwards is not None:
                 done.afterwards()
-
-    def _count_arrivals(self) -> None:
-        """Counts what has come since it was last counted."""
-        arrivals = self._air.arrivals
-        for arrival in arrivals[self._counted :]:
-            task = self.schedule.by_key[arrival.key]
-            ue = owner(task.place) if task.place != BROADCAST_PLACE else self._name
-            self._meter.received(task, ue, arrival)
-        self._counted = len(arrivals)
 
 
 class _Ready:

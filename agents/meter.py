@@ -6,6 +6,7 @@ Everything here is emulated seconds: wall seconds divided by the time dilation.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -61,7 +62,8 @@ class Transfers:
 class Meter:
     """Collects what one agent did in one round.
 
-    ``owner`` is the agent's name, used as the ``ue`` label ("bs" for the base station).
+    ``owner`` is the agent's name, used as the ``ue`` label ("bs" for the base station). Each of its ``processors``
+    reports from a thread of its own, and is that share of it.
     """
 
     owner: str
@@ -75,10 +77,12 @@ class Meter:
     transfers: dict[tuple[str, str], Transfers] = field(default_factory=dict)
     loss_sum: float = 0.0
     loss_samples: int = 0
+    processors: int = 1
+    lock: Lock = field(default_factory=Lock)
 
-    def begin_scheme(self, trial: str, scheme: str, dilation: float, delay_s: float = 0.0) -> None:
+    def begin_scheme(self, trial: str, scheme: str, dilation: float, delay_s: float = 0.0, processors: int = 1) -> None:
         """From now on everything is counted under these labels; ``delay_s`` is what links delay each packet by."""
-        self.trial, self.scheme, self.dilation = trial, scheme, dilation
+        self.trial, self.scheme, self.dilation, self.processors = trial, scheme, dilation, processors
         self.delay_ns = round(delay_s * dilation * 1e9)
         self.begin_segment(first=True)
 
@@ -90,12 +94,14 @@ class Meter:
 
     def lost(self, loss_sum: float, samples: int) -> None:
         """Adds the training loss of some samples."""
-        self.loss_sum += loss_sum
-        self.loss_samples += samples
+        with self.lock:
+            self.loss_sum += loss_sum
+            self.loss_samples += samples
 
     def computed(self, task: Task, span: Span) -> None:
-        """A task occupied this agent's processor."""
-        self.busy_s += span.seconds / self.dilation
+        """A task occupied a processor of this agent."""
+        with self.lock:
+            self.busy_s += span.seconds / self.dilation / self.processors
         cost = {key: getattr(span, key) for key in ("overrun_ns", "cpu_ns", "wait_ns", "late_ns")}
         self._event(task, task.key.ue, span.start_ns, span.end_ns, **cost)
         if span.overrun_ns:

@@ -62,7 +62,8 @@ class Plan:
     ``first_micro_batch``: where a UE with fewer samples than micro-batches begins. ``steps``: batches between
     two synchronisations. ``bs_batch``: samples that the BS takes from data of its own. ``phi``: the share of
     rows whose last-layer gradients are aggregated, in the way of ``aggregate``, and broadcast at
-    ``broadcast_bps``. ``head_cut``: the units after it are on the UE too, where a scheme cuts twice.
+    ``broadcast_bps``. ``head_cut``: the units after it are on the UE too, where a scheme cuts twice. ``workers``: the
+    BS is ``one`` processor, or one ``per_ue`` that takes part, each with its share of the speed.
     """
 
     topology: str
@@ -80,6 +81,7 @@ class Plan:
     broadcast_bps: float = 0.0
     head_cut: int | None = None
     privacy: Privacy | None = None
+    workers: str = "one"
 
     def noise(self, method: str) -> str:
         """The mechanism that adds noise by this method, where the plan says so; else empty."""

@@ -124,7 +124,7 @@ def _scheme_problems(t: Topology) -> list[Problem]:
                 (f"schemes.{i}", f"{choice.key} is already schemes.{seen[choice.key]}", "give it a label of its own")
             )
         seen.setdefault(choice.key, i)
-        found += [*_cut_problems(t, i, choice, scheme), *_misplaced(i, choice, scheme)]
+        found += [*_cut_problems(t, i, choice, scheme), *_misplaced(i, choice, scheme), *_worker_problems(t, i, scheme)]
         if choice.micro_batches is not None and choice.micro_batches > 1 and not scheme.pipelined:
             found.append((f"schemes.{i}.micro_batches", f"{choice.scheme} does not pipeline", "use 1, or leave it out"))
     return found
@@ -155,6 +155,14 @@ def _cut_problems(t: Topology, i: int, choice: SchemeChoice, scheme: Scheme) -> 
         message = f"{head_cut} leaves no units at the BS, or none after it"
         return [(f"schemes.{i}.head_cut", message, f"use {(choice.cut or 1) + 1} to {units - 1}; {names}")]
     return []
+
+
+def _worker_problems(t: Topology, i: int, scheme: Scheme) -> list[Problem]:
+    """Schemes whose one BS model several workers cannot share."""
+    if t.base_station.workers == "one" or scheme.replicas or scheme.cuts == "nowhere":
+        return []
+    message = f"per_ue needs a BS model for each UE, and {scheme.name} (schemes.{i}) has one for all"
+    return [("base_station.workers", message, f"use workers: one, or leave {scheme.name} out")]
 
 
 _WHY_NOT = {

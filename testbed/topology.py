@@ -98,6 +98,8 @@ class BaseStation(Section):
 
     ``threads``: host cores that it computes with at once; ``auto`` is one, or all that the host has where its computing
     is what keeps the trial slow.
+    ``workers``: it is ``one`` processor, or has one for each UE with a BS model of its own, of an equal share of the
+    speed (PiPar's server).
     """
 
     clock_ghz: PositiveFloat = 80.0
@@ -106,6 +108,7 @@ class BaseStation(Section):
     tx_power_dbm: float = 46.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    workers: Literal["one", "per_ue"] = "one"
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]

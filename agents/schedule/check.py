@@ -30,6 +30,7 @@ def checked(schedule: Schedule, plan: Plan) -> Schedule:
         raise ScheduleError(f"{twice[0]} is there twice", "begin(turn=…, step=…) tells batches apart")
     _processors(schedule.tasks, plan)
     _ = schedule.ordered
+    _own_processor(schedule)
     _both_ends(schedule)
     _both_ways(schedule)
     _gradients(schedule)
@@ -44,6 +45,15 @@ def _processors(tasks: Iterable[Task], plan: Plan) -> None:
             raise ScheduleError(f"{task.key} is at {task.place}, which is no UE of the plan", "use the plan's names")
         if task.transfers != isinstance(task.work, Transfer):
             raise ScheduleError(f"{task.key} is no work for {task.place}", "links transfer, processors compute")
+
+
+def _own_processor(schedule: Schedule) -> None:
+    """What a processor needs of its own agent it does itself: workers know of each other by what is sent, if at all."""
+    for task in schedule.tasks:
+        for one in () if task.transfers else (schedule.by_key[key] for key in task.needs):
+            if not one.transfers and one.agent == task.agent and one.place != task.place:
+                message = f"{task.key} is done at {task.place}, and what it needs at {one.place}: {one.key}"
+                raise ScheduleError(message, "give both to the same worker")
 
 
 def _both_ends(schedule: Schedule) -> None:

@@ -78,7 +78,8 @@ class Costs:
         Linear in rows, but for what every pass takes.
         """
         if at_the_bs(place):
-            speed, pass_s = self.bs_flops, self.bs_pass_s
+            speed = self.bs_flops / (work.among if isinstance(work, Compute) else 1)
+            pass_s = self.bs_pass_s
         else:
             speed, pass_s = self.ue_flops[owner(place)], self.ue_pass_s.get(owner(place), 0.0)
         noise_s = self.noise_flops(work) / speed

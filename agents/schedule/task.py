@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -52,6 +52,7 @@ class Compute:
     are computed, ``samples`` how many are trained; they differ where the gradients of ``paired`` rows of each UE are
     aggregated, in the way of ``aggregate`` (EPSL). A forward pass through the last unit of the model ends in the loss:
     a sum over samples divided by ``mean_over``. Samples get ``noise`` first, by this mechanism, unless it is empty.
+    ``among``: a worker of the BS does it, one of so many that share its speed evenly.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Compute:
     paired: int = 0
     aggregate: str = ""
     noise: str = ""
+    among: int = 1
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,11 @@ def at_the_bs(place: str) -> bool:
     return owner(place) == BS
 
 
+def workers(places: Iterable[str]) -> int:
+    """How many processors the BS has among these places; 1 where there is none."""
+    return max(1, len({place for place in places if at_the_bs(place)}))
+
+
 def sender(place: str) -> str:
     """The agent that does what happens at a place."""
     return BS if goes_down(place) else owner(place)
@@ -244,6 +251,10 @@ class Schedule:
     def needing(self, key: Key) -> Sequence[Task]:
         """The tasks that need this one."""
         return self._needing.get(key, ())
+
+    def processors(self, agent: str) -> tuple[str, ...]:
+        """The places at which an agent computes, in the order in which they are listed."""
+        return tuple(place for place in self.at if not is_link(place) and owner(place) == agent)
 
     def occupied(self, task: Task) -> tuple[str, ...]:
         """The places that are busy while a task is done."""

@@ -217,8 +217,14 @@ class Round:
     def _at_the_bs(
         self, kind: str, ues: Sequence[str], m: int, work: Compute, needs: tuple[Key, ...], at_once: bool = False
     ) -> Key:
-        """A pass at the BS; it has the name of its UE where it is of one alone, and each UE of it finds it."""
-        key = self._compute(kind, ues[0] if len(ues) == 1 else BS, m, BS, work, needs, at_once)
+        """A pass at the BS; it has the name of its UE where it is of one alone, and each UE of it finds it.
+
+        A replica is computed by its UE's worker, where the plan has a worker for each.
+        """
+        place = BS
+        if self.plan.workers == "per_ue" and work.model != BS:
+            place, work = work.model, replace(work, among=len(self.ues))
+        key = self._compute(kind, ues[0] if len(ues) == 1 else BS, m, place, work, needs, at_once)
         self._made.update({(kind, ue, m): key for ue in ues})
         return key
 

@@ -27,7 +27,8 @@ class Scheme:
     ``inside``, ``nowhere`` (all of it on the UE), stays ``at the bs``, or is cut ``twice`` (the last units on the UE
     too). ``trains``: what a UE trains between two exchanges of weights unless the topology says otherwise, a batch or
     an epoch; None where weights are never exchanged. ``keys`` of the topology's entry are used. ``planners`` are those
-    that know the scheme. ``recursion``: its rounds follow ``controller.predict.recursion``, which planners search with.
+    that know the scheme. ``replicas``: each UE has a BS model of its own, which workers of the BS need.
+    ``recursion``: its rounds follow ``controller.predict.recursion``, which planners search with.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Scheme:
     trains: Literal["batch", "epoch"] | None = None
     keys: frozenset[str] = frozenset()
     planners: tuple[str, ...] = ("uniform",)
+    replicas: bool = False
     recursion: bool = False
 
     @property

@@ -30,4 +30,5 @@ SFL = Scheme(
     trains="batch",
     keys=frozenset({"local_epochs", "sync_every"}),
     planners=("uniform", "pipar"),
+    replicas=True,
 )

@@ -57,6 +57,7 @@ class Air:
         self._outbox: Outbox | None = None
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
+        self._waking = threading.Lock()
         endpoint = f"inproc://air-{id(self)}"
         self._waker, self._wakee = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         self._wakee.bind(endpoint)
@@ -163,6 +164,12 @@ class Air:
             raise AirError(self._error or f"nothing came over the air for {timeout_s:.0f} s")
         return found
 
+    def fail(self, text: str) -> None:
+        """Whoever waits is told so, and need not wait any longer."""
+        with self._changed:
+            self._error = self._error or text
+            self._changed.notify_all()
+
     def missing(self, keys: Iterable[Key]) -> dict[Key, str]:
         """Which of these have not arrived, and who should have sent them."""
         return self._inbox.missing(keys)
@@ -203,7 +210,7 @@ class Air:
                 done.set()
 
         self._commands.put(and_say_so)
-        with contextlib.suppress(zmq.Again):  # awake already
+        with self._waking, contextlib.suppress(zmq.Again):  # awake already
             self._waker.send(b"", zmq.NOBLOCK)
         if wait:
             done.wait()
@@ -217,7 +224,7 @@ class Air:
             try:
                 self._turn(dict(poller.poll(self._patience_ms())))
             except Exception as error:  # no message, and no peer, ends the thread: whoever waits is told
-                self._fail(f"{type(error).__name__}: {error}")
+                self.fail(f"{type(error).__name__}: {error}")
         for socket in (*self._sockets, self._wakee):
             socket.close(linger=0)
 
@@ -248,7 +255,7 @@ class Air:
         try:
             found = self._inbox.sort(message)
         except Unexpected as error:
-            self._fail(str(error))
+            self.fail(str(error))
             return
         if isinstance(found, Arrival):
             if self._outbox is not None:
@@ -261,11 +268,6 @@ class Air:
                 self._greeted.add(message.peer)
                 self._changed.notify_all()
 
-    def _fail(self, text: str) -> None:
-        with self._changed:
-            self._error = self._error or text
-            self._changed.notify_all()
-
     def _put(self, departure: Departure) -> None:
         header = {"scheme": self._inbox.scheme, "round": self._inbox.round, "key": list(departure.task.key)}
         socket = self._sockets[1] if departure.task.place == BROADCAST_PLACE else self._sockets[0]
@@ -274,7 +276,7 @@ class Air:
             try:
                 socket.send_multipart([*([peer.encode()] if self._routed else []), *frames], copy=False)
             except zmq.ZMQError as error:
-                self._fail(f"{peer} cannot be reached over the air: {error}")
+                self.fail(f"{peer} cannot be reached over the air: {error}")
 
 
 def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from agents.plan import Plan
-from agents.schedule.task import BROADCAST_PLACE, EVERYBODY, Key, at_the_bs, down, is_link, up
+from agents.schedule.task import BROADCAST_PLACE, EVERYBODY, Key, at_the_bs, down, is_link, up, workers
 from controller.judge.results import Round, Spread, UeResult
 
 NO_PAUSE_S = 1e-6
@@ -93,9 +93,10 @@ def round_row(
     predicted_s: float | None = None,
     predicted_bubble_rate: float | None = None,
 ) -> Round:
-    """A round lasts until its last task ends; the BS is busy while it computes."""
+    """A round lasts until its last task ends; the BS is busy while it computes, each of its workers for its share."""
     round_s = max(row.end_s for row in rows)
-    busy_s = min(round_s, sum(row.seconds for row in rows if at_the_bs(row.place)))  # rounding must not idle below 0
+    busy_s = sum(row.seconds for row in rows if at_the_bs(row.place)) / workers(row.place for row in rows)
+    busy_s = min(round_s, busy_s)  # rounding must not idle below 0
     return Round(
         round=number,
         round_s=round_s,

@@ -30,7 +30,8 @@ class Instance:
     send with, NaN where its SNR is given instead, ``power_budget_w`` what those may that are on the air together.
     A transfer begins ``message_s`` (emulated) after it could, and carries ``message_bytes`` besides its tensors: what
     messages cost on a host. It is on its way for ``delay_s``, and where links are ``gated`` waits for its slots.
-    A pass takes ``ue_pass_s`` (n,) or ``bs_pass_s`` besides what its FLOPs take; nothing unless it is given.
+    A pass takes ``ue_pass_s`` (n,) or ``bs_pass_s`` besides what its FLOPs take; nothing unless it is given. The BS has
+    ``workers`` as a plan has them.
     With ``privacy`` each UE adds noise to its weights, or to samples of ``sample_values`` numbers.
     """
 
@@ -59,6 +60,7 @@ class Instance:
     bs_pass_s: float = 0.0
     privacy: Privacy | None = None
     sample_values: int = 0
+    workers: str = "one"
 
     def __post_init__(self) -> None:
         if not len(self.ue_pass_s):
@@ -215,6 +217,7 @@ def instance(topology: Topology, workload: Workload) -> Instance:
         power_budget_w=radio.power_budget_w,
         ue_pass_s=np.array([ue.pass_ms for ue in ues], dtype=np.float64) * MILLI,
         bs_pass_s=bs.pass_ms * MILLI,
+        workers=bs.workers,
         tx_power_w=np.array([np.nan if u.snr_db is not None else 10 ** (u.tx_power_dbm / 10 - 3) for u in ues]),
     )
 

@@ -116,6 +116,7 @@ def plan_of(
         broadcast_bps=float(instance.rate_down[decision.batch > 0].min()) if decision.phi else 0.0,
         head_cut=decision.head_cut,
         privacy=instance.privacy,
+        workers=instance.workers,
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from agents.schedule.task import Key, Schedule, Task, at_the_bs, goes_down, goes_up
+from agents.schedule.task import Key, Schedule, Task, at_the_bs, goes_down, goes_up, workers
 from controller.predict.cores import Cores, Host
 
 Seconds = Callable[[Task], float]
@@ -58,8 +58,9 @@ class Timeline:
 
     @cached_property
     def bs_busy_s(self) -> float:
-        """Seconds for which the BS computes."""
-        return sum(event.end_s - event.start_s for event in self.events if at_the_bs(event.place))
+        """Seconds for which the BS computes; each of several workers is that share of it."""
+        busy_s = sum(event.end_s - event.start_s for event in self.events if at_the_bs(event.place))
+        return busy_s / workers(event.place for event in self.events)
 
     @property
     def bs_idle_s(self) -> float:

@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from agents.schedule.task import BS
 from controller.planners.planning import Planned
 from controller.predict.simulate import Band, Event
 from controller.report.pipeline import DARK, PALETTE, WEIGHTS_COLOUR, colour, headline, rows
@@ -85,7 +86,8 @@ class _Panel:
         for band, place in _bands(self._planned):
             self._background(band, place)
             step = math.ceil(LABEL_PT / (HEIGHT[band] * self._points_per_y))
-            ticks += [(y + HEIGHT[band] / 2, ue.replace("bs", "BS")) for y, ue, _ in place[::step]]
+            names = [(y, ue.replace(BS, "BS", 1) if band == "BS" else ue) for y, ue, _ in place]
+            ticks += [(y + HEIGHT[band] / 2, name) for y, name in names[::step]]
             blocks += [(event, y, HEIGHT[band]) for y, _, events in place for event in events]
         self._blocks(blocks)
         self._frame(ticks)
@@ -152,8 +154,8 @@ def _bands(planned: Planned) -> Iterator[tuple[Band, list[tuple[float, str, list
 
 
 def _units(planned: Planned) -> float:
-    n = len(planned.plan.ues)
-    return n * (HEIGHT["UE"] + HEIGHT["up"] + HEIGHT["down"]) + HEIGHT["BS"] + 3 * BAND_GAP
+    drawn = rows(planned.timeline, tuple(planned.plan.ues))
+    return sum(HEIGHT[band] for band, _ in drawn) + 3 * BAND_GAP
 
 
 def _panel_in(planned: Planned) -> float:

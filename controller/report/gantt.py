@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from rich.console import Group
 from rich.text import Text
 
+from agents.schedule.task import BS
+from agents.schedule.vocabulary import replica
 from controller.planners.planning import Planned
 from controller.predict.simulate import Band, Event
 from controller.report.pipeline import colour, headline, rows
@@ -24,11 +26,12 @@ def gantt(planned: Planned) -> Group:
     is weights, a dot is idle. Backward passes and gradients are underlined.
     """
     round_s = planned.timeline.round_s
-    shown = set(list(planned.plan.ues)[:MOST_UES]) | {"bs"}
+    ues = list(planned.plan.ues)[:MOST_UES]
+    shown = {*ues, BS, *map(replica, ues)}
     lines = [Text(headline(planned), "bold")]
     for (band, ue), events in rows(planned.timeline, tuple(planned.plan.ues)).items():
         if ue in shown:
-            name = "BS" if band == "BS" else f"{ue}{NAMES[band]}"
+            name = ue.replace(BS, "BS", 1) if band == "BS" else f"{ue}{NAMES[band]}"
             lines.append(Text(f"{name:>14} ") + _line(events, round_s))
     if len(planned.plan.ues) > MOST_UES:
         lines.append(Text(f"{'':>14} and {len(planned.plan.ues) - MOST_UES} more UEs", "dim"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agents.schedule.task import BROADCAST_PLACE, BS, owner
+from agents.schedule.task import BROADCAST_PLACE, BS, at_the_bs, owner
+from agents.schedule.vocabulary import replica
 from controller.planners.planning import Planned
 from controller.predict.simulate import Band, Event, Timeline
 
@@ -22,12 +23,17 @@ def colour(event: Event) -> str:
 
 
 def rows(timeline: Timeline, ues: Sequence[str]) -> dict[tuple[Band, str], list[Event]]:
-    """The events of each row from top to bottom: computation, up and down per UE, then the BS. All get a broadcast."""
+    """The events of each row from top to bottom: computation, up and down per UE, then the BS, or each of its workers.
+
+    All get a broadcast.
+    """
+    computing = {event.place for event in timeline.events if at_the_bs(event.place)}
+    at_bs = [place for place in (BS, *map(replica, ues)) if place in computing] or [BS]
     found: dict[tuple[Band, str], list[Event]] = {
-        (band, ue): [] for band in BANDS for ue in (ues if band != "BS" else (BS,))
+        (band, name): [] for band in BANDS for name in (ues if band != "BS" else at_bs)
     }
     for event in timeline.events:
-        whose = owner(event.place)
+        whose = event.place if event.band == "BS" else owner(event.place)
         for ue in ues if event.place == BROADCAST_PLACE else (whose,):
             found[event.band, ue].append(event)
     return found

@@ -13,48 +13,62 @@ from agents.wire.frames import NOTHING
 from agents.wire.outbox import Outbox
 
 
-class Agent:
-    """One agent: its processor, and what it has to send."""
+class Processor:
+    """One processor of an agent, which does what is at its place."""
 
-    def __init__(self, name: str, schedule: Schedule) -> None:
-        self._name, self._schedule = name, schedule
-        self.outbox = Outbox(schedule, name)
-        self._told: set[Key] = set()
+    def __init__(self, agent: Agent, place: str) -> None:
+        self.agent, self.place = agent, place
         self._group: deque[Task] = deque()
         self.idle = True
 
-    def begin(self, tasks: Sequence[Task], segment: int) -> None:
-        """A segment with these tasks; all of those before it are over."""
+    def begin(self, tasks: Sequence[Task]) -> None:
+        """A segment with these tasks."""
         self._groups: list[deque[Task]] = []
         for task in tasks:
             if task.continues and self._groups:
                 self._groups[-1].append(task)
             else:
                 self._groups.append(deque([task]))
-        self.outbox.segment = segment
 
     def next(self) -> Task | None:
-        """What it can do now, as far as it knows: of its group, of the group in turn, or of any group."""
+        """What it can do now, as far as its agent knows: of its group, of the group in turn, or of any group."""
         if not self._group:
-            loose = self._name in self._schedule.first_ready
-            ready = (group for group in (self._groups if loose else self._groups[:1]) if self._can(group[0]))
+            loose = self.place in self.agent.schedule.first_ready
+            ready = (group for group in (self._groups if loose else self._groups[:1]) if self.agent.can(group[0]))
             self._group = next(ready, deque())
             if self._group:
                 self._groups.remove(self._group)
-        if self._group and self._can(self._group[0]):
+        if self._group and self.agent.can(self._group[0]):
             return self._group.popleft()
         return None
+
+
+class Agent:
+    """One agent: its processors, what it knows, and what it has to send."""
+
+    def __init__(self, name: str, schedule: Schedule) -> None:
+        self._name, self.schedule = name, schedule
+        self.outbox = Outbox(schedule, name)
+        self.processors = [Processor(self, place) for place in schedule.processors(name)]
+        self._told: set[Key] = set()
+
+    def begin(self, segment: int) -> None:
+        """A segment; all of those before it are over."""
+        for one in self.processors:
+            one.begin([t for t in self.schedule.at[one.place] if self.schedule.segment_of[t.key] == segment])
+        self.outbox.segment = segment
 
     def learn(self, key: Key) -> None:
         """A task is done: its own, or one whose message has come. What others wait for can go."""
         self._told.add(key)
         self.outbox.done([key])
-        for task in self._schedule.tasks:
+        for task in self.schedule.tasks:
             if task.transfers and task.agent == self._name and key in task.needs:
                 self.outbox.offer(task.key, NOTHING)
 
-    def _can(self, task: Task) -> bool:
-        known = (key for key in task.needs if self._schedule.knows(self._name, self._schedule.by_key[key]))
+    def can(self, task: Task) -> bool:
+        """Whether all that it needs is done, as far as the agent knows."""
+        known = (key for key in task.needs if self.schedule.knows(self._name, self.schedule.by_key[key]))
         return self._told.issuperset(known)
 
 
@@ -73,9 +87,8 @@ class Round:
         """When each task began and ended (s). One that never came about is missing."""
         segment_of, now_s = self._schedule.segment_of, 0.0
         for number in range(max(segment_of.values(), default=0) + 1):
-            for name, agent in self._agents.items():
-                mine = [task for task in self._schedule.at.get(name, ()) if segment_of[task.key] == number]
-                agent.begin(mine, number)
+            for agent in self._agents.values():
+                agent.begin(number)
             self._start(now_s)
             while self._ends:
                 now_s, _, ended = heapq.heappop(self._ends)
@@ -86,9 +99,10 @@ class Round:
     def _start(self, now_s: float) -> None:
         """Whatever can start now does."""
         for agent in self._agents.values():
-            while agent.idle and (task := agent.next()) is not None:
-                agent.idle = False
-                self._until(task, now_s, now_s + self._seconds(task), partial(self._computed, agent, task))
+            for one in agent.processors:
+                while one.idle and (task := one.next()) is not None:
+                    one.idle = False
+                    self._until(task, now_s, now_s + self._seconds(task), partial(self._computed, one, task))
             for departure in agent.outbox.departures(0):
                 places = self._schedule.occupied(departure.task)
                 start_s = max(now_s, *(self._free_s.get(place, 0.0) for place in places))
@@ -100,9 +114,9 @@ class Round:
         self._spans[task.key] = (start_s, end_s)
         heapq.heappush(self._ends, (end_s, next(self._tick), ended))
 
-    def _computed(self, agent: Agent, task: Task) -> None:
-        agent.idle = True
-        agent.learn(task.key)
+    def _computed(self, processor: Processor, task: Task) -> None:
+        processor.idle = True
+        processor.agent.learn(task.key)
 
     def _arrived(self, receivers: Sequence[str], task: Task) -> None:
         for name in receivers:

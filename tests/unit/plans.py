@@ -60,6 +60,7 @@ def any_plan(draw: st.DrawFn, name: str) -> tuple[Scheme, Plan, Costs]:
         broadcast_bps=1e6,
         head_cut=draw(st.integers(cut + 1, units - 1)) if scheme.cuts == "twice" else None,
         privacy=draw(st.sampled_from([None, *NOISES])),
+        workers=draw(st.sampled_from(["one", "per_ue"])) if scheme.replicas else "one",
     )
     return scheme, found, costs(rng, units, n)
 

@@ -134,12 +134,12 @@ def test_causes_add_up_to_the_error_of_the_typical_round():
     assert found.compute == found.wake_ups == 0.0
 
 
-def as_foreseen(name: str, duplex: str, k: int, message_s: float) -> tuple[Explained, float]:
+def as_foreseen(name: str, duplex: str, k: int, message_s: float, workers: str = "one") -> tuple[Explained, float]:
     """A round of a scheme that went exactly as predicted, taken apart; and what its chain misses of the round (s)."""
     scheme = SCHEMES[name]
     costly = problem(
         n=3, duplex=duplex, workload=three_units(), message_s=message_s, message_bytes=130,
-        ue_flops=np.array([1e9, 0.4e9, 2e9]),
+        ue_flops=np.array([1e9, 0.4e9, 2e9]), workers=workers,
     )  # fmt: skip
     batch, slots = np.array([9, 5, 6]) * (scheme.turns != "none"), np.full(3, 0.003)
     more = {"steps": 2 if scheme.trains else 1, "phi": 0.5 if "phi" in scheme.keys else 0.0}
@@ -157,9 +157,10 @@ def as_foreseen(name: str, duplex: str, k: int, message_s: float) -> tuple[Expla
 def test_a_round_of_any_scheme_that_goes_as_predicted_has_nothing_to_explain(name, duplex):
     """The chain is walked on the schedule from which the round was predicted, to its very start."""
     for k in (1, 3) if SCHEMES[name].pipelined else (1,):
-        found, missing_s = as_foreseen(name, duplex, k, message_s=0.0005)
-        assert max(map(abs, found.model_dump().values())) < 1e-9
-        assert missing_s == pytest.approx(0.0, abs=1e-9)
+        for workers in ("one", "per_ue") if SCHEMES[name].replicas else ("one",):
+            found, missing_s = as_foreseen(name, duplex, k, message_s=0.0005, workers=workers)
+            assert max(map(abs, found.model_dump().values())) < 1e-9
+            assert missing_s == pytest.approx(0.0, abs=1e-9)
 
 
 def test_a_bs_that_serves_as_they_come_has_made_others_wait_for_whom_it_served_first():

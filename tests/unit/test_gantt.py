@@ -10,7 +10,7 @@ from rich.console import Console
 from controller.cli.selection import select
 from controller.planners.planning import plan_all
 from controller.report.gantt import COLUMNS, gantt
-from testbed.loading import load
+from testbed.loading import load, parse
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +46,16 @@ def test_the_axis_ends_with_the_round(lines):
     planned, printed = lines
     assert printed[-1].split()[0] == "0"
     assert float(printed[-1].split()[1]) == pytest.approx(planned.predicted.round_s, rel=1e-3)
+
+
+def test_each_worker_of_the_bs_has_a_row():
+    text = (
+        "name: x\nues: {count: 10}\nbase_station: {workers: per_ue}\n"
+        "schemes: [sfl]\nmodel: {profile: [{unit: a, forward_flops: 1.0e+6, output_bytes: 1000},"
+        " {unit: b, forward_flops: 1.0e+6, output_bytes: 40}]}\n"
+    )
+    console = Console(width=120, color_system=None)
+    with console.capture() as printed:
+        console.print(gantt(plan_all(parse(text, "x"))[0]))
+    names = [line.split()[0] for line in printed.get().splitlines() if line.strip()]
+    assert [name for name in names if name.startswith("BS")] == [f"BS/ue{i}" for i in range(1, 9)]

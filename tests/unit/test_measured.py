@@ -32,6 +32,13 @@ def test_a_round_is_reported_in_emulated_seconds():
     assert found.bubble_rate == pytest.approx(0.7)
 
 
+def test_of_several_workers_each_is_its_share_of_the_bs():
+    ue1, ue2 = ([{**event, "ue": ue, "place": f"bs/{ue}"} for event in EVENTS[2:4]] for ue in ("ue1", "ue2"))
+    found = round_row(1, happened(1, [EVENTS[0], *ue1, *ue2[:1], EVENTS[4]], start_ns=5 * S, dilation=2.0), 0.5)
+    assert found.bs_busy_s == pytest.approx((1.5 + 0.5) / 2)
+    assert found.bs_idle_s == pytest.approx(5.0 - 1.0)
+
+
 def test_goodput_is_the_median_of_bits_over_time_on_the_air():
     late = row(1, "uplink", "ue1", 3, 3.0, 5.0, bytes=1000)
     rows = [row(1, "uplink", "ue1", m, m, m + 0.5, bytes=1000) for m in range(3)]

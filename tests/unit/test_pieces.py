@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.schedule.pieces import Group, at_once, groups, pieces
-from agents.schedule.task import BS, Compute, Schedule, is_link
+from agents.schedule.task import BS, Compute, Schedule, is_link, owner
 from agents.schedule.vocabulary import Round
 from agents.schemes import SCHEMES
 from agents.schemes.joint import send
@@ -32,6 +32,7 @@ def kinds(piece: Group) -> list[str]:
     [
         ("psl", BS, ["bs_forward", "bs_backward", "bs_step"]),
         ("sfl", BS, ["bs_forward", "bs_backward", "bs_step"]),
+        ("sfl", "bs/ue1", ["bs_forward", "bs_backward", "bs_step"]),
         ("epsl", BS, ["bs_forward", "bs_backward", "bs_step"]),
         ("gpipe", BS, ["bs_forward"]),
         ("fl", "ue1", ["ue_forward", "ue_backward", "ue_step"]),
@@ -39,9 +40,10 @@ def kinds(piece: Group) -> list[str]:
     ],
 )
 def test_a_pass_that_ends_in_the_loss_is_one_piece_of_work_with_its_way_back(name, place, first):
-    schedule = SCHEMES[name].schedule(plan(name, 10, 6, phi=0.5), 2, "fdd")
+    workers = "per_ue" if "/" in place else "one"
+    schedule = SCHEMES[name].schedule(plan(name, 10, 6, phi=0.5, workers=workers), 2, "fdd")
     assert kinds(pieces_at(schedule, place)[0]) == first
-    assert bool(at_once(schedule, place)) == ("backward" in " ".join(first))
+    assert bool(at_once(schedule, owner(place))) == ("backward" in " ".join(first))
 
 
 def test_the_head_of_a_ushape_ue_is_one_piece_and_its_middle_is_not():

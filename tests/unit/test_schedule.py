@@ -225,6 +225,15 @@ def tasks_of(schedule: Schedule, kind: str) -> list[Task]:
     return [task for task in schedule.tasks if task.key.kind == kind]
 
 
+def test_a_worker_that_needs_what_another_one_does_is_refused():
+    asked = plan("sfl", 4, 4, workers="per_ue")
+    schedule = SCHEMES["sfl"].schedule(asked, 2, "fdd")
+    mine, other = (t for t in schedule.tasks if t.key.kind == "bs_forward")
+    crossed = [dataclasses.replace(t, needs=(*t.needs, mine.key)) if t is other else t for t in schedule.tasks]
+    with pytest.raises(ScheduleError, match="done at bs/ue2, and what it needs at bs/ue1: bs_forward of ue1"):
+        checked(Schedule(tuple(crossed)), asked)
+
+
 @pytest.mark.parametrize(
     ("name", "places"), [("sfl", {BS}), ("pipar", {BS}), ("sfl-v2", set()), ("psl", set()), ("c2p2sl", set())]
 )
@@ -384,8 +393,8 @@ def test_every_sample_goes_forward_and_backward_exactly_once_on_each_side(name, 
     samples = Counter[tuple[bool, str, str, int, int]]()
     for task in schedule.tasks:
         if isinstance(work := task.work, Compute):
-            part = "head" if work.first and task.place != BS else "own"
-            samples[work.backward, task.place, part, task.key.turn, task.key.step] += work.samples
+            part = "head" if work.first and task.agent != BS else "own"
+            samples[work.backward, task.agent, part, task.key.turn, task.key.step] += work.samples
     turns = list(enumerate(scheme.groups(asked.clusters)))
     expected = Counter[tuple[bool, str, str, int, int]]()
     for turn, members in turns:

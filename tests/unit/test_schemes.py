@@ -56,6 +56,7 @@ CASES += [("epsl", cut, 1, {"phi": phi}, ()) for cut in (1, 3) for phi in (0.4, 
 CASES += [("cpsl", cut, 1, {"steps": 2}, ({"cluster": 0}, {"cluster": 1}, {"cluster": 0})) for cut in (1, 3)]
 OWN = ({"cut": 1, "micro_batches": 2}, {"cut": 3, "micro_batches": 4}, {"cut": 2, "micro_batches": 1})
 CASES += [("pipar", 1, 1, {"steps": steps}, OWN) for steps in (1, 2)]
+CASES += [("sfl", 2, 1, {"workers": "per_ue"}, ()), ("pipar", 1, 1, {"steps": 2, "workers": "per_ue"}, OWN)]
 
 
 @pytest.mark.parametrize("duplex", ["tdd", "fdd"])

@@ -281,6 +281,22 @@ def test_the_short_way_to_a_round_is_what_events_give(case):
     assert round_s(instance, SCHEMES[name], asked) == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_worker_per_ue_serves_its_own_at_its_share_of_the_speed():
+    # both arrive at 110 ms; one BS serves 9 ms each, two workers 18 ms both at once; down 49.95 from 128, backward 20
+    shared, own = (predict(problem(workers=workers), SCHEMES["sfl"], decision()) for workers in ("one", "per_ue"))
+    assert ends(shared, "bs_backward") == pytest.approx({"ue1": 0.119, "ue2": 0.128})
+    assert ends(own, "bs_backward") == pytest.approx({"ue1": 0.128, "ue2": 0.128})
+    assert {e.place for e in own.events if e.key.kind == "bs_forward"} == {"bs/ue1", "bs/ue2"}
+    assert ends(own, "ue_backward")["ue1"] == pytest.approx(0.128 + 0.04995 + 0.020)
+    assert own.bs_busy_s == pytest.approx(shared.bs_busy_s) == pytest.approx(0.018)
+
+
+def test_who_takes_no_part_has_no_worker():
+    own = predict(problem(workers="per_ue"), SCHEMES["sfl"], decision((10, 0)))
+    assert own.bs_busy_s == pytest.approx(0.009)
+    assert ends(own, "bs_backward") == pytest.approx({"ue1": 0.119})
+
+
 @pytest.mark.parametrize("name", ["psl", "sfl", "fl"])
 def test_every_pass_takes_its_fixed_time_besides(name):
     cut = 2 if name == "fl" else 1

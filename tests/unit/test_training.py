@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from agents.models.build import build, split
 from agents.models.catalog import UNITS
 from agents.passes import Rows
 from agents.samples.shard import Samples, batches
+from agents.wire.air import AirError
 from tests.unit.loopback import costs, job, samples, world
 
 
@@ -171,3 +174,54 @@ def test_a_ue_without_samples_trains_nothing_and_delays_nobody():
         assert not agents.ues["ue2"].trainer.halves
         assert not [e for e in agents.events if e["ue"] == "ue2"]
         assert {e["ue"] for e in agents.events if e["task"] == "uplink"} == {"ue1", "ue3"}
+
+
+def test_workers_of_the_bs_compute_at_the_same_time_and_each_is_its_share_of_the_bs():
+    asked = job("sfl", 2, 1, batches=(8, 8), plan={"workers": "per_ue"}, paced=True, costs=costs(bs_s=0.002))
+    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
+        agents.configure(asked)
+        agents.round(1)
+        forward, backward = ([e for e in agents.events if e["task"] == f"bs_{way}"] for way in ("forward", "backward"))
+        busy_s = agents.bs.meter.busy_s
+    assert {e["place"] for e in forward} == {"bs/ue1", "bs/ue2"}
+    assert max(e["start_ns"] for e in forward) < min(e["end_ns"] for e in backward)
+    assert busy_s == pytest.approx(sum(e["end_ns"] - e["start_ns"] for e in [*forward, *backward]) / 1e9 / 2)
+    assert all(e["end_ns"] - e["start_ns"] >= 8 * 3 * 2 * 2_000_000 for e in forward)
+
+
+def test_a_worker_that_fails_ends_the_segment_for_all(monkeypatch):
+    asked = job("sfl", 2, 1, batches=(8, 8), plan={"workers": "per_ue"}, deadline_s=1000.0)
+    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
+        agents.configure(asked)
+        forward = agents.bs.trainer.forward
+
+        def failing(key, *others):
+            if key.ue == "ue2":
+                raise RuntimeError("the worker is gone")
+            return forward(key, *others)
+
+        monkeypatch.setattr(agents.bs.trainer, "forward", failing)
+        agents.bs.begin_round(1)
+        for ue in agents.ues.values():
+            ue.begin_round(1)
+        with pytest.raises(Exception, match="the worker is gone"):
+            while_ues_send(agents)
+
+
+def while_ues_send(agents):
+    """The BS's segment; the UEs' are in threads of their own, and end with it."""
+
+    def quietly(ue):
+        with contextlib.suppress(AirError):
+            ue.segment(0, 0)
+
+    threads = [Thread(target=quietly, args=(ue,)) for ue in agents.ues.values()]
+    for thread in threads:
+        thread.start()
+    try:
+        agents.bs.segment(0, 0)
+    finally:
+        for ue in agents.ues.values():
+            ue.air.fail("the BS is gone")
+        for thread in threads:
+            thread.join()

@@ -66,7 +66,7 @@ def profile(instance: Instance, ue: int, cut: int, replicas: int) -> Stages:
         ue_backward=forward * work.backward_ratio,
         weights_s=work.ue_weight_bytes(cut) * BITS * (1 / up + 1 / down),
         ue_pass=float(instance.ue_pass_s[ue]),
-        bs_pass=replicas * instance.bs_pass_s,
+        bs_pass=instance.bs_pass_s * (replicas if instance.workers == "one" else 1),
     )
 
 
