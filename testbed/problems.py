@@ -159,7 +159,7 @@ def _cut_problems(t: Topology, i: int, choice: SchemeChoice, scheme: Scheme) -> 
 
 def _worker_problems(t: Topology, i: int, scheme: Scheme) -> list[Problem]:
     """Schemes whose one BS model several workers cannot share."""
-    if t.base_station.workers == "one" or scheme.replicas or scheme.cuts == "nowhere":
+    if t.base_station.workers == "one" or not scheme.one_model:
         return []
     message = f"per_ue needs a BS model for each UE, and {scheme.name} (schemes.{i}) has one for all"
     return [("base_station.workers", message, f"use workers: one, or leave {scheme.name} out")]

@@ -48,6 +48,11 @@ class Scheme:
         """Whether the plan may choose more than one micro-batch."""
         return self.micro_batches != "one"
 
+    @property
+    def one_model(self) -> bool:
+        """Whether the BS has one model for all UEs, not one for each or none."""
+        return not self.replicas and self.cuts != "nowhere"
+
     def allowed_cuts(self, units: int) -> range:
         """The cuts that it allows for a model of so many units (C1; all or nothing where one side trains alone)."""
         found = {"nowhere": range(units, units + 1), "at the bs": range(1), "twice": range(1, units - 1)}

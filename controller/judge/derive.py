@@ -10,7 +10,15 @@ from agents.plan import Plan
 from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 from controller.judge.explain import Links
-from controller.judge.measured import Happened, after_warm_up, at_plan_rates, round_row, spread, ue_results
+from controller.judge.measured import (
+    Happened,
+    after_warm_up,
+    at_plan_rates,
+    idle_times,
+    round_row,
+    spread,
+    ue_results,
+)
 from controller.judge.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
 from controller.judge.verdict import gather, judge
 from controller.predict.latency import Latency
@@ -70,6 +78,7 @@ def scheme_result(lines: Sequence[Line]) -> SchemeResult:
         fidelity=judge(evidence),
         partial=finish is None,
         paper=begin.get("paper", {}),
+        paper_measured={} if scheme_named(plan.scheme).one_model else idle_times(rows, rounds),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from agents.plan import Plan
 from agents.schedule.task import BROADCAST_PLACE, EVERYBODY, Key, at_the_bs, down, is_link, up, workers
 from controller.judge.results import Round, Spread, UeResult
+from controller.predict.idle import idle
 
 NO_PAUSE_S = 1e-6
 
@@ -136,6 +137,12 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
             downlink_bps=goodput_bps([row for row in mine if row.place == down(ue)]),
         )
     return found
+
+
+def idle_times(rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, float]:
+    """Idle times as PiPar means them (s), the mean of a round after the first."""
+    found = [idle([row for row in rows if row.round == r.round], r.round_s) for r in after_warm_up(rounds)]
+    return {key: sum(getattr(one, key) for one in found) / len(found) for key in ("bs_idle_s", "ue_idle_s")}
 
 
 def goodput_bps(transfers: Sequence[Happened]) -> float | None:

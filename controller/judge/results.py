@@ -134,7 +134,8 @@ class Fidelity(Part):
 class SchemeResult(Part):
     """Everything about one scheme. ``partial``: it broke off, and what is here is what had been measured by then.
 
-    ``paper``: the plan in the terms of the scheme's paper, to be seen beside what was predicted and measured.
+    ``paper``: the plan in the terms of the scheme's paper, to be seen beside what was predicted and measured;
+    ``paper_measured`` what of that was measured, the mean of a round.
     """
 
     plan: dict[str, Any]
@@ -147,6 +148,7 @@ class SchemeResult(Part):
     fidelity: Fidelity
     partial: bool = False
     paper: dict[str, Any] = {}
+    paper_measured: dict[str, float] = {}
 
 
 class Results(Part):

@@ -16,6 +16,7 @@ from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.predict.bounds import decision_bound_s
+from controller.predict.idle import idle
 from controller.predict.instance import Decision, Instance, instance
 from controller.predict.latency import Latency, latency
 from controller.predict.paper import bubble_rate, constraints, round_times
@@ -143,7 +144,11 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         plan_of(problem, scheme, decision, topology.name, name, dilation),
         decision,
         timeline,
-        {**in_the_papers_terms(problem, decision, scheme), "relaxed": list(answer.relaxed)},
+        {
+            **in_the_papers_terms(problem, decision, scheme),
+            **({} if scheme.one_model else asdict(idle(timeline.events, timeline.round_s))),
+            "relaxed": list(answer.relaxed),
+        },
         rounds=choice.rounds or topology.training.rounds,
         seed=topology.seed,
         lower_bound_s=decision_bound_s(problem, decision),

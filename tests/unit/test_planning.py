@@ -72,7 +72,8 @@ def test_plans_are_documents_that_can_be_read_back(name):
         document = json.loads(json.dumps(planned.to_json()))
         assert Plan.from_json(document) == planned.plan
         assert set(document["predicted"]) == {"round_s", "bubble_rate", "bs_busy_s", "bs_idle_s", "lower_bound_s"}
-        assert set(document["paper"]) == {"bubble_rate", "constraints", "relaxed"}
+        idle = set() if planned.scheme.one_model else {"bs_idle_s", "ue_idle_s"}
+        assert set(document["paper"]) == {"bubble_rate", "constraints", "relaxed", *idle}
         assert document["predicted"]["round_s"] >= document["predicted"]["lower_bound_s"]
 
 
