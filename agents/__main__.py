@@ -25,7 +25,7 @@ from agents.own import set_folder
 from agents.pace import sharpen_timers
 from agents.plan import Plan
 from agents.ports import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT
-from agents.samples.shard import Samples
+from agents.samples.shard import OWN, TEST, Samples, shard_file
 from agents.schedule.costs import Costs
 from agents.ue import Ue
 from agents.wire.air import Air
@@ -33,7 +33,6 @@ from agents.wire.frames import Header
 from agents.wire.mgmt import Answer, ControlServer, Tensors
 
 FOLDER = Path("/data")
-DATA, OWN = FOLDER / "samples.npz", FOLDER / "own.npz"
 
 
 def pick_device(wanted: str) -> str:
@@ -53,13 +52,13 @@ def main() -> None:
     mgmt = socket.gethostbyname(env["TESTBED_MGMT_HOST"])
     metrics = Metrics()
     metrics.serve(mgmt, METRICS_PORT)
-    samples = Samples.load(DATA)
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
         open_air = partial(Air.station, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
-        agent = Bs(samples, metrics, open_air, pick_device(env["TESTBED_DEVICE"]), lambda: Samples.load(OWN))
+        test, device = Samples.load(FOLDER / TEST), pick_device(env["TESTBED_DEVICE"])
+        agent = Bs(test, metrics, open_air, device, lambda: Samples.load(FOLDER / OWN))
     else:
-        agent = Ue(env["TESTBED_NAME"], samples, metrics)
+        agent = Ue(env["TESTBED_NAME"], lambda number: Samples.load(FOLDER / shard_file(number)), metrics)
     ControlServer(mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
 
 

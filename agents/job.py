@@ -27,7 +27,7 @@ class Job:
     seconds, every wait for a peer. ``shares`` is each UE's share of the training data (λ_i = D_i / D). A packet is
     ``delay_s`` (emulated) on its way. ``bs_lr`` is the learning rate at the BS, ``lr`` unless it is given, and
     ``bs_threads`` the cores that it computes on. ``group_sizes``: how many units of the model each unit of plan and
-    costs stands for, all one if left out.
+    costs stands for, all one if left out. ``dealing``: which of a trial's ways to deal samples to UEs is this scheme's.
     """
 
     trial: str
@@ -49,6 +49,7 @@ class Job:
     bs_lr: float | None = None
     bs_threads: int = 1
     group_sizes: Sequence[int] = ()
+    dealing: int = 0
 
     def lr_of(self, model: str) -> float:
         """The learning rate of a model's parts: the BS's own for its model and for replicas there, if it has one."""

@@ -24,22 +24,23 @@ from agents.wire.inbox import Arrival
 
 Positions = npt.NDArray[np.int64]
 OpenAir = Callable[[str, int], Air]
+LoadShard = Callable[[int], Samples]
 
 
 class Ue:
     """One device: its private samples, its part of the model, its end of the air.
 
-    ``open_air`` connects to the BS at an address, and takes no frame longer than that many bytes.
+    ``load`` gives its shard in one of the dealings of a trial, by number. ``open_air`` connects to the BS at an
+    address, and takes no frame longer than that many bytes.
     """
 
     device = "cpu"
 
-    def __init__(self, name: str, samples: Samples, metrics: Metrics, open_air: OpenAir | None = None) -> None:
+    def __init__(self, name: str, load: LoadShard, metrics: Metrics, open_air: OpenAir | None = None) -> None:
         self.name = name
         self._open_air = open_air or self._device
         self.meter = Meter(name, metrics)
-        self._images = to_inputs(torch.from_numpy(samples.images))
-        self._labels = torch.from_numpy(samples.labels)
+        self._load, self._loaded = load, -1
         self._executor = Executor(name, self.meter, self._perform)
         self._air: Air | None = None
         self._bs_address = ""
@@ -47,6 +48,7 @@ class Ue:
     def configure(self, job: Job, most_bytes: int) -> None:
         """Takes up a scheme: fresh weights, optimiser and batch order; greets the BS over the air."""
         self._job = job
+        self._take_samples(job.dealing)
         schedule = job.schedule(1)
         mine = schedule.at.get(self.name, ())
         self.trainer = Trainer(job, self.device)
@@ -65,6 +67,13 @@ class Ue:
             self._air, self._bs_address = self._open_air(job.bs_address, most_bytes), job.bs_address
         self._air.open(job.label, [BS])
         self._air.greet(job.label)
+
+    def _take_samples(self, dealing: int) -> None:
+        """The shard that is this UE's in a dealing."""
+        if dealing != self._loaded:
+            samples, self._loaded = self._load(dealing), dealing
+            self._images = to_inputs(torch.from_numpy(samples.images))
+            self._labels = torch.from_numpy(samples.labels)
 
     def change(self, job: Job) -> None:
         """From the next round on by another plan, at other speeds."""

@@ -27,7 +27,7 @@ class Iid(Section):
 
 
 class Proportional(Section):
-    """Random shards of sizes proportional to ``weights``, one per UE; left out, to the first scheme's batches."""
+    """Random shards of sizes proportional to ``weights``, one per UE, or to the batches of each scheme's plan."""
 
     kind: Literal["proportional"]
     weights: tuple[PositiveFloat, ...] | None = None

@@ -63,7 +63,7 @@ def up(
     mine = mine or new_id()
     for image in (AGENT_IMAGE, SHAPER_IMAGE):
         engine.need_image(image)
-    labels = {LABEL: topology.name, DIGEST: digest(topology), OWNER: owner, DEPLOYMENT: mine}
+    labels = {LABEL: topology.name, DIGEST: digest(topology, samples), OWNER: owner, DEPLOYMENT: mine}
     try:
         _claim(engine, topology, labels)
         _create(engine, topology, samples, labels)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -21,6 +21,8 @@ from testbed.problems import problems
 from testbed.topology import Topology, UeGroup
 
 M = TypeVar("M", bound=BaseModel)
+
+NO_SAMPLES: Mapping[str, Mapping[str, bytes]] = {}
 
 _KEY_HINTS = {
     "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
@@ -106,16 +108,20 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
         raise InputError(path or "topology", _message(first), _hint(first, model)) from error
 
 
-def digest(topology: Topology) -> str:
+def digest(topology: Topology, samples: Mapping[str, Mapping[str, bytes]] = NO_SAMPLES) -> str:
     """A short name of what a topology deploys, put on containers to know them again.
 
     Dynamics are not in it, nor schemes and training, unless those decide on the shards: all of them are told to agents
-    that are already up.
+    that are already up. ``samples``, the files of each agent, are in it where plans decide on them.
     """
     later = {"dynamics"} if depends_on_plan(topology.data) else {"dynamics", "schemes", "training"}
     text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
-    files = b"".join(content for _, content in sorted(own_files(topology).items()))
-    return hashlib.sha256(text.encode() + files).hexdigest()[:12]
+    found = hashlib.sha256(text.encode())
+    shards = samples.values() if depends_on_plan(topology.data) else ()
+    for files in (own_files(topology), *shards):
+        for _, content in sorted(files.items()):
+            found.update(content)
+    return found.hexdigest()[:12]
 
 
 def own_files(topology: Topology) -> dict[str, bytes]:

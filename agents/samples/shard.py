@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+TEST, OWN = "samples.npz", "own.npz"
+"""Files of the BS: the test set, and training samples of its own."""
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.uint8]
 
@@ -39,6 +41,11 @@ class Samples:
         """The samples in an ``npz`` file written by ``to_bytes`` (nothing is unpickled)."""
         with np.load(path, allow_pickle=False) as file:
             return Samples(file["images"], file["labels"])
+
+
+def shard_file(number: int) -> str:
+    """The file of a UE's shard in one of the dealings of a trial."""
+    return f"shard-{number}.npz"
 
 
 def batches(size: int, batch: int, seed: Sequence[int]) -> Iterator[npt.NDArray[np.int64]]:

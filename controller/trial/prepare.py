@@ -61,7 +61,9 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     watcher(Stage(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
-    return Prepared(topology, fitted, {**idle, **quotas}, deal(topology, first[0].plan))
+    return Prepared(
+        topology, fitted, {**idle, **quotas}, deal(topology, {one.label: one.plan for one in fitted.planned})
+    )
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:
@@ -73,7 +75,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
     mine = mine or deploy.new_id()
     topology = prepared.topology
     there = deploy.find(engine, topology.name)
-    if there is not None and there.owner == "up" and there.digest == digest(topology):
+    if there is not None and there.owner == "up" and there.digest == digest(topology, prepared.dealt.files):
         make_ready(engine, prepared, there, watcher)
         return there
     if there is not None or deploy.exists(engine, topology.name):

@@ -22,6 +22,7 @@ from controller.trial.journal import RESULTS, VERSION, Journal, write_atomically
 from controller.trial.prepare import Prepared
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
+from controller.trial.shards import write_partition
 from controller.trial.watch import RoundEnded, SchemeBegins, Watcher
 from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
@@ -44,7 +45,7 @@ class Trial:
 
     def run(self) -> Results:
         """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
-        (self._out / "partition.json").write_text(json.dumps(self._prepared.dealt.description, indent=1) + "\n")
+        write_partition(self._out, self._topology, self._prepared.dealt.dealings)
         with (
             Session(self._engine, self._deployment) as session,
             Tuner(self._engine, self._deployment) as self._tuner,
@@ -179,7 +180,7 @@ class Trial:
         return idle_s, busy_s
 
     def _job(self, planned: Planned) -> Job:
-        t = self._topology
+        t, dealing = self._topology, self._prepared.dealt.dealings[planned.label]
         return Job(
             trial=t.name,
             label=planned.label,
@@ -196,7 +197,8 @@ class Trial:
             duplex=t.radio.duplex,
             deadline_s=_deadline_s(Moment(planned.problem, planned.plan, planned.timeline)),
             bs_address=self._deployment.addresses(deploy.AIR)[BS],
-            shares=dict(self._prepared.dealt.shares),
+            shares=dict(dealing.shares),
+            dealing=dealing.number,
             delay_s=planned.problem.delay_s,
             bs_threads=self._prepared.fitted.bs_threads,
             group_sizes=t.group_sizes or (),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agents.plan import Plan
-from agents.samples.partition import describe
+from agents.samples.partition import Labels, Shards, describe
+from agents.samples.shard import OWN, TEST, shard_file
+from controller.trial.journal import write_atomically
 from testbed import data
 from testbed.deploy import BS
 from testbed.loading import own_files
@@ -15,29 +19,67 @@ from testbed.topology import Topology
 
 
 @dataclass(frozen=True)
-class Dealt:
-    """``files``: by agent and file name; ``shares``: of all training samples, per UE (λ_i = D_i / D)."""
+class Dealing:
+    """Samples as they are dealt to the UEs, and its ``number`` among those of a trial.
 
-    files: Mapping[str, Mapping[str, bytes]]
+    ``shares``: of all training samples, per UE (λ_i = D_i / D).
+    """
+
+    number: int
     shares: Mapping[str, float]
     description: Mapping[str, Any]
 
 
-def deal(topology: Topology, plan: Plan) -> Dealt:
-    """A private shard for each UE; the test set for the BS, and all training data for schemes that leave it there.
+@dataclass(frozen=True)
+class Dealt:
+    """``files``: by agent and file name; ``dealings``: by the plans' labels."""
 
-    A partition that is proportional to batches takes those of ``plan``.
+    files: Mapping[str, Mapping[str, bytes]]
+    dealings: Mapping[str, Dealing]
+
+
+def deal(topology: Topology, plans: Mapping[str, Plan]) -> Dealt:
+    """A private shard for each UE under each plan; the test set for the BS, and all training data for schemes that
+    leave it there.
+
+    A partition that is proportional to batches takes those of each plan; what is dealt alike is one dealing.
     """
     train, test = data.load(topology.data)
     names = [ue.name for ue in topology.ues]
-    batches = [max(1, plan.ues[name].batch) for name in names]  # one that trains nothing gets a shard too
-    shards = data.deal(topology.data, train.labels, names, topology.seed, batches)
-    files = {ue: {"samples.npz": train.take(part).to_bytes()} for ue, part in shards.items()}
-    total = sum(len(part) for part in shards.values())
+    files: dict[str, dict[str, bytes]] = {
+        BS: {TEST: test.to_bytes(), OWN: train.to_bytes()},
+        **{ue: {} for ue in names},
+    }
+    dealings: dict[str, Dealing] = {}
+    by_batches: dict[tuple[int, ...], Dealing] = {}
+    for label, plan in plans.items():
+        batches = _batches(topology, plan)
+        if batches not in by_batches:
+            shards = data.deal(topology.data, train.labels, names, topology.seed, batches)
+            number = len(by_batches)
+            by_batches[batches] = _dealing(number, train.labels, shards)
+            for ue, part in shards.items():
+                files[ue][shard_file(number)] = train.take(part).to_bytes()
+        dealings[label] = by_batches[batches]
     own = own_files(topology)
-    files = {BS: {"samples.npz": test.to_bytes(), "own.npz": train.to_bytes()}, **files}
-    return Dealt(
-        files={agent: {**mine, **own} for agent, mine in files.items()},
-        shares={ue: len(part) / total for ue, part in shards.items()},
-        description=describe(train.labels, shards),
-    )
+    return Dealt({agent: {**mine, **own} for agent, mine in files.items()}, dealings)
+
+
+def write_partition(out: Path, topology: Topology, dealings: Mapping[str, Dealing]) -> None:
+    """``partition.json``: one for all schemes, or one in the folder of each whose plan decides on its shards."""
+    for label, dealing in dealings.items():
+        folder = out / label if data.depends_on_plan(topology.data) else out
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / "partition.json", json.dumps(dealing.description, indent=1) + "\n")
+
+
+def _batches(topology: Topology, plan: Plan) -> tuple[int, ...]:
+    """What shards follow from besides the topology; of a UE that trains nothing, a batch of one."""
+    if not data.depends_on_plan(topology.data):
+        return ()
+    return tuple(max(1, plan.ues[ue.name].batch) for ue in topology.ues)
+
+
+def _dealing(number: int, labels: Labels, shards: Shards) -> Dealing:
+    total = sum(len(part) for part in shards.values())
+    return Dealing(number, {ue: len(part) / total for ue, part in shards.items()}, describe(labels, shards))

@@ -29,6 +29,7 @@ torch.set_num_threads(1)  # as agents do: more would only wait for each other
 
 NOTHING: Mapping[str, object] = {}
 MOST_BYTES = 1 << 26
+Shard = Samples | Sequence[Samples]
 
 
 def samples(count: int, seed: int) -> Samples:
@@ -125,13 +126,18 @@ def _device(name: str, port: int, broadcast: int) -> Callable[[str, int], Air]:
     return lambda address, most_bytes: Air.device(name, address, port, broadcast, most_bytes)
 
 
+def _of(shard: Shard, number: int) -> Samples:
+    return shard if isinstance(shard, Samples) else shard[number]
+
+
 @contextmanager
-def world(shards: dict[str, Samples]) -> Iterator[World]:
-    """Agents with these private samples, on loopback."""
+def world(shards: Mapping[str, Shard]) -> Iterator[World]:
+    """Agents with these private samples, or with some for each dealing, on loopback."""
     port, broadcast = free_port(), free_port()
     open_air = partial(Air.station, "127.0.0.1", port, broadcast)
     bs = Bs(samples(50, 99), Metrics(), open_air, "cpu", lambda: samples(60, 98))
-    ues = {name: Ue(name, shard, Metrics(), _device(name, port, broadcast)) for name, shard in shards.items()}
+    loads = {name: partial(_of, shard) for name, shard in shards.items()}
+    ues = {name: Ue(name, load, Metrics(), _device(name, port, broadcast)) for name, load in loads.items()}
     try:
         yield World(bs, ues, port)
     finally:
