@@ -137,13 +137,19 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 class Demand:
     """A task that an agent repeats: what the host needs for it and what the model allows (s, at D = 1).
 
-    It runs on ``threads`` cores at once.
+    It runs on ``threads`` cores at once, and its agent does as many such tasks at once as it has ``processors``.
     """
 
     agent: str
     host_s: float
     model_s: float
     threads: int = 1
+    processors: int = 1
+
+    @property
+    def cores(self) -> int:
+        """How many cores its agent can use at once."""
+        return self.threads * self.processors
 
 
 def shares(demands: Iterable[Demand]) -> dict[str, float]:
@@ -178,8 +184,8 @@ def quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str, int]:
         length = demand.model_s * dilation * 1e6 / PERIOD_US
         periods = max(math.floor(length), min(length, 1.0), LEAST_SHARE)
         margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
-        quota = round(demand.host_s * 1e6 / periods * margin) * demand.threads
-        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota, demand.threads))
+        quota = round(demand.host_s * 1e6 / periods * margin) * demand.cores
+        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota, demand.cores))
     return found
 
 
@@ -191,8 +197,16 @@ def shares_as_quotas_us(demands: Iterable[Demand], dilation: float) -> dict[str,
     return {agent: _that_can_be_had(round(share / dilation * PERIOD_US)) for agent, share in shares(demands).items()}
 
 
-def _that_can_be_had(quota_us: int, threads: int = 1) -> int:
-    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US * threads)
+def weights(demands: Iterable[Demand]) -> dict[str, int]:
+    """Per agent its weight where cores are scarce: as many as it can use at once."""
+    found: dict[str, int] = {}
+    for demand in demands:
+        found[demand.agent] = max(found.get(demand.agent, 1), demand.cores)
+    return found
+
+
+def _that_can_be_had(quota_us: int, cores: int = 1) -> int:
+    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US * cores)
 
 
 QUOTAS_US = {"paced": quotas_us, "quota": shares_as_quotas_us}

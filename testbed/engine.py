@@ -41,6 +41,10 @@ class NameTakenError(EngineError):
     """A container of this name is there already."""
 
 
+ONE_SHARE = 1024
+"""Docker's CPU shares of a container unless it is told otherwise."""
+
+
 @dataclass(frozen=True)
 class ContainerSpec:
     """A container to create. ``volumes``: volume name → mount point. ``networks``: network → alias in it."""
@@ -182,6 +186,10 @@ class Engine:
     def limit_cpu(self, container: str, period_us: int, quota_us: int) -> None:
         """Sets the CFS quota: at most ``quota_us`` of CPU time in every ``period_us``; −1 lifts it."""
         _docker(self.client.api.update_container, container, cpu_period=period_us, cpu_quota=quota_us)
+
+    def weigh_cpu(self, container: str, weight: int) -> None:
+        """Where cores are scarce the container gets so many times as much as one of weight 1."""
+        _docker(self.client.api.update_container, container, cpu_shares=weight * ONE_SHARE)
 
     def containers(self, **labels: str) -> list[ContainerState]:
         """Containers, running or not, that carry these labels."""

@@ -118,13 +118,15 @@ def need(topology: Topology, problem: Instance, calibration: Calibration, planne
 def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> dict[Key, Demand]:
     """Every computation of a round: at whom, how long the host takes, and how long the modelled device."""
     costs = costs_of(problem)
+    workers = len({task.place for task in schedule.tasks if task.computes and task.agent == BS})
     found: dict[Key, Demand] = {}
     for task in schedule.tasks:
         if isinstance(work := task.work, Compute | Noise):
             bs = task.agent == BS
             host_s = _pass_s(calibration, work, bs) + calibration.noise_s * costs.noised_values(work)
             model_s = costs.compute_s(work, task.place)
-            found[task.key] = Demand(task.agent, host_s, model_s, calibration.bs_threads if bs else 1)
+            cores = (calibration.bs_threads, workers) if bs else (1, 1)
+            found[task.key] = Demand(task.agent, host_s, model_s, *cores)
     return found
 
 

@@ -15,7 +15,7 @@ from controller.trial.shards import Dealt, deal
 from controller.trial.watch import Stage, Warned, Watcher
 from testbed import deploy, links
 from testbed.calibration import calibrate
-from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US
+from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US, weights
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError
@@ -98,6 +98,8 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
     watcher(Stage("limiting CPUs and links"))
     for agent, quota_us in prepared.quotas_us.items():
         engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
+    for agent, weight in weights(prepared.fitted.tasks).items():
+        engine.weigh_cpu(deployment.agents[agent].name, weight)
     links.set_links(engine, deployment, prepared.planned[0].plan, prepared.topology.radio)
 
 

@@ -13,6 +13,7 @@ from testbed.compute import (
     shares,
     shares_as_quotas_us,
     two_digits,
+    weights,
 )
 
 
@@ -57,6 +58,12 @@ def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():
 def test_a_base_station_that_computes_on_two_cores_may_use_both():
     assert quotas_us([Demand("bs", 0.04, 0.1, threads=2)], 1.0) == {"bs": 5000}
     assert quotas_us([Demand("bs", 0.2, 0.1, threads=2)], 1.0) == {"bs": 10000}
+
+
+def test_a_base_station_of_many_workers_may_use_a_core_for_each_and_weighs_as_much():
+    tasks = [Demand("bs", 0.04, 0.1, processors=3), Demand("ue1", 0.04, 0.1)]
+    assert quotas_us(tasks, 1.0) == {"bs": 7500, "ue1": 2500}
+    assert weights(tasks) == {"bs": 3, "ue1": 1}
 
 
 def test_an_agent_gets_the_quota_of_its_tightest_task():
