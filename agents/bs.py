@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import torch
 
@@ -13,9 +14,10 @@ from agents.halves import average, to_inputs
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
 from agents.samples.shard import Samples, batches
+from agents.schedule.pieces import at_once
 from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights, workers
 from agents.schedule.vocabulary import replica
-from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
+from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
 from agents.wire.air import Air
 from agents.wire.frames import Layout
 from agents.wire.inbox import Arrival
@@ -29,6 +31,8 @@ class Bs:
     ``open_air`` gives its end of the air, which takes no frame longer than that many bytes. ``own`` loads training
     samples of its own, for schemes that leave all data with it.
     """
+
+    trainer: Trainer
 
     def __init__(
         self,
@@ -60,17 +64,18 @@ class Bs:
         schedule = job.schedule(1)
         places = schedule.processors(BS)
         mine = [task for place in places for task in schedule.at[place]]
+        with suppress(AttributeError):
+            del self.trainer  # before the memory for another one is needed
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
         self._evaluator.take_model(self.trainer.whole)
-        self._shapes = shapes_of(self.trainer.whole, self._evaluator.samples(1))
-        check_sizes(schedule, self.trainer.whole, self._shapes, self.air.most_bytes)
+        check_sizes(schedule, self.trainer.whole, self.trainer.shapes, self.air.most_bytes)
         self._take_own()
         computing = workers(task.place for task in mine if task.computes)
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s, computing)
         info = (job.trial, job.label, job.plan.planner, str(job.plan.cut), str(job.plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
-        self.trainer.warm_up(mine, self._evaluator.samples)
+        self.trainer.warm_up(mine, at_once(schedule, BS))
         self.air.await_greetings(list(job.plan.ues), CONFIGURE_S)
 
     def change(self, job: Job) -> None:
@@ -129,7 +134,7 @@ class Bs:
         return found, mean
 
     def _layout(self, task: Task) -> Layout:
-        return layout_of(task, self.trainer.whole, self._shapes)
+        return layout_of(task, self.trainer.whole, self.trainer.shapes)
 
     def close(self) -> None:
         """Leaves the air."""
@@ -140,7 +145,8 @@ class Bs:
     def _perform(self, task: Task, arrivals: Sequence[Arrival]) -> Done:
         match task.work:
             case Compute(backward=False) as work:
-                made = self.trainer.forward(task.key, work, self._sources(arrivals), self._job.shares)
+                one_piece = task.key in self._executor.at_once
+                made = self.trainer.forward(task.key, work, self._sources(arrivals), self._job.shares, one_piece)
                 if made.loss_sum is not None:
                     self.meter.lost(made.loss_sum, work.samples)
             case Compute() as work:

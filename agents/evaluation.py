@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,16 +34,12 @@ class Evaluator:
         self._model = nn.Sequential()
 
     def take_model(self, model: nn.Sequential) -> None:
-        """The model of the scheme that begins."""
+        """The model of the scheme that begins, whose weights are free to be written over."""
         self._model = model
-
-    def samples(self, count: int) -> torch.Tensor:
-        """So many test images."""
-        return self._images[torch.arange(count) % len(self._images)]
 
     def accuracy(self, parts: Sequence[Part]) -> float:
         """The share of the test set that a model of these parts gets right."""
-        model = copy.deepcopy(self._model).eval()
+        model = self._model.eval()
         for part in parts:
             units = units_of(model, part.first, part.last)
             units.load_state_dict(dict(zip(units.state_dict(), part.weights, strict=True)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +46,7 @@ class Executor:
         self.name, self.meter, self.perform = name, meter, perform
         self._processors: dict[str, _Processor] = {}
         self._job: Job | None = None
+        self._counting = threading.Lock()
         self.schedule = Schedule(())
 
     def begin(self, job: Job, number: int, air: Air, layout: Callable[[Task], Layout]) -> None:
@@ -55,6 +58,8 @@ class Executor:
             self.expected = {task.key: Expected(task.agent, layout(task)) for task in incoming}
             self.carried = _carried(schedule, self.name)
             self.at_once = at_once(schedule, self.name)
+            mine = [task for task in schedule.tasks if task.agent == self.name and not task.transfers]
+            self._users = Counter(key for task in mine for key in task.needs if key in self.expected)
             places = schedule.processors(self.name) or (self.name,)
             self._processors = {place: self._processors.get(place) or _Processor(self, place) for place in places}
             self._occupy_ns = {
@@ -62,6 +67,7 @@ class Executor:
                 for task in schedule.tasks
                 if task.place == BROADCAST_PLACE
             }
+        self._uses_left = self._users.copy()
         air.begin(number, self.expected, Outbox(schedule, self.name, self._occupy_ns))
         self._counted = 0
 
@@ -108,6 +114,14 @@ class Executor:
             named = "; ".join(f"{key} from {peer}" for key, peer in list(missing.items())[:3])
             peers = tuple(dict.fromkeys(missing.values()))
             raise AirError(f"{self.name} waited for {named or 'its turn'}: {error}", peers) from error
+
+    def used(self, tasks: Group) -> None:
+        """Lets go of what has come for these tasks and for no other any more."""
+        came = [key for task in tasks for key in task.needs if key in self.expected]
+        with self._counting:
+            self._uses_left.subtract(came)
+            over = [key for key in dict.fromkeys(came) if not self._uses_left[key]]
+        self.air.release(over)
 
     def _count_arrivals(self) -> None:
         """Counts what has come since it was last counted."""
@@ -185,6 +199,7 @@ class _Processor:
         carries = dict(chain.from_iterable(sealed.items() for _, sealed in made))
         self._done_ns.update(dict.fromkeys([task.key for task in tasks], self._pacer.free_ns))
         agent.air.offer([task.key for task in tasks], carries)
+        agent.used(tasks)
         for done, _ in made:
             if done.afterwards is not None:
                 done.afterwards()

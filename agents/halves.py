@@ -40,8 +40,8 @@ class Half:
         return [value.detach().cpu() for value in self.model.state_dict().values()]
 
     def weights(self) -> Weights:
-        """Copies of all weights (and statistics), in a fixed order."""
-        return [value.clone() for value in self.state()]
+        """Copies of all weights (and statistics), in a fixed order, laid out as they travel."""
+        return [value.clone(memory_format=torch.contiguous_format) for value in self.state()]
 
     def load(self, weights: Sequence[torch.Tensor]) -> None:
         """Takes over weights that ``weights`` gave."""
@@ -59,11 +59,14 @@ def average(weights: Sequence[Weights], shares: Sequence[float]) -> Weights:
     def mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
         if not values[0].is_floating_point():
             return values[0]
-        return torch.stack([value * (share / total) for value, share in zip(values, shares, strict=True)]).sum(0)
+        found = values[0] * (shares[0] / total)
+        for value, share in zip(values[1:], shares[1:], strict=True):
+            found.add_(value, alpha=share / total)
+        return found
 
     return [mean(values) for values in zip(*weights, strict=True)]
 
 
 def to_inputs(images: torch.Tensor) -> torch.Tensor:
     """Byte images 0…255 as floats (of torch's default type) of about zero mean and unit spread."""
-    return (images.to(torch.get_default_dtype()) / 255.0 - 0.5) / 0.5
+    return images.to(torch.get_default_dtype(), copy=True).div_(255.0).sub_(0.5).div_(0.5)

@@ -10,6 +10,7 @@ from typing import Any
 from agents.models.catalog import DatasetInfo
 from agents.plan import Plan
 from agents.schedule.costs import Costs
+from agents.schedule.footprint import Footprint
 from agents.schedule.task import at_the_bs
 from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
@@ -28,6 +29,7 @@ class Job:
     ``delay_s`` (emulated) on its way. ``bs_lr`` is the learning rate at the BS, ``lr`` unless it is given, and
     ``bs_threads`` the cores that it computes on. ``group_sizes``: how many units of the model each unit of plan and
     costs stands for, all one if left out. ``dealing``: which of a trial's ways to deal samples to UEs is this scheme's.
+    ``footprint``: what those units take of memory; passes are computed in chunks where it is given.
     """
 
     trial: str
@@ -50,6 +52,7 @@ class Job:
     bs_threads: int = 1
     group_sizes: Sequence[int] = ()
     dealing: int = 0
+    footprint: Footprint | None = None
 
     def lr_of(self, model: str) -> float:
         """The learning rate of a model's parts: the BS's own for its model and for replicas there, if it has one."""
@@ -69,7 +72,7 @@ class Job:
         """The job as plain data, for the wire."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         nested = {part: plain[part].to_json() for part in ("plan", "costs", "dataset_info")}
-        return {**plain, **nested}
+        return {**plain, **nested, "footprint": self.footprint and self.footprint.to_json()}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Job:
@@ -78,5 +81,6 @@ class Job:
             "plan": Plan.from_json(data["plan"]),
             "costs": Costs.from_json(data["costs"]),
             "dataset_info": DatasetInfo(**data["dataset_info"]),
+            "footprint": Footprint.from_json(data["footprint"]) if data.get("footprint") else None,
         }
         return Job(**{**data, **nested, "group_sizes": tuple(data["group_sizes"])})

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from agents.plan import micro_batch_sizes
+
 Tensors = list[torch.Tensor]
 
 
@@ -33,6 +35,11 @@ class Rows:
     weights: Sequence[float] = ()
     inner: bool = True
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many rows each UE has."""
+        return [len(part) for part in self.activations]
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -44,14 +51,38 @@ class Pass:
 
 def plain(model: nn.Module, rows: Rows) -> Pass:
     """Every row forward and backward; nothing is shared."""
-    joined = leaf(rows.activations) if rows.inner else torch.cat(list(rows.activations))
+    joined, sizes = leaf(rows.activations) if rows.inner else torch.cat(list(rows.activations)), rows.sizes
     loss = _loss(model(joined), torch.cat(list(rows.labels)), rows.samples)
 
     def backward() -> tuple[Tensors, None]:
         torch.autograd.backward(loss)
-        return parts(joined, rows.activations) if rows.inner else [], None
+        return parts(joined, sizes) if rows.inner else [], None
 
     return Pass(loss.item(), backward)
+
+
+def in_chunks(model: nn.Module, rows: Rows, most: int) -> Pass:
+    """``plain``, there and back by so many rows at a time, so that what is kept in between is bounded.
+
+    The loss is a sum over samples, so gradients add up to those of all rows at once, unless the model mixes samples.
+    """
+    sizes, total, begin = rows.sizes, 0.0, 0
+    gradient = torch.empty(sum(sizes), *rows.activations[0].shape[1:]) if rows.inner else torch.empty(0)
+    gradient = gradient.to(rows.activations[0].device)
+    for size in chunks(sum(sizes), most):
+        values, labels = (_slice(each, begin, begin + size) for each in (rows.activations, rows.labels))
+        joined = leaf(values) if rows.inner else torch.cat(values)
+        loss = _loss(model(joined), torch.cat(labels), rows.samples)
+        torch.autograd.backward(loss)
+        if rows.inner:
+            gradient[begin : begin + size] = _gradient(joined)
+        total, begin = total + loss.item(), begin + size
+    return Pass(total, lambda: (list(torch.split(gradient, sizes)) if rows.inner else [], None))
+
+
+def chunks(rows: int, most: int) -> tuple[int, ...]:
+    """As few chunks as hold so many rows with ``most`` in each, and as equal."""
+    return micro_batch_sizes(rows, -(-rows // most)) if rows else ()
 
 
 def virtual(model: nn.Module, rows: Rows) -> Pass:
@@ -114,9 +145,14 @@ READINGS: dict[str, Callable[[nn.Module, Rows], Pass]] = {"virtual": virtual, "o
 """The pass of each way to aggregate (``agents.schemes.epsl``)."""
 
 
-def run(model: nn.Module, rows: Rows, aggregate: str) -> Pass:
-    """The pass of these rows; without paired ones it is exactly that of PSL."""
-    return READINGS[aggregate](model, rows) if rows.paired else plain(model, rows)
+def run(model: nn.Module, rows: Rows, aggregate: str, most: int | None = None) -> Pass:
+    """The pass of these rows; without paired ones it is exactly that of PSL.
+
+    With ``most`` it goes back at once, by so many rows at a time; paired rows are never torn apart.
+    """
+    if rows.paired:
+        return READINGS[aggregate](model, rows)
+    return plain(model, rows) if most is None or sum(rows.sizes) <= most else in_chunks(model, rows, most)
 
 
 def leaf(parts: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -133,9 +169,18 @@ def _gradient(leaf: torch.Tensor) -> torch.Tensor:
     return leaf.grad
 
 
-def parts(leaf: torch.Tensor, like: Sequence[torch.Tensor]) -> Tensors:
+def parts(leaf: torch.Tensor, sizes: Sequence[int]) -> Tensors:
     """The gradient of a leaf, for each UE its rows."""
-    return list(torch.split(_gradient(leaf), [len(part) for part in like]))
+    return list(torch.split(_gradient(leaf), list(sizes)))
+
+
+def _slice(parts: Sequence[torch.Tensor], begin: int, end: int) -> Tensors:
+    """Rows of what would be these parts joined, as they lie in each."""
+    found, before = [], 0
+    for part in parts:
+        found.append(part[max(0, begin - before) : max(0, end - before)])
+        before += len(part)
+    return [part for part in found if len(part)]
 
 
 def _mean(parts: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
@@ -163,4 +208,4 @@ def _rest(model: nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor | No
 
 def _rest_parts(joined: torch.Tensor, rows: Rows) -> Tensors:
     left = [part[rows.paired :] for part in rows.activations]
-    return parts(joined, left) if len(joined) else left
+    return parts(joined, [len(part) for part in left]) if len(joined) else left

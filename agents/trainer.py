@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,8 @@ from torch import nn
 from agents.halves import Half
 from agents.job import Job
 from agents.models.build import build, units_of
-from agents.passes import Rows, Tensors, leaf, parts, run
+from agents.models.catalog import DatasetInfo
+from agents.passes import Rows, Tensors, chunks, leaf, parts, run
 from agents.schedule.pieces import pass_of
 from agents.schedule.task import Activations, Compute, Gradients, Key, Schedule, Step, Task, Weights
 from agents.wire.frames import Layout, bytes_of, layout
@@ -49,6 +50,7 @@ class Trainer:
     def __init__(self, job: Job, device: str) -> None:
         self._job, self._device = job, device
         self.whole = build(job.model, job.dataset_info, job.norm, job.seed, job.group_sizes)
+        self.shapes = shapes_of(self.whole, job.dataset_info)
         self.halves: dict[PartKey, Half] = {}
         self._ways_back: dict[tuple[object, ...], tuple[list[str], WayBack]] = {}
 
@@ -56,35 +58,43 @@ class Trainer:
         """Makes the parts that these tasks train, with the weights that everybody drew."""
         for task in tasks:
             if isinstance(work := task.work, Compute) and _part(work) not in self.halves:
-                units = units_of(copy.deepcopy(self.whole), work.first, work.last)
+                units = copy.deepcopy(units_of(self.whole, work.first, work.last))
                 self.halves[_part(work)] = Half(units, self._job.lr_of(work.model), self._job.momentum, self._device)
+
+    def forget_drawn(self) -> None:
+        """Keeps only the shapes of the whole model, when all parts are taken."""
+        self.whole.to("meta")
 
     def of(self, model: str) -> list[tuple[PartKey, Half]]:
         """The parts of a model, by their first unit."""
         return sorted(((key, half) for key, half in self.halves.items() if key[0] == model), key=lambda found: found[0])
 
-    def forward(self, key: Key, work: Compute, sources: Sequence[Source], shares: Mapping[str, float]) -> Passed:
-        """A pass through a part; at the last unit it ends in the loss. ``shares``: λ of those whose rows are paired."""
+    def forward(
+        self, key: Key, work: Compute, sources: Sequence[Source], shares: Mapping[str, float], at_once: bool = False
+    ) -> Passed:
+        """A pass through a part; at the last unit it ends in the loss. ``shares``: λ of those whose rows are paired.
+
+        ``at_once``: its way back follows in the same piece of work, so that it may go there and back in chunks.
+        """
         half, names = self.halves[_part(work)], [source.ue for source in sources]
         values = [source.values.to(self._device) for source in sources]
         if work.last == len(self.whole):
             labels = [source.labels.to(self._device) for source in sources if source.labels is not None]
             taking_part = sum(shares[ue] for ue in names) if work.paired else 1.0
             weights = [shares[ue] / taking_part for ue in names] if work.paired else []
-            made = run(
-                half.model, Rows(values, labels, work.mean_over, work.paired, weights, work.first > 0), work.aggregate
-            )
+            rows = Rows(values, labels, work.mean_over, work.paired, weights, work.first > 0)
+            made = run(half.model, rows, work.aggregate, self._chunk_rows(work) if at_once else None)
             self._ways_back[pass_of(key, work)] = names, lambda _: made.backward()
             return Passed(loss_sum=made.loss * work.mean_over)
-        inputs = leaf(values) if work.first > 0 else torch.cat(values)
+        inputs, sizes = leaf(values) if work.first > 0 else torch.cat(values), [len(value) for value in values]
         out: torch.Tensor = half.model(inputs)
 
         def back(gradient: torch.Tensor) -> tuple[Tensors, None]:
             torch.autograd.backward(out, gradient)
-            return parts(inputs, values) if work.first > 0 else [], None
+            return parts(inputs, sizes) if work.first > 0 else [], None
 
         self._ways_back[pass_of(key, work)] = names, back
-        return Passed(dict(zip(names, torch.split(out, [len(value) for value in values]), strict=True)))
+        return Passed(dict(zip(names, torch.split(out, sizes), strict=True)))
 
     def backward(self, key: Key, work: Compute, gradients: Sequence[torch.Tensor]) -> Passed:
         """The way back of a pass, from the gradients at its end (none from the loss), which adds up this part's own."""
@@ -102,33 +112,44 @@ class Trainer:
         if self._device.startswith("cuda"):
             torch.cuda.synchronize()
 
-    def warm_up(self, tasks: Iterable[Task], inputs: Callable[[int], torch.Tensor]) -> None:
+    def warm_up(self, tasks: Iterable[Task], at_once: Container[Key] = ()) -> None:
         """Runs every size of every part once on a copy: the first pass of a shape is slow.
 
-        ``inputs`` gives so many samples of the data.
+        ``at_once``: the passes that go there and back in one piece of work.
         """
-        sizes = {(_part(task.work), task.work.samples) for task in tasks if isinstance(task.work, Compute)}
+        sizes: set[tuple[PartKey, int]] = set()
+        for task in tasks:
+            if isinstance(work := task.work, Compute) and not work.backward:
+                most = self._chunk_rows(work) if task.key in at_once and not work.paired else None
+                sizes.update((_part(work), rows) for rows in chunks(work.samples, most or work.samples))
         for part, samples in sorted(sizes):
-            spare = Half(copy.deepcopy(self.halves[part].model), self._job.lr, 0.0, self._device)
-            if list(spare.model.parameters()):
-                out = spare.model(self._before(part[1], inputs(samples)).to(self._device))
-                torch.autograd.backward(out, torch.zeros_like(out))
+            self._run_once(part, samples)
 
-    def _before(self, unit: int, samples: torch.Tensor) -> torch.Tensor:
-        """What comes out of a unit of the model as it was drawn, with a gradient to come unless they are samples."""
-        if not unit:
-            return samples
-        with torch.no_grad():
-            return leaf([units_of(self.whole, 0, unit)(samples)])
+    def _run_once(self, part: PartKey, samples: int) -> None:
+        spare = Half(copy.deepcopy(self.halves[part].model), self._job.lr, 0.0, self._device)
+        if list(spare.model.parameters()):
+            values = torch.zeros(samples, *self.shapes[part[1]], requires_grad=part[1] > 0)
+            out = spare.model(values.to(self._device))
+            torch.autograd.backward(out, torch.zeros_like(out))
+
+    def _chunk_rows(self, work: Compute) -> int | None:
+        """The rows of a chunk, where memory is that of a container and not of a GPU."""
+        if self._job.footprint is None or self._device.startswith("cuda"):
+            return None
+        return self._job.footprint.chunk_rows(work.first, work.last)
 
 
-def shapes_of(whole: nn.Sequential, sample: torch.Tensor) -> list[tuple[int, ...]]:
+def shapes_of(whole: nn.Sequential, info: DatasetInfo) -> list[tuple[int, ...]]:
     """The shape of one sample after each unit, its own first."""
+    sample = torch.zeros(1, info.channels, info.height, info.width)
+    training = {module: module.training for module in whole.modules()}
     found = [tuple(sample.shape[1:])]
     with torch.no_grad():
-        for unit in copy.deepcopy(whole).eval():
+        for unit in whole.eval():
             sample = unit(sample)
             found.append(tuple(sample.shape[1:]))
+    for module, was in training.items():
+        module.training = was
     return found
 
 

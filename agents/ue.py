@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from agents.meter import Meter, Metrics
 from agents.ports import AIR_PORT, BROADCAST_PORT
 from agents.privacy import privatise, privatise_weights
 from agents.samples.shard import Samples, batches
+from agents.schedule.pieces import at_once
 from agents.schedule.task import BS, Activations, Compute, Gradients, Load, Noise, Step, Task, Weights
-from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, shapes_of
+from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
 from agents.wire.air import Air
 from agents.wire.frames import Layout
 from agents.wire.inbox import Arrival
@@ -35,6 +37,7 @@ class Ue:
     """
 
     device = "cpu"
+    trainer: Trainer
 
     def __init__(self, name: str, load: LoadShard, metrics: Metrics, open_air: OpenAir | None = None) -> None:
         self.name = name
@@ -51,17 +54,19 @@ class Ue:
         self._take_samples(job.dealing)
         schedule = job.schedule(1)
         mine = schedule.at.get(self.name, ())
+        with suppress(AttributeError):
+            del self.trainer  # before the memory for another one is needed
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
-        self._shapes = shapes_of(self.trainer.whole, self._images[:1])
-        check_sizes(schedule, self.trainer.whole, self._shapes, most_bytes)
-        self._before = self._weights()
+        self.trainer.forget_drawn()
+        check_sizes(schedule, self.trainer.whole, self.trainer.shapes, most_bytes)
+        self._before = self._remembered()
         number = list(job.plan.ues).index(self.name)
         size = job.plan.ues[self.name].batch
         self._batches: Iterator[Positions] = batches(len(self._labels), size, (job.seed, 2, number))
         self._noise = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
-        self.trainer.warm_up(mine, lambda count: self._images[torch.arange(count) % len(self._images)])
+        self.trainer.warm_up(mine, at_once(schedule, self.name))
         if self._air is None or self._air.most_bytes < most_bytes or self._bs_address != job.bs_address:
             self.close()
             self._air, self._bs_address = self._open_air(job.bs_address, most_bytes), job.bs_address
@@ -101,7 +106,7 @@ class Ue:
         self._executor.run(index, start_ns)
 
     def _layout(self, task: Task) -> Layout:
-        return layout_of(task, self.trainer.whole, self._shapes)
+        return layout_of(task, self.trainer.whole, self.trainer.shapes)
 
     def parts(self) -> list[tuple[int, int, Tensors]]:
         """First and last unit of each part of the model that is here, and its weights, for evaluation."""
@@ -135,7 +140,8 @@ class Ue:
     def _forward(self, task: Task, work: Compute, arrivals: Sequence[Arrival]) -> Passed:
         index = torch.from_numpy(self._positions(task))
         values = arrivals[0].tensors()[0] if work.first else self._samples(index, work)
-        made = self.trainer.forward(task.key, work, [Source(self.name, values, self._labels[index])], self._job.shares)
+        source, one_piece = Source(self.name, values, self._labels[index]), task.key in self._executor.at_once
+        made = self.trainer.forward(task.key, work, [source], self._job.shares, one_piece)
         if made.loss_sum is not None:
             self.meter.lost(made.loss_sum, work.samples)
         return made
@@ -177,6 +183,10 @@ class Ue:
         """The weights of the part that starts with the samples."""
         return next((half.weights() for (_, first, _), half in self.trainer.of(self.name) if first == 0), [])
 
+    def _remembered(self) -> Tensors:
+        """The weights as they came, where noise on their change is asked for."""
+        return self._weights() if self._job.plan.noise("weights") else []
+
     def _noisy_weights(self) -> Tensors:
         """The weights as they leave: with noise on their change since they last came."""
         privacy = self._job.plan.privacy
@@ -186,4 +196,4 @@ class Ue:
     def _take_over(self, arrival: Arrival) -> None:
         """Takes over the weights that go to this UE."""
         self.trainer.of(self.name)[0][1].load(arrival.tensors())
-        self._before = self._weights()
+        self._before = self._remembered()

@@ -52,13 +52,18 @@ class Deployment:
 
 
 def up(
-    engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], owner: str, mine: str = ""
+    engine: Engine,
+    topology: Topology,
+    samples: Mapping[str, Mapping[str, bytes]],
+    memory_bytes: Mapping[str, int],
+    owner: str,
+    mine: str = "",
 ) -> Deployment:
     """Networks, BS, UEs and shaper of a topology, started; removed again if anything fails.
 
-    ``samples``: for each agent the files that are mounted into it alone. ``owner`` says which
-    verb created them (``up`` or ``run``), ``mine`` is what ``new_id`` gave. DeployError when somebody else is starting
-    this name.
+    ``samples``: for each agent the files that are mounted into it alone; ``memory_bytes``: its limit. ``owner`` says
+    which verb created them (``up`` or ``run``), ``mine`` is what ``new_id`` gave. DeployError when somebody else is
+    starting this name.
     """
     mine = mine or new_id()
     for image in (AGENT_IMAGE, SHAPER_IMAGE):
@@ -66,7 +71,7 @@ def up(
     labels = {LABEL: topology.name, DIGEST: digest(topology, samples), OWNER: owner, DEPLOYMENT: mine}
     try:
         _claim(engine, topology, labels)
-        _create(engine, topology, samples, labels)
+        _create(engine, topology, samples, memory_bytes, labels)
         return _deployment(engine, topology.name, "type: testbed images build")
     except BaseException:
         remove_mine(engine, mine)
@@ -132,7 +137,11 @@ def _claim(engine: Engine, topology: Topology, labels: Mapping[str, str]) -> Non
 
 
 def _create(
-    engine: Engine, topology: Topology, samples: Mapping[str, Mapping[str, bytes]], labels: Mapping[str, str]
+    engine: Engine,
+    topology: Topology,
+    samples: Mapping[str, Mapping[str, bytes]],
+    memory_bytes: Mapping[str, int],
+    labels: Mapping[str, str],
 ) -> None:
     name = topology.name
     engine.parallel(lambda net: engine.create_network(resource(name, net), labels, internal=True), (AIR, MGMT))
@@ -140,7 +149,7 @@ def _create(
     if topology.base_station.device == "cuda" and not gpu:
         raise DeployError("base_station.device: cuda, but this engine has no GPU to give", "use auto or cpu")
     agents = [BS, *(ue.name for ue in topology.ues)]
-    specs = [_agent(topology, agent, labels, gpu=gpu and agent == BS) for agent in agents]
+    specs = [_agent(topology, agent, labels, memory_bytes[agent], gpu=gpu and agent == BS) for agent in agents]
 
     def launch(spec: ContainerSpec) -> None:
         for volume, folder in spec.volumes.items():
@@ -154,7 +163,7 @@ def _create(
     engine.start(resource(name, SHAPER))
 
 
-def _agent(topology: Topology, agent: str, labels: Mapping[str, str], gpu: bool) -> ContainerSpec:
+def _agent(topology: Topology, agent: str, labels: Mapping[str, str], memory_bytes: int, gpu: bool) -> ContainerSpec:
     trial, role = topology.name, "bs" if agent == BS else "ue"
     return ContainerSpec(
         name=resource(trial, agent),
@@ -173,6 +182,7 @@ def _agent(topology: Topology, agent: str, labels: Mapping[str, str], gpu: bool)
         volumes={resource(trial, f"{agent}-data"): "/data"},
         sysctls=AIR_SYSCTLS,
         gpu=gpu,
+        memory_bytes=memory_bytes,
     )
 
 

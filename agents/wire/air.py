@@ -12,13 +12,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import zmq
 
 from agents.pace import sharpen_timers
 from agents.schedule.task import BROADCAST_PLACE, Key
-from agents.wire.frames import HEADER_BYTES, Buffer, Sealed, pack
+from agents.wire.frames import HEADER_BYTES, NOTHING, Buffer, Sealed, pack
 from agents.wire.inbox import Arrival, Expected, Inbox, Message, Unexpected
 from agents.wire.outbox import Departure, Outbox
 
@@ -169,6 +170,12 @@ class Air:
         with self._changed:
             self._error = self._error or text
             self._changed.notify_all()
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """What these brought has been used, and its memory is free for others."""
+        with self._changed:
+            for key in keys:
+                self._arrivals[key] = replace(self._arrivals[key], sealed=NOTHING)
 
     def missing(self, keys: Iterable[Key]) -> dict[Key, str]:
         """Which of these have not arrived, and who should have sent them."""

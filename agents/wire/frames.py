@@ -56,7 +56,10 @@ def seal(tensors: Sequence[torch.Tensor]) -> Sealed:
 
 
 def unseal(sealed: Sealed) -> list[torch.Tensor]:
-    """The tensors. Nothing is unpickled; a wrong shape or type raises FrameError."""
+    """The tensors, as they lie in the message, so they must not change. Nothing is unpickled.
+
+    A wrong shape or type raises FrameError.
+    """
     try:
         return [_tensor(name, shape, data) for (name, shape), data in zip(sealed.shapes, sealed.data, strict=True)]
     except (ValueError, TypeError, RuntimeError) as error:
@@ -147,7 +150,8 @@ def _tensor(name: str, shape: Sequence[int], data: Buffer) -> torch.Tensor:
     dtype = getattr(torch, name)
     if not len(data):
         return torch.zeros(shape, dtype=dtype)
-    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+    found = torch.frombuffer(bytearray(data) if isinstance(data, bytes) else data, dtype=dtype).reshape(shape)
+    return found.clone() if found.data_ptr() % found.element_size() else found
 
 
 def size(frames: Sequence[Buffer]) -> int:

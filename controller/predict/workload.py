@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.models.catalog import DatasetInfo
+from agents.schedule.footprint import Footprint
+from controller.predict.footprint import footprint
 from testbed.built import identity
 from testbed.compute import UnitSize, together
 from testbed.data import info
@@ -16,6 +18,9 @@ from testbed.kept import kept
 from testbed.topology import Topology
 
 Floats = npt.NDArray[np.float64]
+
+KEPT_PER_OUTPUT = 4.0
+"""What a unit keeps for its way back, in sizes of its output, where the model that is planned for is not built."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,17 @@ class Workload:
     weight_bytes: Floats
     backward_ratio: float
     label_bytes: float
+    measured: Footprint | None = None
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What units take of memory: as measured, or as a block of two convolutions and norms has it for its output."""
+        if self.measured is not None:
+            return self.measured
+        outputs = tuple(self.output_bytes.tolist())
+        kept_bytes = tuple(KEPT_PER_OUTPUT * size for size in outputs)
+        mixes = (False,) * len(outputs)
+        return Footprint(outputs[0], tuple(self.weight_bytes.tolist()), outputs, kept_bytes, outputs, mixes)
 
     @property
     def cuts(self) -> range:
@@ -83,7 +99,8 @@ def workload(topology: Topology) -> Workload:
         if any(u.weight_bytes is None for u in model.profile) and (real := real_sizes(topology)):
             given = zip(model.profile, real, strict=True)
             weights = np.array([r.weight_bytes if u.weight_bytes is None else u.weight_bytes for u, r in given])
-    return Workload(topology.units, flops, outputs, weights, model.backward_ratio, float(model.label_bytes))
+    label_bytes, found = float(model.label_bytes), footprint(topology)
+    return Workload(topology.units, flops, outputs, weights, model.backward_ratio, label_bytes, found)
 
 
 def real_sizes(topology: Topology) -> tuple[UnitSize, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from controller.planners.planning import Planned, plan_all
 from controller.predict.sizes import check_rows, check_sizes, differences
 from controller.trial.fit import Fitted, fit
+from controller.trial.memory import limits
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
 from controller.trial.watch import Stage, Warned, Watcher
@@ -25,12 +26,13 @@ from testbed.topology import Topology
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A topology that is ready to be deployed: its plans as they fit the host, and each agent's CPU quota."""
+    """A topology that is ready to be deployed: its plans as they fit the host, each agent's CPU quota, and memory."""
 
     topology: Topology
     fitted: Fitted
     quotas_us: Mapping[str, int]
     dealt: Dealt
+    memory_bytes: Mapping[str, int]
 
     @property
     def planned(self) -> tuple[Planned, ...]:
@@ -51,19 +53,21 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     check_rows(topology)
     links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))
-    first = plan_all(topology)
+    first, info = plan_all(topology), engine.info()
+    limits(topology, first, info["MemTotal"])
     watcher(Stage("calibrating the host"))
     found = differences(topology, calibrate(engine, topology, 1).sizes)
     check_sizes(found)
     for one in found:
         watcher(Warned(str(one)))
-    fitted = fit(topology, first, partial(calibrate, engine, topology), int(engine.info()["NCPU"]))
+    fitted = fit(topology, first, partial(calibrate, engine, topology), int(info["NCPU"]))
     watcher(Stage(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
-    return Prepared(
-        topology, fitted, {**idle, **quotas}, deal(topology, {one.label: one.plan for one in fitted.planned})
-    )
+    dealt = deal(topology, {one.label: one.plan for one in fitted.planned})
+    gpu = topology.base_station.device != "cpu" and engine.has_gpu()
+    memory_bytes = limits(topology, fitted.planned, info["MemTotal"], dealt.dealings, gpu)
+    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory_bytes)
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:
@@ -82,7 +86,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher(Stage("starting containers"))
     try:
-        deployment = deploy.up(engine, topology, prepared.dealt.files, owner, mine)
+        deployment = deploy.up(engine, topology, prepared.dealt.files, prepared.memory_bytes, owner, mine)
         make_ready(engine, prepared, deployment, watcher)
         return deployment
     except BaseException:

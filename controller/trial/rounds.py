@@ -191,6 +191,7 @@ class Trial:
             dataset_info=data.info(t.data),
             lr=planned.sgd.get("lr", t.training.lr),
             bs_lr=planned.sgd.get("bs_lr"),
+            footprint=planned.problem.workload.footprint,
             momentum=planned.sgd.get("momentum", t.training.momentum),
             seed=t.seed,
             paced=t.compute == "paced",

@@ -22,10 +22,11 @@ from testbed.topology import Topology
 class Dealing:
     """Samples as they are dealt to the UEs, and its ``number`` among those of a trial.
 
-    ``shares``: of all training samples, per UE (λ_i = D_i / D).
+    ``samples`` of each UE, and its ``shares`` of all that are dealt (λ_i = D_i / D).
     """
 
     number: int
+    samples: Mapping[str, int]
     shares: Mapping[str, float]
     description: Mapping[str, Any]
 
@@ -81,5 +82,7 @@ def _batches(topology: Topology, plan: Plan) -> tuple[int, ...]:
 
 
 def _dealing(number: int, labels: Labels, shards: Shards) -> Dealing:
-    total = sum(len(part) for part in shards.values())
-    return Dealing(number, {ue: len(part) / total for ue, part in shards.items()}, describe(labels, shards))
+    samples = {ue: len(part) for ue, part in shards.items()}
+    total = sum(samples.values())
+    shares = {ue: count / total for ue, count in samples.items()}
+    return Dealing(number, samples, shares, describe(labels, shards))

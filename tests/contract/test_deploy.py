@@ -36,7 +36,7 @@ def topology() -> Topology:
 
 
 def up(engine: Engine, topology: Topology) -> Deployment:
-    return deploy.up(engine, topology, SAMPLES, "up")
+    return deploy.up(engine, topology, SAMPLES, dict.fromkeys(SAMPLES, 1 << 30), "up")
 
 
 def left(engine: Engine) -> int:

@@ -50,10 +50,12 @@ def test_a_trial_is_predicted_at_the_dilation_that_it_is_run_at(monkeypatch):
         return plan_all(topology, *messages)
 
     monkeypatch.setattr(preparing, "calibrate", lambda engine, topology, threads: calibration)
-    monkeypatch.setattr(preparing, "deal", lambda topology, plan: None)
+    monkeypatch.setattr(preparing, "deal", lambda topology, plan: SimpleNamespace(dealings=None))
     monkeypatch.setattr(preparing, "plan_all", plan_all_and_say)
     monkeypatch.setattr(fitting, "plan_all", plan_all_and_say)
-    prepared = preparing.prepare(SimpleNamespace(info=lambda: {"NCPU": 64}), topology, silent)
+    prepared = preparing.prepare(
+        SimpleNamespace(info=lambda: {"NCPU": 64, "MemTotal": 24e9}, has_gpu=lambda: False), topology, silent
+    )
     assert [len(messages) for messages in asked] == [0, 2]
     assert asked[1][0] != prepared.dilation, "a case in which the first guess is right shows nothing"
     problem = with_messages(instance(topology, workload(topology)), prepared.dilation, DEAR)

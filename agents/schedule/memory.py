@@ -1,0 +1,231 @@
+"""How much memory an agent needs at most, as it follows from its schedule; bytes, free of torch.
+
+A walk over an agent's own tasks in the order in which they are listed. What is there while one of them is done:
+weights, gradients from the first pass back until the optimiser step, momenta; what passes keep until their way back;
+what may have come and is not used yet, that is after the last own task without which it could not have been sent;
+what may still have to leave, that is before the first own task that comes of its arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from agents.schedule.footprint import Footprint
+from agents.schedule.pieces import at_once, pass_of
+from agents.schedule.task import (
+    BS,
+    Activations,
+    Average,
+    Compute,
+    Gradients,
+    Key,
+    Schedule,
+    Step,
+    Task,
+    Weights,
+)
+
+RUNTIME_BYTES = 250e6
+"""A process that has imported torch and has computed once with it."""
+HEAP = 1.1
+"""How much more than the tensors in it the heap takes: what is freed is not given back at once."""
+EVALUATED_ROWS = 250
+"""Test images that go through the model together."""
+
+Part = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """What an agent keeps besides its tasks: so many samples, and momenta (one per weight) if there are any.
+
+    ``whole``: it keeps a copy of the whole model, to evaluate with, and not only while it takes up a scheme.
+    """
+
+    samples: int
+    momentum: bool
+    whole: bool = False
+
+
+def container_bytes(schedule: Schedule, agent: str, footprint: Footprint, keeps: Keeps) -> float:
+    """The most that the process of an agent takes, from when it takes up the schedule until it has been evaluated."""
+    parts = parts_of(schedule, agent)
+    weights = sum(_weights(footprint, *part[1:]) for part in parts)
+    whole = _weights(footprint, 0, len(footprint.weight_bytes))
+    always = keeps.samples * footprint.input_bytes + whole * keeps.whole
+    settled = weights * (1 + keeps.momentum)
+    most = max(
+        whole * (not keeps.whole) + weights,
+        weights + _warm_up(schedule, agent, footprint),
+        round_bytes(schedule, agent, footprint, keeps.momentum),
+        settled + _evaluation(schedule, agent, footprint, keeps),
+    )
+    return RUNTIME_BYTES + HEAP * (always + most)
+
+
+def round_bytes(schedule: Schedule, agent: str, footprint: Footprint, momentum: bool, chunked: bool = True) -> float:
+    """The most that an agent's tensors take in a round; without ``chunked`` passes are computed in one go."""
+    own = [task for task in schedule.tasks if task.agent == agent and not task.transfers]
+    if not own:
+        return 0.0
+    walk = _Walk(schedule, agent, footprint, own)
+    walk.models(momentum)
+    walk.passes(chunked)
+    walk.messages()
+    return walk.most()
+
+
+def parts_of(schedule: Schedule, agent: str) -> list[Part]:
+    """The parts of models that an agent trains."""
+    works = (task.work for task in schedule.tasks if task.agent == agent)
+    return list(dict.fromkeys((w.model, w.first, w.last) for w in works if isinstance(w, Compute)))
+
+
+class _Walk:
+    """The bytes that are there while each of an agent's own tasks is done."""
+
+    def __init__(self, schedule: Schedule, agent: str, footprint: Footprint, own: Sequence[Task]) -> None:
+        self._schedule, self._agent, self._footprint, self._own = schedule, agent, footprint, own
+        self._at = {task.key: i for i, task in enumerate(own)}
+        self._changes = [0.0] * (len(own) + 1)
+        self._work = [0.0] * len(own)
+
+    def most(self) -> float:
+        """The most of all; what several processors do may fall together."""
+        largest: dict[str, float] = {}
+        for task, work in zip(self._own, self._work, strict=True):
+            largest[task.place] = max(largest.get(task.place, 0.0), work)
+        all_bytes, there = sum(largest.values()), accumulate(self._changes[:-1])
+        return max(
+            kept + work + all_bytes - largest[task.place]
+            for task, kept, work in zip(self._own, there, self._work, strict=True)
+        )
+
+    def models(self, momentum: bool) -> None:
+        """Weights and momenta all the time, gradients until the optimiser step."""
+        loose, begun = self._schedule.first_ready, dict[Part, int]()
+        for part in parts_of(self._schedule, self._agent):
+            self._add(0, len(self._own) - 1, _weights(self._footprint, *part[1:]) * (1 + momentum))
+        for i, task in enumerate(self._own):
+            match task.work:
+                case Compute(backward=True) as work:
+                    begun.setdefault((work.model, work.first, work.last), 0 if task.place in loose else i)
+                case Step(model=model, first=first, last=last) if (model, first, last) in begun:
+                    end = len(self._own) - 1 if task.place in loose else i
+                    self._add(begun.pop((model, first, last)), end, _weights(self._footprint, first, last))
+                    if task.place in loose:  # another part may be between its first pass and its step all the time
+                        begun[model, first, last] = len(self._own)
+                case Average(replicas=replicas):
+                    units = len(self._footprint.weight_bytes) if replicas else 0
+                    self._work[i] = _weights(self._footprint, 0, units)
+
+    def passes(self, chunked: bool) -> None:
+        """What passes keep until their way back, and what they take beside while they are done."""
+        rows = {
+            pass_of(task.key, task.work): task.work.rows
+            for task in self._own
+            if isinstance(task.work, Compute) and task.work.backward
+        }
+        together = at_once(self._schedule, self._agent)
+        backs = {key: forward for forward, key in together.items()}
+        begun = dict[tuple[object, ...], int]()
+        for i, task in enumerate(self._own):
+            if not isinstance(work := task.work, Compute):
+                continue
+            first, last, f = work.first, work.last, self._footprint
+            kept = rows[pass_of(task.key, work)]
+            chunk = f.chunk_rows(first, last) if chunked and not work.paired else None
+            if task.key in together or task.key in backs:
+                kept = min(kept, chunk or kept)
+                self._work[i] = kept * f.pass_bytes(first, last) + (0.0 if first else work.samples * f.input_bytes)
+            else:
+                self._work[i] = kept * (f.pass_bytes(first, last) - f.held_bytes(first, last))
+                copied = f.inner_bytes(last) if work.backward else 0.0 if first else f.input_bytes
+                self._work[i] += work.samples * copied
+                if work.backward:
+                    self._add(begun.pop(pass_of(task.key, work)), i, kept * f.held_bytes(first, last))
+                else:
+                    begun[pass_of(task.key, work)] = i
+            if work.paired:
+                self._work[i] += work.samples * 2 * max(f.largest_bytes[first:last])
+
+    def messages(self) -> None:
+        """What may be there of what others send, and of what is to be sent."""
+        since, until = self._last_own_before(), self._first_own_after()
+        leaving: dict[Key, list[Task]] = {}
+        for task in self._schedule.tasks:
+            if not task.transfers:
+                continue
+            if self._agent in self._schedule.receivers(task):
+                users = [self._at[one.key] for one in self._schedule.needing(task.key) if one.key in self._at]
+                if users:
+                    self._add(since[task.key] + 1, max(users), self._bytes(task))
+            if task.agent == self._agent:
+                for key in task.needs:
+                    if key in self._at:
+                        leaving.setdefault(key, []).append(task)
+        for key, tasks in leaving.items():
+            sizes = [self._bytes(task) for task in tasks]
+            shared = all(isinstance(task.work, Weights) for task in tasks)
+            self._add(self._at[key], max(until[task.key] for task in tasks) - 1, max(sizes) if shared else sum(sizes))
+
+    def _last_own_before(self) -> dict[Key, int]:
+        """For each task the last of the own ones that must be done before it; -1 where there is none."""
+        found: dict[Key, int] = {}
+        for task in self._schedule.ordered:
+            before = self._schedule.before[task.key]
+            found[task.key] = max((self._at.get(key, found[key]) for key in before), default=-1)
+        return found
+
+    def _first_own_after(self) -> dict[Key, int]:
+        """For each task the first of the own ones that it must be done before; their number where there is none."""
+        found = dict.fromkeys(self._schedule.by_key, len(self._own))
+        for task in reversed(self._schedule.ordered):
+            here = self._at.get(task.key, found[task.key])
+            for key in self._schedule.before[task.key]:
+                found[key] = min(found[key], here)
+        return found
+
+    def _bytes(self, task: Task) -> float:
+        match task.work:
+            case Activations(unit=unit, samples=samples) | Gradients(unit=unit, samples=samples):
+                return samples * self._footprint.inner_bytes(unit)
+            case Weights(first=first, last=last):
+                return _weights(self._footprint, first, last)
+            case _:
+                return 0.0
+
+    def _add(self, first: int, last: int, size: float) -> None:
+        """So many bytes while these own tasks are done, from the first to the last."""
+        if first <= last:
+            self._changes[first] += size
+            self._changes[last + 1] -= size
+
+
+def _weights(footprint: Footprint, first: int, last: int) -> float:
+    return sum(footprint.weight_bytes[first:last])
+
+
+def _warm_up(schedule: Schedule, agent: str, footprint: Footprint) -> float:
+    """A copy of a part, its gradients, and a pass of each size that it will have."""
+    together = at_once(schedule, agent)
+    most = 0.0
+    for task in schedule.tasks:
+        if task.agent == agent and isinstance(work := task.work, Compute) and not work.backward:
+            chunk = footprint.chunk_rows(work.first, work.last) if task.key in together and not work.paired else None
+            rows = min(work.samples, chunk or work.samples)
+            own = 2 * _weights(footprint, work.first, work.last)
+            most = max(most, own + rows * footprint.pass_bytes(work.first, work.last))
+    return most
+
+
+def _evaluation(schedule: Schedule, agent: str, footprint: Footprint, keeps: Keeps) -> float:
+    """A UE gives its weights away; the BS holds those of all UEs, and test images go through the whole model."""
+    if agent != BS:
+        return sum(_weights(footprint, *part[1:]) for part in parts_of(schedule, agent))
+    cuts = [part for ue in schedule.ues for part in parts_of(schedule, ue)]
+    sent = sum(_weights(footprint, *part[1:]) for part in cuts)
+    images = EVALUATED_ROWS * (footprint.input_bytes + 2 * max(footprint.largest_bytes))
+    return sent + max((_weights(footprint, *part[1:]) for part in cuts), default=0.0) + images

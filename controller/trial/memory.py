@@ -1,0 +1,106 @@
+"""A plan → what each of its agents takes of the host's memory at the most, and whether the host has that much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from agents.schedule.footprint import Footprint
+from agents.schedule.memory import RUNTIME_BYTES, Keeps, container_bytes
+from agents.schedule.task import BS
+from controller.planners.planning import Planned
+from controller.trial.shards import Dealing
+from testbed import data
+from testbed.errors import InputError
+from testbed.topology import Topology
+
+GPU_RUNTIME_BYTES = 4e9
+"""What a process takes of the host's memory besides when it uses a GPU."""
+MARGIN = 1.05
+"""A container's limit is this times the predicted peak."""
+RESERVE_BYTES = 2e9
+"""What is left to the host itself, the engine, and the controller."""
+
+
+Dealings = Mapping[str, Dealing]
+"""By the labels of plans."""
+
+
+def peaks(
+    topology: Topology, planned: Sequence[Planned], dealings: Dealings | None = None, weights_only: bool = False
+) -> dict[str, float]:
+    """The most bytes that each agent takes under any of these plans, or would take if samples took none.
+
+    Where samples have not been dealt yet, they are taken to be dealt evenly, or as a partition says.
+    """
+    found = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), RUNTIME_BYTES)
+    for one in planned:
+        footprint = one.problem.workload.footprint
+        samples = dealings[one.label].samples if dealings else dealt_about(topology, one)
+        each = agent_peaks(topology, one, footprint.without_samples() if weights_only else footprint, samples)
+        found.update({agent: max(found[agent], size) for agent, size in each.items()})
+    return found
+
+
+def agent_peaks(
+    topology: Topology, planned: Planned, footprint: Footprint, samples: Mapping[str, int]
+) -> dict[str, float]:
+    """The most bytes that each agent takes under a plan, with so many ``samples`` at each UE.
+
+    UEs with the same work and data take the same.
+    """
+    plan, schedule, info = planned.plan, planned.schedule(1), data.info(topology.data)
+    momentum = planned.sgd.get("momentum", topology.training.momentum) > 0
+    held = info.test + (info.train if plan.bs_batch else 0)
+    found = {BS: container_bytes(schedule, BS, footprint, Keeps(held, momentum, whole=True))}
+    known: dict[tuple[object, ...], float] = {}
+    for ue, part in plan.ues.items():
+        like = (plan.sizes(ue) if part.batch else (), plan.cut_of(ue), samples[ue])
+        if like not in known:
+            known[like] = container_bytes(schedule, ue, footprint, Keeps(samples[ue], momentum))
+        found[ue] = known[like]
+    return found
+
+
+def dealt_about(topology: Topology, planned: Planned) -> dict[str, int]:
+    """How many samples each UE will hold: as many as the others, or in proportion to batches where these decide."""
+    names = [ue.name for ue in topology.ues]
+    total = data.dealt_samples(topology.data, names, topology.seed)
+    by_batch = data.depends_on_plan(topology.data)
+    weights = {name: max(1, planned.plan.ues[name].batch) if by_batch else 1 for name in names}
+    return {name: math.ceil(total * weight / sum(weights.values())) for name, weight in weights.items()}
+
+
+def limits(
+    topology: Topology,
+    planned: Sequence[Planned],
+    host_bytes: float,
+    dealings: Dealings | None = None,
+    gpu: bool = False,
+) -> dict[str, int]:
+    """The memory limit of each agent's container. InputError when they are more than the host has."""
+    found = peaks(topology, planned, dealings)
+    fixed = sum(peaks(topology, planned, dealings, weights_only=True).values()) + GPU_RUNTIME_BYTES * gpu
+    found[BS] += GPU_RUNTIME_BYTES * gpu
+    need, have = MARGIN * sum(found.values()), host_bytes - RESERVE_BYTES
+    if need > have:
+        raise _too_large(topology, found, host_bytes, (have / MARGIN - fixed) / (sum(found.values()) - fixed))
+    return {agent: int(size * MARGIN) for agent, size in found.items()}
+
+
+def _too_large(topology: Topology, found: Mapping[str, float], host_bytes: float, share: float) -> InputError:
+    """Who needs how much, and what helps; only so large a ``share`` of what samples take fits."""
+    ues = [size for name, size in found.items() if name != BS]
+    message = (
+        f"the containers need {_gb(MARGIN * sum(found.values()))} of memory (bs {_gb(found[BS])}, {len(ues)} UEs up to "
+        f"{_gb(max(ues))} each), and this host has {_gb(host_bytes)}, of which {_gb(RESERVE_BYTES)} are its own"
+    )
+    batch = int(share * topology.training.batch)
+    if batch < len(ues):
+        return InputError("ues", message, f"use fewer ues, or a smaller model than {topology.model.name}")
+    other = "model.norm: group, which is computed in chunks" if topology.model.norm == "batch" else "fewer ues"
+    return InputError("training.batch", message, f"use a batch of about {batch}, or {other}")
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"

@@ -1,0 +1,251 @@
+"""What agents take of memory: as it follows from the schedule, as it is bounded by chunks, and as hosts refuse it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from agents.models.build import build, units_of
+from agents.models.catalog import DATASETS
+from agents.passes import Rows, chunks, in_chunks, plain
+from agents.plan import Plan
+from agents.schedule.footprint import CHUNK_BYTES, Footprint
+from agents.schedule.memory import Keeps, container_bytes, parts_of, round_bytes
+from agents.schedule.task import BS, Compute, Schedule
+from agents.schemes import SCHEMES
+from controller.planners.planning import plan_all
+from controller.predict import footprint as measuring
+from controller.trial.memory import limits, peaks
+from testbed.errors import InputError
+from testbed.loading import load, parse
+from tests.unit.loopback import job, samples, world
+from tests.unit.plans import any_plan, plan
+
+
+@pytest.fixture
+def double_precision():
+    """In single precision a rounding error can turn which of two values max pooling takes."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def footprint(units: int = 5, kept: float = 100.0, mixes: bool = False) -> Footprint:
+    """A model of equal units that keep so much of a sample each."""
+    each = (kept,) * units
+    return Footprint(10.0, (1000.0,) * units, tuple(kept / 4 for _ in each), each, each, (mixes,) * units)
+
+
+TORN = footprint(kept=CHUNK_BYTES / 9)
+"""With this one no part of a model takes more than a few rows at a time."""
+
+
+# Chunks
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("cut", range(5))
+@pytest.mark.parametrize("most", (1, 3, 5, 100))
+def test_a_pass_in_chunks_gives_the_gradients_of_all_rows_at_once(cut, most):
+    model = units_of(build("vgg5", DATASETS["mnist5k"], "group", 3), cut, 5)
+    before = units_of(build("vgg5", DATASETS["mnist5k"], "group", 3), 0, cut)
+    images = torch.rand(13, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    values, labels = before(images).detach(), torch.arange(13) % 10
+    whole = values.clone().requires_grad_()
+    loss = functional.cross_entropy(model(whole), labels, reduction="sum") / 20
+    wanted = torch.autograd.grad(loss, [whole, *model.parameters()])
+    parts = (values[:6], values[6:7], values[7:])
+    made = in_chunks(model, Rows(parts, (labels[:6], labels[6:7], labels[7:]), 20, inner=cut > 0), most)
+    rows, _ = made.backward()
+    assert made.loss == pytest.approx(loss.item(), rel=1e-12)
+    assert [len(part) for part in rows] == ([6, 1, 6] if cut else [])
+    found = [*([torch.cat(rows)] if cut else []), *(parameter.grad for parameter in model.parameters())]
+    for one, other in zip(found, wanted[0 if cut else 1 :], strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@given(rows=st.integers(1, 500), most=st.integers(1, 100))
+def test_chunks_hold_all_rows_and_none_too_many(rows, most):
+    found = chunks(rows, most)
+    assert sum(found) == rows and max(found) <= most and max(found) - min(found) <= 1
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("scheme", ["psl", "sfl", "fl", "ushape", "centralised", "gpipe"])
+def test_rounds_in_chunks_train_as_rounds_without(scheme):
+    cut = SCHEMES[scheme].allowed_cuts(5)[0]
+    more = {"bs_batch": 11 if scheme == "centralised" else 0, "head_cut": 3 if scheme == "ushape" else None}
+    asked = job(scheme, cut, 1, (0, 0) if scheme == "centralised" else (7, 6), more)
+    ends = []
+    for each in (asked, replace(asked, footprint=TORN)):
+        with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
+            agents.configure(each)
+            for number in (1, 2):
+                agents.round(number)
+            trainers = [agents.bs.trainer, *(ue.trainer for ue in agents.ues.values())]
+            ends.append([w for t in trainers for half in t.halves.values() for w in half.weights()])
+    assert all(torch.allclose(a, b, rtol=1e-7, atol=1e-9) for a, b in zip(*ends, strict=True))
+
+
+def test_a_model_that_mixes_samples_is_not_torn_apart(monkeypatch):
+    torn = []
+    monkeypatch.setattr("agents.passes.in_chunks", lambda model, rows, most: torn.append(most) or plain(model, rows))
+    asked = job("psl", 2, 1, (7, 6), norm="batch")
+    for mixes in (True, False):
+        with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
+            agents.configure(replace(asked, footprint=replace(TORN, mixes=(mixes,) * 5)))
+            agents.round(1)
+        assert bool(torn) != mixes
+
+
+def test_what_has_come_is_let_go_of_when_it_has_been_used():
+    asked = job("c2p2sl", 2, 3, (7, 6))
+    with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
+        agents.configure(asked)
+        agents.round(1)
+        for agent in (agents.bs, *agents.ues.values()):
+            assert agent.air.arrivals and not any(len(arrival.sealed) for arrival in agent.air.arrivals)
+
+
+# The footprint of a model
+
+
+def test_what_a_unit_keeps_is_counted_once_and_without_its_weights():
+    unit = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
+    out, sizes = measuring._forward(unit, torch.rand(2, 3, 16, 16, requires_grad=True))
+    tensor = 2 * 8 * 16 * 16 * 4
+    assert sorted(sizes)[-2:] == [tensor, tensor]  # what the norm takes, and what ReLU gives
+    assert sum(sizes) < 2.01 * tensor
+    assert out.nbytes == tensor
+
+
+def test_batch_norm_is_seen_where_it_is():
+    found = measuring._measured("vgg5", "batch", DATASETS["mnist5k"])
+    assert found.mixes == (True, True, True, False, False)
+    assert found.chunk_rows(2, 5) is None and found.chunk_rows(3, 5) is not None
+    assert not any(measuring._measured("vgg5", "group", DATASETS["mnist5k"]).mixes)
+
+
+def test_rows_that_stand_for_several_units_keep_what_they_do():
+    found = measuring._measured("vgg5", "group", DATASETS["mnist5k"])
+    two = found.grouped((2, 3))
+    assert two.weight_bytes == (sum(found.weight_bytes[:2]), sum(found.weight_bytes[2:]))
+    assert two.held_bytes(0, 2) == pytest.approx(found.held_bytes(0, 5))
+    assert two.held_bytes(1, 2) == pytest.approx(found.held_bytes(2, 5))
+    assert Footprint.from_json(two.to_json()) == two
+
+
+# The peak of a schedule
+
+
+def alone(schedule: Schedule, agent: str, f: Footprint) -> float:
+    """The most that any one pass of an agent takes with its own part of the model."""
+    works = [t.work for t in schedule.tasks if t.agent == agent and isinstance(t.work, Compute) and t.work.backward]
+    return max(
+        (min(w.rows, f.chunk_rows(w.first, w.last) or w.rows) * f.held_bytes(w.first, w.last)
+         + sum(f.weight_bytes[w.first : w.last]) * 2 for w in works),
+        default=0.0,
+    )  # fmt: skip
+
+
+def schedule_of(name: str, asked: Plan, units: int, duplex: str) -> Schedule:
+    return SCHEMES[name].schedule(asked, units, duplex)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), duplex=st.sampled_from(["tdd", "fdd"]), mixes=st.booleans())
+def test_the_peak_of_a_round_is_at_least_that_of_each_task_and_grows_with_the_batch(name, data, duplex, mixes):
+    _, asked, times = data.draw(any_plan(name))
+    asked = replace(asked, phi=0.0, first_micro_batch=0)
+    units = len(times.forward_flops)
+    f = footprint(units, data.draw(st.sampled_from([100.0, CHUNK_BYTES / 5])), mixes)
+    more = replace(
+        asked, bs_batch=2 * asked.bs_batch, ues={n: replace(u, batch=2 * u.batch) for n, u in asked.ues.items()}
+    )
+    once, twice = (schedule_of(name, one, units, duplex) for one in (asked, more))
+    for agent in (BS, *asked.ues):
+        found = round_bytes(once, agent, f, momentum=True)
+        assert found >= alone(once, agent, f)
+        assert round_bytes(twice, agent, f, momentum=True) >= found
+        assert round_bytes(once, agent, f, momentum=False) <= found <= round_bytes(once, agent, f, True, chunked=False)
+        assert container_bytes(once, agent, f, Keeps(5, momentum=True)) > found
+
+
+def test_micro_batches_that_wait_for_their_way_back_are_all_alive():
+    f = footprint(2)
+    one, many = (
+        round_bytes(schedule_of("c2p2sl", plan("c2p2sl", 40, micro_batches=k), 2, "tdd"), "ue1", f, False)
+        for k in (1, 4)
+    )
+    held = 40 * f.held_bytes(0, 1)
+    assert min(one, many) > held
+    assert abs(one - many) < 40 * 4 * f.largest_bytes[0]
+
+
+def test_chunks_bound_the_bs_whatever_the_batch():
+    f = replace(footprint(2), kept_bytes=(CHUNK_BYTES / 10,) * 2)
+    small, large = (round_bytes(schedule_of("psl", plan("psl", batch), 2, "tdd"), BS, f, True) for batch in (20, 2000))
+    unbounded = round_bytes(schedule_of("psl", plan("psl", 2000), 2, "tdd"), BS, f, True, chunked=False)
+    assert large - small < 2000 * 3 * f.output_bytes[0] < unbounded / 10
+
+
+def test_replicas_take_memory_each():
+    f = footprint(2)
+    two, four = (round_bytes(schedule_of("sfl", plan("sfl", *(5,) * n), 2, "tdd"), BS, f, True) for n in (2, 4))
+    assert four - two >= 2 * 3 * f.weight_bytes[1]
+    assert len(parts_of(schedule_of("sfl", plan("sfl", 5, 5), 2, "tdd"), BS)) == 2
+
+
+# What hosts have
+
+
+def test_limits_are_the_predicted_peaks_of_all_schemes_and_a_little_more():
+    topology = load(Path("topologies/schemes.yaml"))
+    planned = plan_all(topology)
+    found, each = limits(topology, planned, 64e9), [peaks(topology, [one]) for one in planned]
+    for agent, limit in found.items():
+        assert 1.0 < limit / max(one[agent] for one in each) < 1.1
+    assert set(found) == {BS, *(ue.name for ue in topology.ues)}
+
+
+MANY = "name: a\nues: {count: 100, memory_mb: null}\n"
+LARGE = """
+name: a
+model: {name: resnet18, norm: batch}
+training: {batch: 4000}
+ues: [{name: ue1, capacity_gflop: 1e9}]
+schemes: [psl]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "host_gb", "path", "hint"),
+    [
+        (MANY, 24, "ues", "use fewer ues, or a smaller model than vgg5"),
+        (
+            LARGE,
+            16,
+            "training.batch",
+            r"use a batch of about 2\d\d\d, or model.norm: group, which is computed in chunks",
+        ),
+        (LARGE.replace("norm: batch", "norm: group"), 7, "training.batch", r"use a batch of about \d+, or fewer ues"),
+    ],
+)
+def test_what_does_not_fit_the_host_is_refused_with_the_numbers(text, host_gb, path, hint):
+    topology = parse(text, "test")
+    with pytest.raises(InputError) as refused:
+        limits(topology, plan_all(topology), host_gb * 1e9)
+    size, ues = r"[\d.]+ GB", len(topology.ues)
+    needs = rf"the containers need {size} of memory \(bs {size}, {ues} UEs up to {size} each\)"
+    has = f"this host has {host_gb} GB, of which 2 GB are its own"
+    assert re.fullmatch(rf"{path}: {needs}, and {has} \(hint: {hint}\)", str(refused.value))
+    assert refused.value.exit_status == 2
