@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from controller.planners.planning import plan_all
+from controller.predict.sizes import differences
+from controller.predict.workload import real_sizes
 from testbed.loading import load
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -19,8 +21,11 @@ def test_the_files_of_a_page_make_a_plan(page, tmp_path):
     text = (DOCS / page).read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     whole = [block for block in re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S) if block.startswith("name:")]
-    assert len(whole) == 1
+    assert whole
     (tmp_path / PAGES[page]).write_text(code)
-    (tmp_path / "shown.yaml").write_text(whole[0])
-    for planned in plan_all(load(tmp_path / "shown.yaml")):
-        assert planned.predicted.round_s > 0
+    for block in whole:
+        (tmp_path / "shown.yaml").write_text(block)
+        topology = load(tmp_path / "shown.yaml")
+        assert differences(topology, real_sizes(topology)) == []
+        for planned in plan_all(topology):
+            assert planned.predicted.round_s > 0
