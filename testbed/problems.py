@@ -176,6 +176,9 @@ _WHY_NOT = {
 }
 
 
+_OF_PLANNERS = {"ao": ("lemma", "p3"), "pipar": ("n_rule",)}
+
+
 def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:
     """Keys that the scheme or the planner has no use for."""
     found = [
@@ -184,13 +187,12 @@ def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:
         if key not in scheme.keys and getattr(choice, key) != SchemeChoice.model_fields[key].default
     ]
     found += _privacy_problems(i, choice, scheme)
-    if choice.planner != "ao":
-        found += [
-            (f"schemes.{i}.{key}", "is for planner: ao only", "add planner: ao, or leave it out")
-            for key in ("lemma", "p3")
-            if getattr(choice, key) != SchemeChoice.model_fields[key].default
-        ]
-    return found
+    return found + [
+        (f"schemes.{i}.{key}", f"is for planner: {planner} only", f"add planner: {planner}, or leave it out")
+        for planner, keys in _OF_PLANNERS.items()
+        for key in keys
+        if choice.planner != planner and getattr(choice, key) != SchemeChoice.model_fields[key].default
+    ]
 
 
 def _privacy_problems(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:

@@ -214,7 +214,8 @@ class SchemeChoice(Section):
     ``local_epochs`` is how much a UE trains in between, and ``sync_every`` whether that counts batches or
     passes over the data. ``in_flight`` makes every micro-batch a whole batch (PiPar). ``head_cut`` is for those that
     cut the model twice: the units after it are on the UE as well. ``lemma`` and ``p3`` are for planner ao: which
-    extremum Lemma 1 takes, and how batches become integers. ``lr`` and ``momentum`` are over those of ``training``,
+    extremum Lemma 1 takes, and how batches become integers. ``n_rule`` is for planner pipar: N by search, or by eq. 14
+    alone. ``lr`` and ``momentum`` are over those of ``training``,
     ``bs_lr`` is the BS's half's (by default the same). A scheme of one's own is ``mine.py:name``.
     """
 
@@ -226,6 +227,7 @@ class SchemeChoice(Section):
     micro_batches: int | None = Field(default=None, ge=1)
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
+    n_rule: Literal["search", "eq14"] = "search"
     rounds: int | None = Field(default=None, ge=1)
     phi: float = Field(default=0.5, ge=0, le=1)
     aggregate: Literal["virtual", "own", "cut"] = "virtual"

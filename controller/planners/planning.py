@@ -181,6 +181,7 @@ def _request(topology: Topology, problem: Instance, choice: SchemeChoice, scheme
         seed=topology.seed,
         lemma=choice.lemma,
         p3=choice.p3,
+        n_rule=choice.n_rule,
     )
 
 

@@ -18,7 +18,8 @@ class Request:
     ``head_cut`` is where a UE's last units begin under a scheme that cuts twice. ``steps`` is the number of batches
     between two synchronisations, ``phi`` the share of EPSL, ``cluster_size`` the UEs of one cluster (None where a
     scheme has none), ``aggregate`` the reading of EPSL, ``seed`` what random draws start from; ``lemma`` and ``p3``
-    are how ``ao`` reads Algorithm 1. ``path`` is where the request stands in the topology, for errors.
+    are how ``ao`` reads Algorithm 1, ``n_rule`` is how ``pipar`` chooses N. ``path`` is where the request stands in the
+    topology, for errors.
     """
 
     instance: Instance
@@ -34,6 +35,7 @@ class Request:
     seed: int = 0
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
+    n_rule: Literal["search", "eq14"] = "search"
 
     @property
     def cuts(self) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from agents.schemes import SCHEMES
 from controller.planners.cpsl.clustering import (
     Clustering,
     dealt,
@@ -18,19 +17,17 @@ from controller.planners.cpsl.clustering import (
     similar_order,
 )
 from controller.planners.cpsl.latency import Phases, cluster_s, members_of
-from controller.planners.pipar import by_eq_14, score
-from controller.planners.seam import Request
-from testbed.topology import NETWORKS
+from controller.planners.pipar import batches, by_eq_14, score, selected
 from tests.bench.number import Number, at_least, at_most
-from tests.bench.profiles import cpsl_draw, cpsl_phases, pi_devices, resnet18, vgg5
+from tests.bench.profiles import TABLE_VII, cpsl_draw, cpsl_phases, table_vii_request
 
 DRAWS, UES, SIZE = 50, 30, 5
 BANDS_MHZ = (10, 20, 30)
 
 
 def numbers() -> list[Number]:
-    """Gibbs against exhaustive search, against its benchmarks, its time, and PiPar's scores."""
-    return [_gap(), *_savings(), *_times(), *_scores()]
+    """Gibbs against exhaustive search, against its benchmarks, its time, and PiPar's Table VII."""
+    return [_gap(), *_savings(), *_times(), *_table_vii()]
 
 
 def _gap() -> Number:
@@ -101,13 +98,16 @@ def _times() -> list[Number]:
     return found
 
 
-def _scores() -> list[Number]:
-    """Eq. 28 per model and network: of the choice, and of eq. 14 alone."""
-    found = []
-    for model, work in (("vgg5", vgg5(1, 28)), ("resnet18", resnet18(3, 32))):
-        for network, rates in NETWORKS.items():
-            request = Request(pi_devices(work, rates), SCHEMES["pipar"], steps=5)
-            found.append(at_least(f"pipar: score, {model}, {network}", 0.96, score(request), "", 3))
-            alone = f"{score(request, by_eq_14):.3f}"
-            found.append(Number(f"pipar: score of eq. 14 alone, {model}, {network}", "-", alone, True))
-    return found
+def _table_vii() -> list[Number]:
+    """P and N of the manager beside the paper's, and eq. 28: of the choice, and of eq. 14 alone."""
+    found, right = [], 0
+    for row, (cut, parallel) in TABLE_VII.items():
+        request, name = table_vii_request(*row), ", ".join(row)
+        chosen, alone = (choose(request, 0, batches(request)) for choose in (selected, by_eq_14))
+        right += chosen.cut == cut
+        said = f"{(chosen.cut, chosen.parallel)}, by eq. 14 alone {(alone.cut, alone.parallel)}"
+        found.append(Number(f"pipar: (P, N), {name}", f"the paper's {(cut, parallel)}", said, chosen.cut == cut))
+        found.append(at_least(f"pipar: score, {name}", 0.96, score(request), "", 3))
+        eq_14 = f"{score(request, by_eq_14):.3f}"
+        found.append(Number(f"pipar: score of eq. 14 alone, {name}", "-", eq_14, True))
+    return [at_least("pipar: rows of Table VII with the paper's P, of 12", 11, right, "", 0), *found]

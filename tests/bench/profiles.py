@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from agents.schemes import SCHEMES
 from controller.planners.cpsl.latency import Phases, phases
-from controller.predict.instance import Instance
+from controller.planners.seam import Request
+from controller.predict.instance import Instance, instance
 from controller.predict.workload import Workload
+from testbed.loading import load
 
 KB, MB = 1024.0, 1e6
 FLOAT = 4
@@ -84,22 +89,10 @@ def resnet18(channels: int, side: int) -> Workload:
     return _workload(names, [*flops, 10240.0], [*floats, 10], [*weights, 5130])
 
 
-def pi_devices(work: Workload, network: tuple[float, float], n: int = 4) -> Instance:
-    """PiPar's Raspberry Pis (1.2 GHz, 1.5 FLOPs a cycle) on links of so many Mbit/s up and down, 100 samples each."""
-    return Instance(
-        workload=work,
-        ues=tuple(f"ue{i + 1}" for i in range(n)),
-        ue_flops=np.full(n, 1.8e9),
-        bs_flops=320e9,
-        rate_up=np.full(n, network[0] * 1e6),
-        rate_down=np.full(n, network[1] * 1e6),
-        capacity_flop=np.full(n, 1e15),
-        min_batch=np.ones(n, dtype=np.int64),
-        batch=100 * n,
-        frame_s=0.01,
-        shared_air=False,
-        duplex="fdd",
-    )
+def pi_devices(work: Workload, network: str) -> Instance:
+    """The devices and the server of the PiPar scene that ships for a network, for this workload."""
+    scene = f"topologies/papers/pipar-pi-{network.replace('+', 'plus')}.yaml"
+    return instance(load(Path(scene)), work)
 
 
 def _conv(side: int, kernel: int, before: int, width: int) -> float:
@@ -109,3 +102,34 @@ def _conv(side: int, kernel: int, before: int, width: int) -> float:
 def _workload(units: tuple[str, ...], flops: list[float], floats: list[int], weights: list[int]) -> Workload:
     sizes = FLOAT * np.array(floats, dtype=np.float64), FLOAT * np.array(weights, dtype=np.float64)
     return Workload(units, np.array(flops), *sizes, backward_ratio=2.0, label_bytes=1.0)
+
+
+PIPAR_SCENES: dict[tuple[str, str], tuple[Workload, int]] = {
+    ("VGG-5", "MNIST"): (vgg5(1, 28), 6),
+    ("VGG-5", "CIFAR-10"): (vgg5(3, 32), 5),
+    ("ResNet-18", "MNIST"): (resnet18(1, 28), 6),
+    ("ResNet-18", "CIFAR-10"): (resnet18(3, 32), 5),
+}
+"""PiPar's small networks on its data, and how many batches of 100 a device has in an epoch (of 60 000 or 50 000)."""
+
+TABLE_VII: dict[tuple[str, str, str], tuple[int, int]] = {
+    ("VGG-5", "MNIST", "4g"): (2, 4),
+    ("VGG-5", "MNIST", "4g+"): (1, 10),
+    ("VGG-5", "MNIST", "wifi"): (1, 6),
+    ("VGG-5", "CIFAR-10", "4g"): (1, 12),
+    ("VGG-5", "CIFAR-10", "4g+"): (1, 6),
+    ("VGG-5", "CIFAR-10", "wifi"): (1, 3),
+    ("ResNet-18", "MNIST", "4g"): (1, 7),
+    ("ResNet-18", "MNIST", "4g+"): (1, 4),
+    ("ResNet-18", "MNIST", "wifi"): (1, 3),
+    ("ResNet-18", "CIFAR-10", "4g"): (1, 8),
+    ("ResNet-18", "CIFAR-10", "4g+"): (1, 6),
+    ("ResNet-18", "CIFAR-10", "wifi"): (1, 3),
+}
+"""P and N that the paper's approach selects (Table VII)."""
+
+
+def table_vii_request(model: str, data: str, network: str) -> Request:
+    """One row of Table VII as a planning problem, on the devices that ship."""
+    work, steps = PIPAR_SCENES[model, data]
+    return Request(pi_devices(work, network), SCHEMES["pipar"], steps=steps)

@@ -66,7 +66,7 @@ def test_lower_bound_on_dedicated_links_balances_the_ues():
     assert lower_bound_s(problem(shared_air=False)) == pytest.approx(10 * (8000 / 1.6e6 + 7992 / 3.2e6), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "schemes", "papers/epsl", "pipar-pi-half600"])
+@pytest.mark.parametrize("name", ["quickstart", "schemes", "papers/epsl", "papers/pipar-pi-half600-4g"])
 def test_plans_are_documents_that_can_be_read_back(name):
     for planned in plan_all(load(Path(f"topologies/{name}.yaml"))):
         document = json.loads(json.dumps(planned.to_json()))
@@ -140,8 +140,8 @@ def test_an_epoch_is_as_many_batches_as_the_training_set_holds():
     choices = {choice.key: steps(load(SCENE), choice, SCHEMES[choice.scheme]) for choice in load(SCENE).schemes}
     assert choices["psl"] == choices["sl"] == 1
     assert (choices["fl"], choices["cpsl"]) == (4, 2)
-    topology = load(Path("topologies/pipar-pi.yaml"))
-    assert {steps(topology, c, SCHEMES["pipar"]) for c in topology.schemes if c.scheme == "pipar"} == {10}
+    topology = load(Path("topologies/papers/pipar-pi-4g.yaml"))
+    assert {steps(topology, c, SCHEMES["pipar"]) for c in topology.schemes if c.scheme in ("fl", "sfl", "pipar")} == {6}
 
 
 def test_a_model_that_is_too_big_for_a_ues_memory_is_refused_with_the_reason():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ from controller.planners.seam import Answer, Request, check
 from controller.planners.uniform import equal_slots
 from controller.predict.instance import Decision, Ints
 
-SLACK = 0.02
-MOST_DOUBLINGS = 20
+SLACK = 0.005
+MOST_PARALLEL = 100
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,12 @@ class Choice:
 def pipar(request: Request) -> Answer:
     """For each UE the cut and N whose epoch is shortest by the paper's recursion; equal batches.
 
-    N starts at eq. 14 for every cut and is doubled where that shortens the epoch by more than a little; it is
-    1 under a scheme that does not pipeline. InputError for schemes in which UEs do not have their own BS
-    model, and where C2 cannot hold.
+    N is searched, or what eq. 14 says where ``n_rule`` asks for that; it is 1 under a scheme that does not pipeline.
+    InputError for schemes in which UEs do not have their own BS model, and where C2 cannot hold.
     """
     check(request, "pipar", "gives each UE its own cut and mini-batches, with a BS replica for each")
     batch = batches(request)
-    chosen = [selected(request, ue, batch) for ue in range(request.instance.n)]
+    chosen = [RULES[request.n_rule](request, ue, batch) for ue in range(request.instance.n)]
     warnings = tuple(
         f"{request.instance.ues[i]} is left out: C2 lets it hold fewer samples than its min_batch at any cut"
         for i in np.flatnonzero(batch == 0)
@@ -64,35 +63,43 @@ def batches(request: Request) -> Ints:
     return even_batches(low, cap, instance.batch)
 
 
+def most_parallel(batch: int) -> int:
+    """The most mini-batches of so many samples: two samples in each, and no more than 100 (the authors' code)."""
+    return max(1, min(batch // 2, MOST_PARALLEL))
+
+
 def by_eq_14(request: Request, ue: int, batch: Ints) -> Choice:
     """The paper's choice for one UE: N by eq. 14 at every cut, then the cut with the shortest epoch."""
-    return min(_from_eq_14(request, ue, batch, doublings=0), key=_s)
+    instance, replicas, found = request.instance, int((batch > 0).sum()), []
+    for cut in _cuts(request, ue, batch):
+        first = parallel_batches(profile(instance, ue, cut, replicas), most_parallel(int(batch[ue])))
+        found += _choices(request, ue, batch, cut, [first])
+    return min(found, key=_s)
 
 
 def selected(request: Request, ue: int, batch: Ints) -> Choice:
-    """The fewest mini-batches, by eq. 14 or doubled from there, within 2 % of the shortest epoch among them.
+    """The fewest mini-batches within 0.5 % of the shortest epoch of a UE, over all cuts and N.
 
     Eq. 14 fills the UE's own idle time while one mini-batch is away. Where the network or the server is the
-    bottleneck, more mini-batches shorten what surrounds it, and only their fixed costs would speak against it.
+    bottleneck, more mini-batches shorten what surrounds it, until the fixed cost of their passes outweighs that.
     """
-    found = _from_eq_14(request, ue, batch, doublings=MOST_DOUBLINGS)
+    found = _every(request, ue, batch)
     best_s = min(found, key=_s).epoch_s
     return min((c for c in found if c.epoch_s <= best_s * (1 + SLACK)), key=lambda c: (c.parallel, c.epoch_s))
 
 
-def _from_eq_14(request: Request, ue: int, batch: Ints, doublings: int) -> list[Choice]:
-    most, found = max(1, int(batch[ue])), []
-    for cut in _cuts(request, ue, batch):
-        first = parallel_batches(profile(request.instance, ue, cut, int((batch > 0).sum())), most)
-        numbers = sorted({min(most, first * 2**i) for i in range(doublings + 1)})
-        found += _choices(request, ue, batch, cut, numbers)
-    return found
+RULES: Mapping[str, Callable[[Request, int, Ints], Choice]] = {"search": selected, "eq14": by_eq_14}
+"""How a UE's cut and N are chosen, by the topology's ``n_rule``."""
 
 
 def exhaustive(request: Request, ue: int, batch: Ints) -> Choice:
-    """The best of all cuts and all N from 1 to a UE's batch: what the paper's choice is held against."""
-    every = list(range(1, max(1, int(batch[ue])) + 1))
-    return min((c for cut in _cuts(request, ue, batch) for c in _choices(request, ue, batch, cut, every)), key=_s)
+    """The best of all cuts and all N: what the paper's choice is held against."""
+    return min(_every(request, ue, batch), key=_s)
+
+
+def _every(request: Request, ue: int, batch: Ints) -> list[Choice]:
+    numbers = list(range(1, most_parallel(int(batch[ue])) + 1))
+    return [choice for cut in _cuts(request, ue, batch) for choice in _choices(request, ue, batch, cut, numbers)]
 
 
 def score(request: Request, choose: Callable[[Request, int, Ints], Choice] = selected) -> float:

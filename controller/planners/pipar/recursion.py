@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -70,6 +71,7 @@ def profile(instance: Instance, ue: int, cut: int, replicas: int) -> Stages:
     )
 
 
+@lru_cache(maxsize=1 << 14)
 def iteration_s(stages: Stages, batch: int, parallel: int, duplex: str) -> float:
     """T(b_N): length (s) of an iteration of ``batch`` samples in ``parallel`` mini-batches (eqs 11–13).
 
