@@ -176,7 +176,7 @@ _WHY_NOT = {
 }
 
 
-_OF_PLANNERS = {"ao": ("lemma", "p3"), "pipar": ("n_rule",)}
+_OF_PLANNERS = {"ao": ("lemma", "p3"), "pipar": ("n_rule",), "cpsl": ("reading", "gibbs", "saa")}
 
 
 def _misplaced(i: int, choice: SchemeChoice, scheme: Scheme) -> list[Problem]:

@@ -192,6 +192,37 @@ CLUSTER_SIZE = 5
 """UEs in a cluster unless a scheme says otherwise (CPSL paper, Table II)."""
 
 
+class Gibbs(Section):
+    """Gibbs sampling of clusters (CPSL paper, Alg. 4; the defaults are its Table II's, but for the chains).
+
+    ``iterations`` are G, ``smooth_s`` is the smooth factor δ of eq. 35. Of several ``chains``, each with a δ ten times
+    that of the one before, the best is taken.
+    """
+
+    iterations: int = Field(default=1000, ge=1)
+    smooth_s: PositiveFloat = 1e-4
+    chains: int = Field(default=4, ge=1)
+
+
+class Saa(Section):
+    """The choice of the cut by sample averages (CPSL paper, Alg. 2).
+
+    ``samples`` are J draws of speeds and SNRs, each clustered with so many ``iterations``. They vary as the topology's
+    ``dynamics`` say unless ``compute_jitter`` and ``shadowing_db`` are given; where nothing varies, one sample is all.
+    """
+
+    samples: int = Field(default=10, ge=1)
+    iterations: int = Field(default=150, ge=1)
+    compute_jitter: float | None = Field(default=None, ge=0, le=0.5)
+    shadowing_db: float | None = Field(default=None, ge=0, le=30)
+
+    def over(self, dynamics: Dynamics) -> Saa:
+        """The same with the deviations of these dynamics where it gives none."""
+        jitter = dynamics.compute_jitter if self.compute_jitter is None else self.compute_jitter
+        shadowing = dynamics.shadowing_db if self.shadowing_db is None else self.shadowing_db
+        return self.model_copy(update={"compute_jitter": jitter, "shadowing_db": shadowing})
+
+
 class Privacy(Section):
     """Differential privacy at each UE: values clipped to an L2 norm, then noise for ε (and δ, if Gaussian).
 
@@ -215,8 +246,9 @@ class SchemeChoice(Section):
     passes over the data. ``in_flight`` makes every micro-batch a whole batch (PiPar). ``head_cut`` is for those that
     cut the model twice: the units after it are on the UE as well. ``lemma`` and ``p3`` are for planner ao: which
     extremum Lemma 1 takes, and how batches become integers. ``n_rule`` is for planner pipar: N by search, or by eq. 14
-    alone. ``lr`` and ``momentum`` are over those of ``training``,
-    ``bs_lr`` is the BS's half's (by default the same). A scheme of one's own is ``mine.py:name``.
+    alone. ``reading`` (of the latency equations), ``gibbs`` and ``saa`` are for planner cpsl. ``lr`` and ``momentum``
+    are over those of ``training``, ``bs_lr`` is the BS's half's (by default the same). A scheme of one's own is
+    ``mine.py:name``.
     """
 
     scheme: str
@@ -232,6 +264,9 @@ class SchemeChoice(Section):
     phi: float = Field(default=0.5, ge=0, le=1)
     aggregate: Literal["virtual", "own", "cut"] = "virtual"
     cluster_size: int = Field(default=CLUSTER_SIZE, ge=1)
+    reading: Literal["printed", "corrected"] = "corrected"
+    gibbs: Gibbs = Gibbs()
+    saa: Saa = Saa()
     local_epochs: int = Field(default=1, ge=1)
     sync_every: Literal["batch", "epoch"] | None = None
     in_flight: bool = False

@@ -148,6 +148,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
             **in_the_papers_terms(problem, decision, scheme),
             **({} if scheme.one_model else asdict(idle(timeline.events, timeline.round_s))),
             "relaxed": list(answer.relaxed),
+            **answer.paper,
         },
         rounds=choice.rounds or topology.training.rounds,
         seed=topology.seed,
@@ -182,6 +183,9 @@ def _request(topology: Topology, problem: Instance, choice: SchemeChoice, scheme
         lemma=choice.lemma,
         p3=choice.p3,
         n_rule=choice.n_rule,
+        reading=choice.reading,
+        gibbs=choice.gibbs,
+        saa=choice.saa.over(topology.dynamics),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from agents.schemes import Scheme
 from controller.predict.instance import Decision, Instance
 from testbed.errors import InputError
+from testbed.topology import Gibbs, Saa
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Request:
 
     ``head_cut`` is where a UE's last units begin under a scheme that cuts twice. ``steps`` is the number of batches
     between two synchronisations, ``phi`` the share of EPSL, ``cluster_size`` the UEs of one cluster (None where a
-    scheme has none), ``aggregate`` the reading of EPSL, ``seed`` what random draws start from; ``lemma`` and ``p3``
-    are how ``ao`` reads Algorithm 1, ``n_rule`` is how ``pipar`` chooses N. ``path`` is where the request stands in the
-    topology, for errors.
+    scheme has none), ``aggregate`` the reading of EPSL, ``seed`` what random draws start from. ``lemma`` and ``p3``
+    are how ``ao`` reads Algorithm 1, ``n_rule`` is how ``pipar`` chooses N; ``reading``, ``gibbs`` and ``saa`` (with
+    its deviations) are for ``cpsl``. ``path`` is where the request stands in the topology, for errors.
     """
 
     instance: Instance
@@ -36,6 +37,9 @@ class Request:
     lemma: Literal["corrected", "printed"] = "corrected"
     p3: Literal["relaxed", "milp"] = "relaxed"
     n_rule: Literal["search", "eq14"] = "search"
+    reading: Literal["printed", "corrected"] = "corrected"
+    gibbs: Gibbs = field(default_factory=Gibbs)
+    saa: Saa = field(default_factory=Saa)
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -47,11 +51,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A decision, the constraints that had to be relaxed to find one, and what the user should know of it."""
+    """A decision, the constraints that had to be relaxed to find one, and what the user should know of it.
+
+    ``paper``: the planner's own figures, in the terms of its paper.
+    """
 
     decision: Decision
     relaxed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    paper: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check(request: Request, planner: str, what: str) -> None:

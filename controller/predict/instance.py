@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,12 @@ class Instance:
         noise = NOISE_FLOPS[self.privacy.mechanism] if self.privacy and self.privacy.method == "input" else 0.0
         found: Floats = (self.workload.ue_forward_flops(cut) + self.sample_values * noise) / self.ue_flops
         return found
+
+    def only(self, rows: Ints) -> Instance:
+        """The problem of some of the UEs."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        some: dict[str, Any] = {name: value[rows] for name, value in values.items() if isinstance(value, np.ndarray)}
+        return replace(self, ues=tuple(self.ues[i] for i in rows), **some)
 
     @property
     def snr_up(self) -> Floats | None:

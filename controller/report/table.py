@@ -96,6 +96,8 @@ def _held(constraints: Mapping[str, bool]) -> str:
 
 def _in_the_papers_terms(paper: Mapping[str, Any]) -> str:
     """The paper's own figure of the round, by its equations, to be seen beside that of the schedule."""
+    if "round_s" in paper:
+        return f"{paper['round_s']:#.4g} s ({paper['reading']})"
     return "-" if paper["bubble_rate"] is None else f"bubble {paper['bubble_rate']:.3f}"
 
 

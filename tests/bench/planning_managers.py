@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from controller.planners.cpsl.clustering import (
     seated,
     similar_order,
 )
-from controller.planners.cpsl.latency import Phases, cluster_s, members_of
+from controller.planners.cpsl.latency import Phases, cluster_s, members_of, side_by_side
 from controller.planners.pipar import batches, by_eq_14, score, selected
 from tests.bench.number import Number, at_least, at_most
 from tests.bench.profiles import TABLE_VII, cpsl_draw, cpsl_phases, table_vii_request
@@ -58,13 +57,7 @@ def _savings() -> list[Number]:
 
 def draws(ues: int, band_mhz: int) -> Phases:
     """50 draws as problems side by side."""
-    each = [cpsl_phases(cpsl_draw(ues, band_mhz, seed)) for seed in range(DRAWS)]
-    return replace(
-        each[0],
-        fixed=np.stack([one.fixed for one in each]),
-        per_share=np.stack([one.per_share for one in each]),
-        server_s=np.stack([one.server_s for one in each]),
-    )
+    return side_by_side([cpsl_phases(cpsl_draw(ues, band_mhz, seed)) for seed in range(DRAWS)])
 
 
 def benchmarks(problem: Phases, band_mhz: int) -> dict[str, np.ndarray]:
@@ -81,7 +74,9 @@ def benchmarks(problem: Phases, band_mhz: int) -> dict[str, np.ndarray]:
     return {
         "random clusters, equal subcarriers": latency(dealt(problem, at_random, by_greed=False)),
         "random clusters, greedy subcarriers": latency(dealt(problem, at_random)),
-        "random clusters, random subcarriers": cluster_s(members_of(problem, at_random), anyhow).sum(axis=1),
+        "random clusters, random subcarriers": cluster_s(
+            members_of(problem, at_random, np.arange(at_random.shape[1])), anyhow
+        ).sum(axis=1),
         "similar clusters, equal subcarriers": latency(dealt(problem, similar, by_greed=False)),
         "similar clusters, greedy subcarriers": latency(dealt(problem, similar)),
     }

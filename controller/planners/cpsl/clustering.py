@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from controller.planners.cpsl.greedy import greedy
+from controller.planners.cpsl.greedy import exchanged, greedy
 from controller.planners.cpsl.latency import Phases, cluster_s, members_of
 from controller.planners.subcarriers import Bools
 from controller.predict.instance import Floats, Ints
+from testbed.topology import Gibbs
 
-SMOOTH = 1e-4
-"""δ of eq. 35, in seconds (Table II)."""
-ITERATIONS = 1000
-CHAINS = 4
+SMOOTH_S, ITERATIONS, CHAINS = Gibbs().smooth_s, Gibbs().iterations, Gibbs().chains
+WARMER = 10.0
+"""δ of a chain over that of the one before."""
 MOST_STEPS = 200
 """While clusters are sought, shares are dealt in blocks so that a cluster takes at most about this many."""
 
@@ -25,7 +25,7 @@ MOST_STEPS = 200
 class Clustering:
     """A clustering of each of S problems: clusters and shares (S, n), latency (S,), and the best latency so far.
 
-    ``trace`` (S, iterations + 1) starts with the start's and never rises.
+    ``trace`` (S, iterations + 2) starts with the start's, ends with ``latency_s`` and never rises.
     """
 
     cluster: Ints
@@ -60,12 +60,18 @@ def similar_order(ue_flops: Floats) -> Ints:
     return np.argsort(-ue_flops, axis=-1, kind="stable")
 
 
+def own_s(problem: Phases, size: int) -> Floats:
+    """What each UE of stacked problems (S, n) would take for a turn with an equal part of the air."""
+    equal = np.full((len(problem.fixed), problem.n), problem.shares // size)
+    return np.asarray((problem.seconds(equal) * problem.weight[1][:, None]).sum(axis=-2))
+
+
 def gibbs(
     problem: Phases,
     size: int,
     rng: np.random.Generator,
     iterations: int = ITERATIONS,
-    smooth: float = SMOOTH,
+    smooth_s: float | Floats = SMOOTH_S,
     start: Ints | None = None,
 ) -> Clustering:
     """The best clustering that Alg. 4 meets from ``start`` (S, m, K), a random one where none is given.
@@ -76,14 +82,14 @@ def gibbs(
     problem = problem.stacked()
     many = np.arange(len(problem.fixed))
     members = seated(random_order(len(many), problem.n, rng), size) if start is None else start.copy()
-    cost = clusters_s(problem, members)
+    cost = clusters_s(problem, members, np.arange(members.shape[1]))
     best, best_s = members.copy(), cost.sum(axis=1)
     trace = [best_s]
     for _ in range(iterations if members.shape[1] > 1 else 0):
         pair, swapped = _swap(members, rng)
-        new = clusters_s(problem, swapped)
+        new = clusters_s(problem, swapped, pair)
         change = new.sum(axis=1) - cost[many[:, None], pair].sum(axis=1)
-        taken = rng.random(len(many)) < 1 / (1 + np.exp(np.minimum(change / smooth, 700)))
+        taken = rng.random(len(many)) < 1 / (1 + np.exp(np.minimum(change / smooth_s, 700)))
         rows = many[taken]
         members[rows[:, None], pair[taken]] = swapped[taken]
         cost[rows[:, None], pair[taken]] = new[taken]
@@ -99,20 +105,20 @@ def gibbs_chains(
     rng: np.random.Generator,
     chains: int = CHAINS,
     iterations: int = ITERATIONS,
-    smooth: float = SMOOTH,
+    smooth_s: float = SMOOTH_S,
 ) -> Clustering:
-    """The best of several chains of Alg. 4 for each problem, from random starts of their own.
+    """The best of several chains of Alg. 4 for each problem, the first from UEs alike, the others from random starts.
 
-    With the printed δ of 0.1 ms a chain climbs no hill, so one alone may end in a valley beside the best.
+    With the paper's δ of 0.1 ms a chain climbs no hill, so one alone may end in a valley beside the best: each has a δ
+    ten times that of the one before.
     """
     stacked = problem.stacked()
-    many = replace(
-        stacked,
-        fixed=np.repeat(stacked.fixed, chains, axis=0),
-        per_share=np.repeat(stacked.per_share, chains, axis=0),
-        server_s=np.repeat(stacked.server_s, chains, axis=0),
-    )
-    found = gibbs(many, size, rng, iterations, smooth)
+    many = stacked.repeated(chains)
+    start = seated(random_order(len(many.fixed), problem.n, rng), size)
+    if chains > 1:
+        start[::chains] = seated(similar_order(-own_s(stacked, size)), size)
+    smooth = np.tile(smooth_s * WARMER ** np.arange(chains), len(stacked.fixed))
+    found = gibbs(many, size, rng, iterations, smooth, start)
     first = np.arange(len(stacked.fixed)) * chains
     best = first + found.latency_s.reshape(-1, chains).argmin(axis=1)
     return Clustering(found.cluster[best], found.shares[best], found.latency_s[best], found.trace[best])
@@ -131,24 +137,25 @@ def _swap(members: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
     return pair, found
 
 
-def clusters_s(problem: Phases, members: Ints) -> Floats:
-    """Latency (s) of each cluster (S, C, K) with shares by Alg. 3 → (S, C)."""
-    part = members_of(problem, members)
+def clusters_s(problem: Phases, members: Ints, turn: Ints) -> Floats:
+    """Latency (s) of each cluster (S, C, K), whose turn is ``turn`` (..., C), with shares by Alg. 3 → (S, C)."""
+    part = members_of(problem, members, turn)
     return cluster_s(part, greedy(part, members >= 0, block=-(-problem.shares // MOST_STEPS)))
 
 
 def dealt(problem: Phases, members: Ints, trace: Floats | None = None, by_greed: bool = True) -> Clustering:
-    """The clustering (S, m, K) with shares by Alg. 3, or equal ones, what does not divide to the first."""
+    """The clustering (S, m, K) with shares by Alg. 3 and exchange, or equal ones, what does not divide to the first."""
     problem = problem.stacked()
-    part, taken = members_of(problem, members), members >= 0
-    shares = greedy(part, taken) if by_greed else _equal(problem.shares, taken)
+    part, taken = members_of(problem, members, np.arange(members.shape[1])), members >= 0
+    shares = exchanged(part, taken, greedy(part, taken)) if by_greed else _equal(problem.shares, taken)
     latency_s = cluster_s(part, shares).sum(axis=1)
     cluster = np.zeros((len(members), problem.n), dtype=np.int64)
     of_ue = np.zeros_like(cluster)
     problems, m, _ = np.nonzero(taken)
     cluster[problems, members[taken]] = m
     of_ue[problems, members[taken]] = shares[taken]
-    return Clustering(cluster, of_ue, latency_s, latency_s[:, None] if trace is None else trace)
+    last = latency_s[:, None]
+    return Clustering(cluster, of_ue, latency_s, last if trace is None else np.hstack([trace, last]))
 
 
 def _equal(total: int, taken: Bools) -> Ints:
@@ -163,7 +170,8 @@ def exhaustive(problem: Phases, size: int) -> Clustering:
     every = [np.concatenate(parts) for parts in partitions(tuple(range(problem.n)), sizes)]
     members = seated(np.array(every, dtype=np.int64), size)
     stacked = problem.stacked()
-    seconds = np.array([float(clusters_s(stacked, one[None]).sum()) for one in members])
+    turns = np.arange(members.shape[1])
+    seconds = np.array([float(clusters_s(stacked, one[None], turns).sum()) for one in members])
     return dealt(problem, members[[int(seconds.argmin())]])
 
 
