@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial test test-vm bench-vm lint format bench bench-papers clean
+.PHONY: setup images trial test test-vm test-gpu bench-vm lint format bench bench-papers clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -21,6 +21,9 @@ test: lint
 
 test-vm: .venv  ## what needs a kernel with netem, in a VM that is made for it once (root; docs/vm.md)
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.vm'
+
+test-gpu: .venv  ## the BS on a GPU of this machine, without containers; says why it is skipped where there is none
+	$(bin)/python -m tests.gpu
 
 bench-vm: .venv  ## links by netem, in the same VM
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.vm bench'

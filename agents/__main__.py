@@ -18,6 +18,7 @@ import torch
 
 from agents import host_counters
 from agents.bs import Bs
+from agents.device import pick_device
 from agents.evaluation import Part
 from agents.job import Job
 from agents.meter import Metrics
@@ -33,13 +34,6 @@ from agents.wire.frames import Header
 from agents.wire.mgmt import Answer, ControlServer, Tensors
 
 FOLDER = Path("/data")
-
-
-def pick_device(wanted: str) -> str:
-    """The torch device of the BS: ``auto`` takes a GPU when there is one."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
 
 
 def main() -> None:

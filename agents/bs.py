@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import torch
 
+from agents.device import compute_exactly
 from agents.evaluation import Evaluator, Part
 from agents.executor import Done, Executor
 from agents.halves import average, to_inputs
@@ -44,6 +45,7 @@ class Bs:
     ) -> None:
         self.meter = Meter(BS, metrics)
         self.device = device
+        compute_exactly(device)
         self._open_air = open_air
         self._air: Air | None = None
         self._evaluator = Evaluator(test, device)
@@ -188,6 +190,7 @@ class Bs:
             whole = mean + average([one[most:] for one in wholes], work.samples)
             for _, half in (found for own in replicas for found in own):
                 half.load(whole[len(whole) - len(half.state()) :])
+            self.trainer.settle_device()
 
         return Done({key: mean[:count] for key, count in leaving.items()}, rest if replicas else None)
 

@@ -7,6 +7,8 @@ and the CPU seconds of a forward and a backward pass, while several processes pe
 cores that share caches, or are two threads of one, are slower together than alone. ``transport``: see
 ``agents.message_cost``. ``noise_s``: CPU seconds for clipping a value and adding noise to it. With
 ``TESTBED_THREADS`` in the environment: wall seconds of a single process that computes on so many cores, and units only.
+With ``TESTBED_DEVICE`` likewise, on that device, with what it takes to copy to it and back; no units where torch finds
+no GPU.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 from torch import nn
 
 from agents import message_cost
+from agents.device import CPU, compute_exactly, pick_device, settle
 from agents.models.build import build
 from agents.models.catalog import DatasetInfo
 from agents.own import file_of, is_own, set_folder
@@ -41,13 +44,13 @@ PAUSE_S = 0.005
 PROCESSES_PER_CORE = 2
 
 
-def typical_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
+def typical_s(work: Callable[[], object], repeats: int = REPEATS, device: str = CPU) -> float:
     """Seconds that ``work`` takes in three of four cases, each after a pause.
 
-    An agent sleeps between its tasks, and wakes up to cold caches. Of one thread it is CPU time: time of other
-    processes does not count.
+    An agent sleeps between its tasks, and wakes up to cold caches. Of one thread on a CPU it is CPU time: time of
+    other processes does not count.
     """
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.monotonic
+    clock = time.thread_time if torch.get_num_threads() == 1 and device == CPU else time.monotonic
     work()
     times: list[float] = []
     while len(times) < repeats and (len(times) < FEWEST or sum(times) < ENOUGH_S):
@@ -58,28 +61,38 @@ def typical_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return sorted(times)[3 * len(times) // 4]
 
 
-def time_unit(unit: nn.Module, shape: torch.Size, first: bool) -> tuple[float, float]:
-    """Forward and backward seconds of one unit on inputs of this shape.
+def time_unit(unit: nn.Module, shape: torch.Size, first: bool, device: str = CPU) -> tuple[float, float]:
+    """Forward and backward seconds of one unit, which is moved to the device, on inputs of this shape.
 
-    The first unit gets no gradient for its input, as in training.
+    The first unit gets no gradient for its input, as in training. Inputs come from the CPU and their gradients go
+    back there: of units that follow each other on a GPU that is counted for each, and so more than it takes.
     """
     inputs = torch.randn(shape, requires_grad=not first)
-    output = unit(inputs)
-    gradient = torch.ones_like(output)
-    forward_s = typical_s(lambda: unit(inputs))
-    both_s = typical_s(lambda: unit(inputs).backward(gradient))
-    return forward_s, max(0.0, both_s - forward_s)
+    gradient = torch.ones_like(unit.to(device)(inputs.to(device)))
+
+    def forward() -> torch.Tensor:
+        output: torch.Tensor = unit(inputs.to(device))
+        settle(device)
+        return output
+
+    def both() -> None:
+        torch.autograd.backward(unit(inputs.to(device)), gradient)
+        settle(device)
+
+    forward_s = typical_s(forward, device=device)
+    return forward_s, max(0.0, typical_s(both, device=device) - forward_s)
 
 
-def measure(model: str, norm: str, info: DatasetInfo) -> list[Row]:
+def measure(model: str, norm: str, info: DatasetInfo, device: str = CPU) -> list[Row]:
     """One row per unit and number of samples."""
+    compute_exactly(device)
     rows: list[Row] = []
     for samples in SAMPLES:
         values = torch.randn(samples, info.channels, info.height, info.width)
         for number, (name, unit) in enumerate(build(model, info, norm, seed=0).named_children()):
-            forward_s, backward_s = time_unit(unit, values.shape, first=number == 0)
+            forward_s, backward_s = time_unit(unit, values.shape, number == 0, device)
             with torch.no_grad():
-                values = unit(values)
+                values = unit.to(CPU)(values)
             row: Row = {"unit": name, "samples": samples, "forward_s": forward_s, "backward_s": backward_s}
             rows.append({**row, "output_bytes": _bytes(values) / samples, "weight_bytes": _weight_bytes(unit)})
     return rows
@@ -118,7 +131,10 @@ if __name__ == "__main__":
         set_folder(Path(tempfile.gettempdir()))
         (Path(tempfile.gettempdir()) / file_of(sys.argv[1])).write_text(sys.argv[4])
     what = sys.argv[1], sys.argv[2], DatasetInfo(**json.loads(sys.argv[3]))
-    if "TESTBED_THREADS" in os.environ:
+    if "TESTBED_DEVICE" in os.environ:
+        device = pick_device(os.environ["TESTBED_DEVICE"])
+        json.dump({"units": [] if device == CPU else measure(*what, device)}, sys.stdout)
+    elif "TESTBED_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["TESTBED_THREADS"]))
         json.dump({"units": measure(*what)}, sys.stdout)
     else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from agents.device import settle
 from agents.halves import Half
 from agents.job import Job
 from agents.models.build import build, units_of
@@ -109,8 +110,7 @@ class Trainer:
 
     def settle_device(self) -> None:
         """Returns when the device has done what it was given: what is timed must be over."""
-        if self._device.startswith("cuda"):
-            torch.cuda.synchronize()
+        settle(self._device)
 
     def warm_up(self, tasks: Iterable[Task], at_once: Container[Key] = ()) -> None:
         """Runs every size of every part once on a copy: the first pass of a shape is slow.
@@ -124,6 +124,7 @@ class Trainer:
                 sizes.update((_part(work), rows) for rows in chunks(work.samples, most or work.samples))
         for part, samples in sorted(sizes):
             self._run_once(part, samples)
+        self.settle_device()
 
     def _run_once(self, part: PartKey, samples: int) -> None:
         spare = Half(copy.deepcopy(self.halves[part].model), self._job.lr, 0.0, self._device)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from agents.own import is_own, path_of
 from testbed.compute import Calibration, Transport, fit, sizes_of
 from testbed.data import info
-from testbed.deploy import AGENT_IMAGE, resource
+from testbed.deploy import AGENT_IMAGE, gives_gpu, resource
 from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.kept import kept
 from testbed.topology import Topology
@@ -25,7 +25,7 @@ def calibrate(engine: Engine, topology: Topology, bs_threads: int = 1, *, fresh:
     """The calibration for the topology's model, measured inside the agent image on one core.
 
     A remembered one is used unless ``fresh``; a new image or another engine measures anew. A BS that computes with
-    several ``bs_threads`` is measured so besides.
+    several ``bs_threads`` is measured so besides, and one that computes on a GPU on that.
     """
     return _calibrated(engine, topology, bs_threads, "fresh" if fresh else "once")
 
@@ -36,13 +36,22 @@ def remembered(engine: Engine, topology: Topology, bs_threads: int = 1) -> Calib
 
 
 def _calibrated(engine: Engine, topology: Topology, bs_threads: int, when: When) -> Calibration:
-    found = _measured(engine, topology, 1, when)
+    found = _measured(engine, topology, when)
+    if gives_gpu(engine, topology):
+        on_gpu = _measured(engine, topology, when, device=topology.base_station.device)
+        if on_gpu.units:
+            return replace(found, bs_units=on_gpu.units)
     if bs_threads == 1:
         return found
-    return replace(found, bs_units=_measured(engine, topology, bs_threads, when).units, bs_threads=bs_threads)
+    shared = _measured(engine, topology, when, threads=str(bs_threads))
+    return replace(found, bs_units=shared.units, bs_threads=bs_threads)
 
 
-def _measured(engine: Engine, topology: Topology, threads: int, when: When) -> Calibration:
+def _measured(engine: Engine, topology: Topology, when: When, **bs: str) -> Calibration:
+    """The calibration of all agents, or of a BS with its own ``threads`` or ``device``.
+
+    It has no units where torch finds no GPU.
+    """
     model, shape = (topology.model.name, topology.model.norm), info(topology.data)
     own = [path_of(model[0]).read_text()] if is_own(model[0]) else []
     of = {
@@ -50,7 +59,7 @@ def _measured(engine: Engine, topology: Topology, threads: int, when: When) -> C
         "image": engine.need_image(AGENT_IMAGE),
         "model": [*model, *own],
         "shape": shape.shape,
-        **({"threads": threads} if threads > 1 else {}),
+        **bs,
     }
 
     def measure() -> Any:
@@ -58,12 +67,12 @@ def _measured(engine: Engine, topology: Topology, threads: int, when: When) -> C
             raise NotMeasuredError
         name = resource(topology.name, "calibration")
         command = ("python3", "-m", "agents.calibrate", *model, json.dumps(shape.to_json()), *own)
-        environment = {"TESTBED_THREADS": str(threads)} if threads > 1 else {}
-        spec = ContainerSpec(name, AGENT_IMAGE, {LABEL: topology.name}, command=command, environment=environment)
-        return json.loads(engine.run_once(spec))
+        environment = {f"TESTBED_{key.upper()}": value for key, value in bs.items()}
+        labels, gpu = {LABEL: topology.name}, "device" in bs
+        return json.loads(engine.run_once(ContainerSpec(name, AGENT_IMAGE, labels, environment, command, gpu=gpu)))
 
     found = kept("calibration", of, measure, _read, when == "fresh")
-    return found.grouped(topology.units, topology.group_sizes) if topology.group_sizes else found
+    return found.grouped(topology.units, topology.group_sizes) if topology.group_sizes and found.units else found
 
 
 def _read(found: Any) -> Calibration:

@@ -136,6 +136,11 @@ def _claim(engine: Engine, topology: Topology, labels: Mapping[str, str]) -> Non
         raise DeployError(f"{name} is already being started", f"wait, or type: testbed down {name}") from error
 
 
+def gives_gpu(engine: Engine, topology: Topology) -> bool:
+    """Whether the BS's container gets a GPU."""
+    return topology.base_station.device != "cpu" and engine.has_gpu()
+
+
 def _create(
     engine: Engine,
     topology: Topology,
@@ -145,7 +150,7 @@ def _create(
 ) -> None:
     name = topology.name
     engine.parallel(lambda net: engine.create_network(resource(name, net), labels, internal=True), (AIR, MGMT))
-    gpu = topology.base_station.device != "cpu" and engine.has_gpu()
+    gpu = gives_gpu(engine, topology)
     if topology.base_station.device == "cuda" and not gpu:
         raise DeployError("base_station.device: cuda, but this engine has no GPU to give", "use auto or cpu")
     agents = [BS, *(ue.name for ue in topology.ues)]

@@ -131,11 +131,14 @@ def _of(shard: Shard, number: int) -> Samples:
 
 
 @contextmanager
-def world(shards: Mapping[str, Shard]) -> Iterator[World]:
-    """Agents with these private samples, or with some for each dealing, on loopback."""
+def world(shards: Mapping[str, Shard], device: str = "cpu", station: type[Bs] = Bs) -> Iterator[World]:
+    """Agents with these private samples, or with some for each dealing, on loopback.
+
+    The BS, a ``station``, computes on a device.
+    """
     port, broadcast = free_port(), free_port()
     open_air = partial(Air.station, "127.0.0.1", port, broadcast)
-    bs = Bs(samples(50, 99), Metrics(), open_air, "cpu", lambda: samples(60, 98))
+    bs = station(samples(50, 99), Metrics(), open_air, device, lambda: samples(60, 98))
     loads = {name: partial(_of, shard) for name, shard in shards.items()}
     ues = {name: Ue(name, load, Metrics(), _device(name, port, broadcast)) for name, load in loads.items()}
     try:

@@ -18,6 +18,7 @@ from testbed.loading import parse
 TOPOLOGY = "name: small\nues: [{name: ue1}]\n"
 UNIT = {"samples": 2, "forward_s": 1.0, "backward_s": 2.0, "output_bytes": 8, "weight_bytes": 4}
 CALIBRATED = json.dumps({"units": [{"unit": unit, **UNIT} for unit in UNITS["vgg5"]], "transport": {}, "noise_s": 1e-8})
+ON_GPU = json.dumps({"units": [{"unit": unit, **UNIT, "forward_s": 0.1} for unit in UNITS["vgg5"]]})
 
 
 @pytest.fixture(autouse=True)
@@ -94,10 +95,16 @@ def test_a_profile_that_is_kept_is_the_one_that_was_measured():
 
 
 class HostThatCalibrates:
-    """An engine of this image, on which a calibration can be run; it remembers how often it was."""
+    """An engine of this image, on which a calibration can be run; it remembers how often it was.
 
-    def __init__(self, image):
-        self.image, self.runs = image, 0
+    With a ``gpu``, on which units are ten times as fast, unless its torch finds none.
+    """
+
+    def __init__(self, image, gpu=False, found=True):
+        self.image, self.gpu, self.found, self.runs = image, gpu, found, 0
+
+    def has_gpu(self):
+        return self.gpu
 
     def info(self):
         return {"ID": "host"}
@@ -107,6 +114,10 @@ class HostThatCalibrates:
 
     def run_once(self, spec):
         self.runs += 1
+        if "TESTBED_DEVICE" in spec.environment:
+            assert spec.gpu
+            return ON_GPU if self.found else '{"units": []}'
+        assert not spec.gpu
         return CALIBRATED
 
 
@@ -119,6 +130,22 @@ def test_a_host_is_calibrated_once_per_image():
     engine.image = "sha256:2"
     calibrate(engine, topology)
     assert engine.runs == 3
+
+
+def test_the_bs_is_calibrated_on_the_gpu_that_it_gets():
+    topology, engine = parse(TOPOLOGY, "small.yaml"), HostThatCalibrates("sha256:1", gpu=True)
+    found = [calibrate(engine, topology) for _ in range(2)][1]
+    assert engine.runs == 2, "everybody once on a core, the BS once on the GPU"
+    assert found.forward_s(1, 1, 2) == 1.0 and found.forward_s(1, 1, 2, bs=True) == 0.1
+    assert found.bs_threads == 1 and found.noise_s > 0
+    on_cpu = parse(f"{TOPOLOGY}base_station: {{device: cpu}}\n", "small.yaml")
+    assert calibrate(engine, on_cpu).bs_units == ()
+    assert engine.runs == 2
+
+
+def test_a_bs_whose_torch_finds_no_gpu_is_as_fast_as_a_core():
+    topology, engine = parse(TOPOLOGY, "small.yaml"), HostThatCalibrates("sha256:1", gpu=True, found=False)
+    assert calibrate(engine, topology).bs_units == ()
 
 
 def test_planning_again_needs_no_torch():
