@@ -99,7 +99,7 @@ class BaseStation(Section):
     ``threads``: host cores that it computes with at once; ``auto`` is one, or all that the host has where its computing
     is what keeps the trial slow.
     ``workers``: it is ``one`` processor, or has one for each UE with a BS model of its own, of an equal share of the
-    speed (PiPar's server).
+    speed (PiPar's server). ``memory_mb`` bounds its container, and what plans may ask of it.
     """
 
     clock_ghz: PositiveFloat = 80.0
@@ -109,6 +109,7 @@ class BaseStation(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     workers: Literal["one", "per_ue"] = "one"
+    memory_mb: PositiveFloat | None = None
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]

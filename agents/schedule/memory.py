@@ -1,6 +1,6 @@
 """How much memory an agent needs at most, as it follows from its schedule; bytes, free of torch.
 
-A walk over an agent's own tasks in the order in which they are listed. What is there while one of them is done:
+A walk over an agent's own pieces of work in the order in which they are listed. What is there while one is done:
 weights, gradients from the first pass back until the optimiser step, momenta; what passes keep until their way back;
 what may have come and is not used yet, that is after the last own task without which it could not have been sent;
 what may still have to leave, that is before the first own task that comes of its arrival.
@@ -8,12 +8,12 @@ what may still have to leave, that is before the first own task that comes of it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
 from agents.schedule.footprint import Footprint
-from agents.schedule.pieces import at_once, pass_of
+from agents.schedule.pieces import at_once, groups, pass_of, pieces
 from agents.schedule.task import (
     BS,
     Activations,
@@ -21,6 +21,7 @@ from agents.schedule.task import (
     Compute,
     Gradients,
     Key,
+    Noise,
     Schedule,
     Step,
     Task,
@@ -67,10 +68,9 @@ def container_bytes(schedule: Schedule, agent: str, footprint: Footprint, keeps:
 
 def round_bytes(schedule: Schedule, agent: str, footprint: Footprint, momentum: bool, chunked: bool = True) -> float:
     """The most that an agent's tensors take in a round; without ``chunked`` passes are computed in one go."""
-    own = [task for task in schedule.tasks if task.agent == agent and not task.transfers]
-    if not own:
+    if not schedule.processors(agent):
         return 0.0
-    walk = _Walk(schedule, agent, footprint, own)
+    walk = _Walk(schedule, agent, footprint)
     walk.models(momentum)
     walk.passes(chunked)
     walk.messages()
@@ -84,72 +84,70 @@ def parts_of(schedule: Schedule, agent: str) -> list[Part]:
 
 
 class _Walk:
-    """The bytes that are there while each of an agent's own tasks is done."""
+    """The bytes that are there while each of an agent's own pieces of work is done."""
 
-    def __init__(self, schedule: Schedule, agent: str, footprint: Footprint, own: Sequence[Task]) -> None:
-        self._schedule, self._agent, self._footprint, self._own = schedule, agent, footprint, own
-        self._at = {task.key: i for i, task in enumerate(own)}
-        self._changes = [0.0] * (len(own) + 1)
-        self._work = [0.0] * len(own)
+    def __init__(self, schedule: Schedule, agent: str, footprint: Footprint) -> None:
+        self._schedule, self._agent, self._footprint = schedule, agent, footprint
+        listed = {task.key: i for i, task in enumerate(schedule.tasks)}
+        places = schedule.processors(agent)
+        found = [piece for place in places for group in groups(schedule.at[place]) for piece in pieces(schedule, group)]
+        self._own = sorted(found, key=lambda piece: listed[piece[0].key])
+        self._at = {task.key: i for i, piece in enumerate(self._own) for task in piece}
+        self._side_by_side = len(places) > 1
+        self._changes = [0.0] * (len(self._own) + 1)
+        self._work = [0.0] * len(self._own)
 
     def most(self) -> float:
         """The most of all; what several processors do may fall together."""
         largest: dict[str, float] = {}
-        for task, work in zip(self._own, self._work, strict=True):
-            largest[task.place] = max(largest.get(task.place, 0.0), work)
+        for piece, work in zip(self._own, self._work, strict=True):
+            largest[piece[0].place] = max(largest.get(piece[0].place, 0.0), work)
         all_bytes, there = sum(largest.values()), accumulate(self._changes[:-1])
         return max(
-            kept + work + all_bytes - largest[task.place]
-            for task, kept, work in zip(self._own, there, self._work, strict=True)
+            kept + work + all_bytes - largest[piece[0].place]
+            for piece, kept, work in zip(self._own, there, self._work, strict=True)
         )
 
     def models(self, momentum: bool) -> None:
-        """Weights and momenta all the time, gradients until the optimiser step."""
-        loose, begun = self._schedule.first_ready, dict[Part, int]()
+        """Weights and momenta all the time, gradients until the optimiser step, or as long where order is loose."""
+        loose = self._side_by_side or not self._schedule.first_ready.isdisjoint(self._schedule.processors(self._agent))
+        begun = dict[Part, int]()
         for part in parts_of(self._schedule, self._agent):
-            self._add(0, len(self._own) - 1, _weights(self._footprint, *part[1:]) * (1 + momentum))
-        for i, task in enumerate(self._own):
+            self._add(0, len(self._own) - 1, _weights(self._footprint, *part[1:]) * (1 + momentum + loose))
+        for i, task in self._tasks():
             match task.work:
-                case Compute(backward=True) as work:
-                    begun.setdefault((work.model, work.first, work.last), 0 if task.place in loose else i)
+                case Compute(backward=True) as work if not loose:
+                    begun.setdefault((work.model, work.first, work.last), i)
                 case Step(model=model, first=first, last=last) if (model, first, last) in begun:
-                    end = len(self._own) - 1 if task.place in loose else i
-                    self._add(begun.pop((model, first, last)), end, _weights(self._footprint, first, last))
-                    if task.place in loose:  # another part may be between its first pass and its step all the time
-                        begun[model, first, last] = len(self._own)
+                    self._add(begun.pop((model, first, last)), i, _weights(self._footprint, first, last))
                 case Average(replicas=replicas):
-                    units = len(self._footprint.weight_bytes) if replicas else 0
-                    self._work[i] = _weights(self._footprint, 0, units)
+                    self._work[i] = _weights(self._footprint, 0, len(self._footprint.weight_bytes) * replicas)
+                case Noise(first=first, last=last):  # beside the weights as they came: change, clipped, noise, noisy, …
+                    self._work[i] = 6 * _weights(self._footprint, first, last)
+                    self._add(0, len(self._own) - 1, _weights(self._footprint, first, last))
 
     def passes(self, chunked: bool) -> None:
         """What passes keep until their way back, and what they take beside while they are done."""
-        rows = {
-            pass_of(task.key, task.work): task.work.rows
-            for task in self._own
-            if isinstance(task.work, Compute) and task.work.backward
-        }
+        f, begun = self._footprint, dict[tuple[object, ...], int]()
+        back = {pass_of(task.key, w): w.rows for _, task in self._tasks() if isinstance(w := task.work, Compute)}
         together = at_once(self._schedule, self._agent)
-        backs = {key: forward for forward, key in together.items()}
-        begun = dict[tuple[object, ...], int]()
-        for i, task in enumerate(self._own):
-            if not isinstance(work := task.work, Compute):
+        for i, task in self._tasks():
+            if not isinstance(work := task.work, Compute) or task.key in together.values():
                 continue
-            first, last, f = work.first, work.last, self._footprint
-            kept = rows[pass_of(task.key, work)]
-            chunk = f.chunk_rows(first, last) if chunked and not work.paired else None
-            if task.key in together or task.key in backs:
-                kept = min(kept, chunk or kept)
-                self._work[i] = kept * f.pass_bytes(first, last) + (0.0 if first else work.samples * f.input_bytes)
+            first, last, way = work.first, work.last, pass_of(task.key, work)
+            rows, samples = back[way], 0.0 if first or work.backward else work.samples * f.input_bytes
+            if task.key in together:
+                chunk = f.chunk_rows(first, last) if chunked and not work.paired else None
+                self._work[i] = min(rows, chunk or rows) * f.pass_bytes(first, last) + samples
+                if work.paired:
+                    self._work[i] += work.samples * 2 * max(f.largest_bytes[first:last])
+                continue
+            gradients = work.samples * f.inner_bytes(last) * work.backward
+            self._work[i] = rows * (f.pass_bytes(first, last) - f.held_bytes(first, last)) + samples + gradients
+            if work.backward:
+                self._add(begun.pop(way), i, rows * f.held_bytes(first, last))
             else:
-                self._work[i] = kept * (f.pass_bytes(first, last) - f.held_bytes(first, last))
-                copied = f.inner_bytes(last) if work.backward else 0.0 if first else f.input_bytes
-                self._work[i] += work.samples * copied
-                if work.backward:
-                    self._add(begun.pop(pass_of(task.key, work)), i, kept * f.held_bytes(first, last))
-                else:
-                    begun[pass_of(task.key, work)] = i
-            if work.paired:
-                self._work[i] += work.samples * 2 * max(f.largest_bytes[first:last])
+                begun[way] = i
 
     def messages(self) -> None:
         """What may be there of what others send, and of what is to be sent."""
@@ -161,7 +159,7 @@ class _Walk:
             if self._agent in self._schedule.receivers(task):
                 users = [self._at[one.key] for one in self._schedule.needing(task.key) if one.key in self._at]
                 if users:
-                    self._add(since[task.key] + 1, max(users), self._bytes(task))
+                    self._add(since[task.key] + 1, self._until(max(users)), self._bytes(task))
             if task.agent == self._agent:
                 for key in task.needs:
                     if key in self._at:
@@ -169,7 +167,8 @@ class _Walk:
         for key, tasks in leaving.items():
             sizes = [self._bytes(task) for task in tasks]
             shared = all(isinstance(task.work, Weights) for task in tasks)
-            self._add(self._at[key], max(until[task.key] for task in tasks) - 1, max(sizes) if shared else sum(sizes))
+            first, last = self._since(self._at[key]), max(until[task.key] for task in tasks) - 1
+            self._add(first, last, max(sizes) if shared else sum(sizes))
 
     def _last_own_before(self) -> dict[Key, int]:
         """For each task the last of the own ones that must be done before it; -1 where there is none."""
@@ -187,6 +186,19 @@ class _Walk:
             for key in self._schedule.before[task.key]:
                 found[key] = min(found[key], here)
         return found
+
+    def _since(self, i: int) -> int:
+        """When a piece of work may be done in truth: of several processors each is at any of a batch's."""
+        return next(j for j in range(len(self._own)) if self._with(j, i)) if self._side_by_side else i
+
+    def _until(self, i: int) -> int:
+        return next(j for j in reversed(range(len(self._own))) if self._with(j, i)) if self._side_by_side else i
+
+    def _with(self, i: int, j: int) -> bool:
+        return self._own[i][0].key[:2] == self._own[j][0].key[:2]
+
+    def _tasks(self) -> Iterator[tuple[int, Task]]:
+        return ((i, task) for i, piece in enumerate(self._own) for task in piece)
 
     def _bytes(self, task: Task) -> float:
         match task.work:

@@ -31,6 +31,7 @@ def plan(
     from controller.report.gantt import gantt
     from controller.report.table import plan_table
     from controller.trial.fit import fit_if_calibrated
+    from controller.trial.memory import peaks
     from testbed.loading import load
 
     chosen = select(load(topology), [scheme] if scheme else None, planner=planner)
@@ -49,12 +50,12 @@ def plan(
 
         write_chart(planned, chart)
     if not as_json:
-        console().print(plan_table(planned))
+        console().print(plan_table(planned, [peaks(chosen, [p]) for p in planned]))
         console().print(*(gantt(p) for p in planned), sep="\n")
         print(f"on this host: {fitted or f'not known before: testbed calibrate {topology}'}")
         return
     emulation = {"emulation": fitted.to_json()} if fitted else {}
-    found = {p.label: {**p.to_json(), **emulation} for p in planned}
+    found = {p.label: {**p.to_json(), "memory_bytes": peaks(chosen, [p]), **emulation} for p in planned}
     print_json(found[planned[0].label] if scheme else found)
 
 

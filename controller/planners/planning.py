@@ -16,6 +16,7 @@ from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 from controller.planners import DEFAULT_PLANNER, PLANNERS, Request
 from controller.predict.bounds import decision_bound_s
+from controller.predict.device import check_memory, in_one_go
 from controller.predict.idle import idle
 from controller.predict.instance import Decision, Instance, instance
 from controller.predict.latency import Latency, latency
@@ -137,7 +138,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         if not is_own(choice.scheme):
             raise
         raise _of_the_users(path, choice.scheme, error) from error
-    return Planned(
+    planned = Planned(
         choice.key,
         scheme,
         problem,
@@ -156,6 +157,10 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         warnings=(*answer.warnings, *hardly_used(problem, answer.decision)),
         sgd=choice.sgd,
     )
+    footprint = problem.workload.footprint
+    check_memory(topology, choice.key, planned.schedule(1), footprint)
+    torn = in_one_go(planned.schedule(1), footprint)
+    return replace(planned, warnings=(*planned.warnings, torn)) if torn else planned
 
 
 def _with_privacy(topology: Topology, problem: Instance, choice: SchemeChoice) -> Instance:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from controller.planners.seam import Answer, Planner, Request
 from controller.planners.subcarriers import equal_shares
+from controller.predict.device import device_bytes
 from controller.predict.instance import Decision, Instance, Ints
 from controller.predict.prediction import round_s
 from testbed.errors import InputError
@@ -124,7 +125,7 @@ def _c2(instance: Instance, batch: Ints, cuts: tuple[int, ...]) -> tuple[str, st
     cap = instance.batch_cap(cut)
     worst = int(np.argmax(batch - cap))
     if instance.memory_bytes is not None:
-        needs = instance.workload.ue_memory_bytes(cut, float(batch[worst]))
+        needs = device_bytes(instance.workload.footprint, cut, None, int(batch[worst]))
         if needs > instance.memory_bytes[worst]:
             has, wants = instance.memory_bytes[worst] / 1e6, needs / 1e6
             message = (

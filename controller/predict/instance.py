@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from agents.plan import Privacy
 from agents.schedule.costs import NOISE_FLOPS
+from controller.predict.device import most_samples
 from controller.predict.radio import rate_bps, share_rate_bps
 from controller.predict.workload import Workload
 from testbed.topology import NETWORKS, Radio, Topology
@@ -102,8 +103,10 @@ class Instance:
         if per_sample > 0:
             most = np.minimum(most, np.floor(self.capacity_flop / per_sample * (1 + 1e-12)))
         if self.memory_bytes is not None and cut > 0:
-            base, one = (self.workload.ue_memory_bytes(cut, samples) for samples in (0, 1))
-            most = np.minimum(most, np.floor((self.memory_bytes - base) / (one - base)))
+            fits = [
+                most_samples(self.workload.footprint, cut, head_cut, each, self.batch) for each in self.memory_bytes
+            ]
+            most = np.minimum(most, np.array(fits))
         cap: Ints = np.maximum(most, 0).astype(np.int64)
         return cap
 

@@ -78,10 +78,6 @@ class Workload:
         """Bytes per sample that come down: the gradient at the cut, ``s_l``."""
         return float(self.output_bytes[cut - 1])
 
-    def ue_memory_bytes(self, cut: int, samples: float) -> float:
-        """What a UE must hold to train: weights, their gradients and momenta, and every unit's output."""
-        return 3 * self.ue_weight_bytes(cut) + samples * float(self.output_bytes[:cut].sum())
-
     def ue_weight_bytes(self, cut: int) -> float:
         """Bytes of the UE half's weights."""
         return float(self.weight_bytes[:cut].sum())

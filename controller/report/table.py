@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from agents.schedule.task import BS
 from controller.judge.results import Results, SchemeResult
 from controller.planners.planning import Planned
 
@@ -56,8 +57,8 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def plan_table(planned: Sequence[Planned]) -> Table:
-    """One row per scheme's plan with its prediction and the bound no schedule beats."""
+def plan_table(planned: Sequence[Planned], memory_bytes: Sequence[Mapping[str, float]]) -> Table:
+    """One row per scheme's plan with its prediction, the bound no schedule beats, and the memory that agents take."""
     table = Table(title=f"{planned[0].plan.topology}: predicted", title_justify="left")
     for heading in (
         "scheme",
@@ -70,9 +71,10 @@ def plan_table(planned: Sequence[Planned]) -> Table:
         "C2 C3 C4\n(corrected)",
         "relaxed",
         "paper's own",
+        "memory [MB]\nBS / UE",
     ):
         table.add_column(heading, justify="left" if heading in ("scheme", "planner", "relaxed") else "right")
-    for p in planned:
+    for p, memory in zip(planned, memory_bytes, strict=True):
         table.add_row(
             p.label,
             p.plan.planner,
@@ -84,6 +86,7 @@ def plan_table(planned: Sequence[Planned]) -> Table:
             _held(p.paper["constraints"]),
             " ".join(p.paper["relaxed"]) or "-",
             _in_the_papers_terms(p.paper),
+            f"{memory[BS] / 1e6:.0f} / {max(size for name, size in memory.items() if name != BS) / 1e6:.0f}",
         )
     return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from agents.schedule.footprint import Footprint
 from agents.schedule.memory import RUNTIME_BYTES, Keeps, container_bytes
@@ -71,21 +72,45 @@ def dealt_about(topology: Topology, planned: Planned) -> dict[str, int]:
     return {name: math.ceil(total * weight / sum(weights.values())) for name, weight in weights.items()}
 
 
+@dataclass(frozen=True)
+class Memory:
+    """The predicted peak of an agent, the limit of its container, and which keys lower the one or raise the other."""
+
+    peak_bytes: float
+    limit_bytes: int
+    keys: str
+
+
 def limits(
     topology: Topology,
     planned: Sequence[Planned],
     host_bytes: float,
     dealings: Dealings | None = None,
     gpu: bool = False,
-) -> dict[str, int]:
-    """The memory limit of each agent's container. InputError when they are more than the host has."""
+) -> dict[str, Memory]:
+    """The memory of each agent. InputError when an agent's own ``memory_mb``, or the host, has less than they need."""
     found = peaks(topology, planned, dealings)
     fixed = sum(peaks(topology, planned, dealings, weights_only=True).values()) + GPU_RUNTIME_BYTES * gpu
     found[BS] += GPU_RUNTIME_BYTES * gpu
+    own = {BS: ("base_station.memory_mb", topology.base_station.memory_mb)}
+    own.update({ue.name: (f"ues.{i}.memory_mb", ue.memory_mb) for i, ue in enumerate(topology.ues)})
+    memory = {agent: _memory(agent, size, *own[agent]) for agent, size in found.items()}
     need, have = MARGIN * sum(found.values()), host_bytes - RESERVE_BYTES
     if need > have:
         raise _too_large(topology, found, host_bytes, (have / MARGIN - fixed) / (sum(found.values()) - fixed))
-    return {agent: int(size * MARGIN) for agent, size in found.items()}
+    return memory
+
+
+def _memory(agent: str, peak_bytes: float, path: str, memory_mb: float | None) -> Memory:
+    """What an agent gets: all that its topology gives it, or its peak and a little more."""
+    lower = "lower training.batch, or use fewer ues" if agent == BS else "lower training.batch, or cut earlier"
+    if memory_mb is None:
+        return Memory(peak_bytes, int(peak_bytes * MARGIN), lower)
+    if peak_bytes > memory_mb * 1e6:
+        message = f"{memory_mb:g} MB, but the container of {agent} takes {_mb(peak_bytes)} on a host"
+        message += f", {_mb(RUNTIME_BYTES)} of them before it has a model"
+        raise InputError(path, message, "raise it, or lower training.batch")
+    return Memory(peak_bytes, int(memory_mb * 1e6), f"raise {path}, or lower training.batch")
 
 
 def _too_large(topology: Topology, found: Mapping[str, float], host_bytes: float, share: float) -> InputError:
@@ -100,6 +125,10 @@ def _too_large(topology: Topology, found: Mapping[str, float], host_bytes: float
         return InputError("ues", message, f"use fewer ues, or a smaller model than {topology.model.name}")
     other = "model.norm: group, which is computed in chunks" if topology.model.norm == "batch" else "fewer ues"
     return InputError("training.batch", message, f"use a batch of about {batch}, or {other}")
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.0f} MB"
 
 
 def _gb(size: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from controller.planners.planning import Planned, plan_all
 from controller.predict.sizes import check_rows, check_sizes, differences
 from controller.trial.fit import Fitted, fit
-from controller.trial.memory import limits
+from controller.trial.memory import Memory, limits
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
 from controller.trial.watch import Stage, Warned, Watcher
@@ -32,7 +32,7 @@ class Prepared:
     fitted: Fitted
     quotas_us: Mapping[str, int]
     dealt: Dealt
-    memory_bytes: Mapping[str, int]
+    memory: Mapping[str, Memory]
 
     @property
     def planned(self) -> tuple[Planned, ...]:
@@ -66,8 +66,8 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
     dealt = deal(topology, {one.label: one.plan for one in fitted.planned})
     gpu = topology.base_station.device != "cpu" and engine.has_gpu()
-    memory_bytes = limits(topology, fitted.planned, info["MemTotal"], dealt.dealings, gpu)
-    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory_bytes)
+    memory = limits(topology, fitted.planned, info["MemTotal"], dealt.dealings, gpu)
+    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory)
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:
@@ -86,7 +86,8 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
         raise DeployError(f"{topology.name} is already up", f"type: testbed down {topology.name}")
     watcher(Stage("starting containers"))
     try:
-        deployment = deploy.up(engine, topology, prepared.dealt.files, prepared.memory_bytes, owner, mine)
+        limits_bytes = {agent: memory.limit_bytes for agent, memory in prepared.memory.items()}
+        deployment = deploy.up(engine, topology, prepared.dealt.files, limits_bytes, owner, mine)
         make_ready(engine, prepared, deployment, watcher)
         return deployment
     except BaseException:
@@ -96,7 +97,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
 
 def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watcher: Watcher) -> None:
     """Waits for the agents; only then limits their CPUs (an import of torch needs a core) and links."""
-    with Session(engine, deployment) as session:
+    with Session(engine, deployment, prepared.memory) as session:
         watcher(Stage("waiting for the agents"))
         session.await_ready()
     watcher(Stage("limiting CPUs and links"))

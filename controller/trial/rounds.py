@@ -47,7 +47,7 @@ class Trial:
         """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
         write_partition(self._out, self._topology, self._prepared.dealt.dealings)
         with (
-            Session(self._engine, self._deployment) as session,
+            Session(self._engine, self._deployment, self._prepared.memory) as session,
             Tuner(self._engine, self._deployment) as self._tuner,
             Journal(self._out) as self._journal,
         ):

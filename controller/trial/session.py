@@ -12,12 +12,16 @@ from agents.ports import CONTROL_PORT
 from agents.wire.frames import NOTHING, Sealed
 from agents.wire.mgmt import AgentsFailed, AgentSilent, ControlClient, Failure, Report
 from controller.judge.host_load import Counters
+from controller.trial.memory import Memory
 from testbed.deploy import BS, MGMT, Deployment
-from testbed.engine import Engine
+from testbed.engine import Engine, GoneError
 from testbed.errors import TrialError
+from testbed.events import ContainerEvent
 
 READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 BETWEEN_S = 60.0  # for what is not emulated, between rounds
+_UNKNOWN: Mapping[str, Memory] = {}
+_SMALLER = "lower training.batch, or cut earlier"
 LEAD_NS = 30_000_000
 """How far ahead a segment's start is set, so that every agent knows of it in time."""
 
@@ -40,8 +44,9 @@ class SegmentReport:
 class Session:
     """Requests to all agents side by side; an agent that stopped, failed or fell silent is a TrialError."""
 
-    def __init__(self, engine: Engine, deployment: Deployment) -> None:
-        self._engine, self._deployment = engine, deployment
+    def __init__(self, engine: Engine, deployment: Deployment, memory: Mapping[str, Memory] = _UNKNOWN) -> None:
+        """``memory``: what each agent was given, for the words when it was too little."""
+        self._engine, self._deployment, self._memory = engine, deployment, memory
         self._events = engine.watch(deployment.trial)
         self._client = ControlClient(deployment.addresses(MGMT), CONTROL_PORT)
 
@@ -128,13 +133,29 @@ class Session:
 
     def _check_alive(self, names: Sequence[str]) -> None:
         """TrialError when the engine has told of the end, or the pause, of an agent."""
-        for event in self._events.take():
-            if event.action == "oom":
-                raise TrialError(f"{event.agent} ran out of its memory", "use a smaller batch, or an earlier cut")
-            if event.action == "die":
-                raise TrialError(f"{event.agent} stopped with exit status {event.exit_code}", _log_hint(event.agent))
+        events = self._events.take()
+        starved = {event.agent for event in events if event.action == "oom"}
+        for event in events:
+            if event.action in ("oom", "die"):
+                raise self._ended(event, event.agent in starved)
             if event.action == "pause":
                 raise TrialError(f"{event.agent} was paused", f"docker unpause it, or: testbed down {self._trial}")
+
+    def _ended(self, event: ContainerEvent, starved: bool) -> TrialError:
+        """Why an agent is no more: a kill for memory is told before its end, after it, or only by its container."""
+        if not starved and not self._starved(event.container):
+            return TrialError(f"{event.agent} stopped with exit status {event.exit_code}", _log_hint(event.agent))
+        memory, numbers = self._memory.get(event.agent), ""
+        if memory is not None:
+            limit, peak = memory.limit_bytes / 1e6, memory.peak_bytes / 1e6
+            numbers = f" (limit {limit:.0f} MB, predicted {peak:.0f} MB)"
+        return TrialError(f"{event.agent} ran out of its memory{numbers}", memory.keys if memory else _SMALLER)
+
+    def _starved(self, container: str) -> bool:
+        try:
+            return self._engine.inspect(container).oom_killed
+        except GoneError:
+            return False
 
     @property
     def _trial(self) -> str:

@@ -23,6 +23,7 @@ from agents.schedule.task import BS, Compute, Schedule
 from agents.schemes import SCHEMES
 from controller.planners.planning import plan_all
 from controller.predict import footprint as measuring
+from controller.predict.device import DEVICE_RUNTIME_BYTES, device_bytes, most_samples
 from controller.trial.memory import limits, peaks
 from testbed.errors import InputError
 from testbed.loading import load, parse
@@ -213,7 +214,7 @@ def test_limits_are_the_predicted_peaks_of_all_schemes_and_a_little_more():
     planned = plan_all(topology)
     found, each = limits(topology, planned, 64e9), [peaks(topology, [one]) for one in planned]
     for agent, limit in found.items():
-        assert 1.0 < limit / max(one[agent] for one in each) < 1.1
+        assert limit.peak_bytes == max(one[agent] for one in each) < limit.limit_bytes < 1.1 * limit.peak_bytes
     assert set(found) == {BS, *(ue.name for ue in topology.ues)}
 
 
@@ -249,3 +250,77 @@ def test_what_does_not_fit_the_host_is_refused_with_the_numbers(text, host_gb, p
     has = f"this host has {host_gb} GB, of which 2 GB are its own"
     assert re.fullmatch(rf"{path}: {needs}, and {has} \(hint: {hint}\)", str(refused.value))
     assert refused.value.exit_status == 2
+
+
+PI = """
+name: pi
+model: {{name: {model}}}
+data: {{name: mnist5k, size: 32, channels: 3}}
+training: {{batch: 100}}
+ues: [{{name: pi1, memory_mb: 1000, capacity_gflop: 1e9}}]
+schemes: [{scheme}]
+"""
+
+
+@pytest.mark.parametrize("model", ["vgg16", "resnet101"])
+def test_a_raspberry_pi_of_1_gb_trains_no_large_model_under_fl_but_a_part_of_it(model):
+    """PiPar, section V-A: the large DNNs cannot be trained using FL as the entire model needs to fit on the device."""
+    with pytest.raises(InputError, match=r"ues\.0\.memory_mb: pi1 has 1e\+03 MB and needs [\d.e+]+ to train"):
+        plan_all(parse(PI.format(model=model, scheme="fl"), "test"))
+    assert plan_all(parse(PI.format(model=model, scheme="sfl"), "test"))[0].plan.batch == 100
+
+
+@pytest.mark.parametrize("model", ["vgg5", "resnet18", "mobilenet_v3_small"])
+def test_a_raspberry_pi_of_1_gb_trains_the_small_models_under_fl(model):
+    assert plan_all(parse(PI.format(model=model, scheme="fl"), "test"))[0].plan.batch == 100
+
+
+@given(cut=st.integers(1, 5), samples=st.integers(1, 300), memory=st.floats(3e8, 4e8))
+@settings(max_examples=50, deadline=None)
+def test_a_device_is_given_the_most_samples_that_fit(cut, samples, memory):
+    f = footprint(5, kept=1e5)
+    most = most_samples(f, cut, None, memory, samples)
+    assert not most or device_bytes(f, cut, None, most) <= memory
+    assert most == samples or device_bytes(f, cut, None, most + 1) > memory
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), duplex=st.sampled_from(["tdd", "fdd"]))
+def test_no_schedule_takes_more_of_a_ue_than_planners_reckon_with(name, data, duplex):
+    _, asked, times = data.draw(any_plan(name))
+    units = len(times.forward_flops)
+    f = footprint(units)
+    schedule = schedule_of(name, replace(asked, privacy=None), units, duplex)
+    for ue, part in asked.ues.items():
+        if part.batch:
+            found = round_bytes(schedule, ue, f, momentum=True, chunked=False)
+            assert found + DEVICE_RUNTIME_BYTES <= device_bytes(f, asked.cut_of(ue), asked.head_cut, part.batch)
+
+
+def test_memory_of_ones_own_is_the_limit_and_refused_where_a_container_takes_more():
+    text = "name: a\nbase_station: {{memory_mb: {bs}}}\nues: [{{name: ue1, memory_mb: {ue}}}]\nschemes: [psl]\n"
+    topology = parse(text.format(bs=900, ue=600), "test")
+    found = limits(topology, plan_all(topology), 64e9)
+    assert (found[BS].limit_bytes, found["ue1"].limit_bytes) == (900_000_000, 600_000_000)
+    assert found["ue1"].keys == "raise ues.0.memory_mb, or lower training.batch"
+    topology = parse(text.format(bs=900, ue=600), "test")
+    planned = plan_all(topology)
+    small = topology.model_copy(update={"ues": (topology.ues[0].model_copy(update={"memory_mb": 200.0}),)})
+    words = r"ues\.0\.memory_mb: 200 MB, but the container of ue1 takes \d+ MB on a host, \d+ MB of them before it has"
+    with pytest.raises(InputError, match=words):
+        limits(small, planned, 64e9)
+
+
+def test_a_bs_that_cannot_hold_a_plan_is_refused():
+    text = "name: a\nbase_station: {memory_mb: 240}\nues: [{name: ue1}]\nschemes: [psl]\n"
+    with pytest.raises(InputError, match=r"base_station\.memory_mb: bs has 240 MB, and psl takes \d+"):
+        plan_all(parse(text, "test"))
+
+
+def test_a_batch_that_is_not_computed_in_chunks_is_warned_of():
+    text = LARGE.replace("batch: 4000", "batch: 400")
+    (batch_norm,) = plan_all(parse(text, "test"))
+    assert any("bs computes 400 samples in one go" in warning for warning in batch_norm.warnings)
+    (group_norm,) = plan_all(parse(text.replace("norm: batch", "norm: group"), "test"))
+    assert not any("in one go" in warning for warning in group_norm.warnings)

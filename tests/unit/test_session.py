@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import zmq
 
 from agents.wire.frames import NOTHING, pack
 from agents.wire.mgmt import AgentsFailed, ControlClient, ControlServer, Failure
-from controller.trial.session import _blamed
+from controller.trial.memory import Memory
+from controller.trial.session import Session, _blamed
+from testbed.engine import GoneError
+from testbed.errors import TrialError
+from testbed.events import ContainerEvent
 from tests.unit.loopback import free_port
 
 
@@ -53,3 +58,51 @@ def test_what_is_no_request_is_dropped_and_the_next_one_is_answered():
     assert not stranger.poll(50), "a stranger gets no answer"
     stranger.close(linger=0)
     client.close()
+
+
+class Told(list[ContainerEvent]):
+    """Events that have come."""
+
+    def take(self) -> list[ContainerEvent]:
+        taken, self[:] = list(self), []
+        return taken
+
+    def close(self) -> None:
+        pass
+
+
+def session(told: list[tuple[str, int | None]], oom_killed: bool | None) -> Session:
+    """A session with one UE that nobody answers for, and of which the engine tells these things."""
+
+    def inspect(container: str) -> SimpleNamespace:
+        if oom_killed is None:
+            raise GoneError("gone")
+        return SimpleNamespace(oom_killed=oom_killed)
+
+    events = Told(ContainerEvent("testbed-t-ue1", "ue1", action, code, 0.0) for action, code in told)
+    engine = SimpleNamespace(watch=lambda trial: events, inspect=inspect)
+    deployment = SimpleNamespace(trial="t", agents={"ue1": None}, addresses=lambda network: {"ue1": "127.0.0.1"})
+    return Session(engine, deployment, {"ue1": Memory(280e6, 294_000_000, "lower training.batch, or cut earlier")})
+
+
+@pytest.mark.parametrize(
+    ("verb", "told", "oom_killed"),
+    [
+        ("hello", [("oom", None), ("die", 137)], True),
+        ("configure", [("die", 137), ("oom", None)], False),
+        ("configure", [("die", 137)], True),
+        ("segment", [("oom", None)], None),
+    ],
+)
+def test_an_agent_that_is_killed_for_memory_is_said_to_be(verb, told, oom_killed):
+    with session(told, oom_killed) as talk, pytest.raises(TrialError) as failed:
+        talk._request({"verb": verb}, 5)
+    words = "ue1 ran out of its memory (limit 294 MB, predicted 280 MB) (hint: lower training.batch, or cut earlier)"
+    assert str(failed.value) == words
+
+
+@pytest.mark.parametrize("oom_killed", [False, None])
+def test_an_agent_that_is_killed_otherwise_is_not(oom_killed):
+    told = [("die", 137)]
+    with session(told, oom_killed) as talk, pytest.raises(TrialError, match="ue1 stopped with exit status 137"):
+        talk.await_ready(5)
