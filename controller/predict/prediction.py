@@ -8,10 +8,10 @@ import numpy as np
 
 from agents.plan import Plan, UePlan
 from agents.schedule.costs import Costs
-from agents.schedule.task import BROADCAST_PLACE, Schedule, Task, goes_up, owner
+from agents.schedule.task import BROADCAST_PLACE, Noise, Schedule, Task, goes_up, owner
 from agents.schemes import Scheme
 from agents.schemes.seam import Rounds
-from controller.predict.instance import Decision, Instance, link_rates
+from controller.predict.instance import Decision, Floats, Instance, link_rates
 from controller.predict.latency import Latency, latency
 from controller.predict.recursion import gradients_leave, turn_s
 from controller.predict.simulate import Timeline, simulate
@@ -70,6 +70,14 @@ def costs_of(instance: Instance) -> Costs:
         bs_pass_s=instance.bs_pass_s,
         sample_values=float(instance.sample_values),
     )
+
+
+def weights_noise_s(instance: Instance, cut: int) -> Floats:
+    """Seconds (n,) of the noise that each UE adds to its weights before they leave; 0 without."""
+    privacy = instance.privacy
+    if privacy is None or privacy.method != "weights":
+        return np.zeros(instance.n)
+    return np.asarray(costs_of(instance).noise_flops(Noise(0, cut, privacy.mechanism)) / instance.ue_flops)
 
 
 def wait_s(plan: Plan, costs: Costs, waits: Latency) -> Callable[[Task], float]:

@@ -15,6 +15,7 @@ from agents.plan import Plan, Privacy
 from agents.privacy import gaussian_delta, gaussian_sigma, privatise
 from agents.schedule.costs import NOISE_FLOPS
 from agents.schemes import SCHEMES
+from controller.planners.pipar.recursion import epoch_s, profile
 from controller.predict.instance import Decision
 from controller.predict.prediction import predict, round_s
 from tests.unit import references
@@ -217,3 +218,15 @@ def test_planners_search_with_the_noise_that_is_emulated():
     assert round_s(noisy, SCHEMES["c2p2sl"], found) == pytest.approx(
         predict(noisy, SCHEMES["c2p2sl"], found).round_s, rel=1e-9
     )
+
+
+@pytest.mark.parametrize("method", ["weights", "input"])
+def test_pipars_manager_reckons_with_the_noise_that_is_emulated(method):
+    """Its epoch is longer by as much as a round of equal UEs is."""
+    epochs, rounds = [], []
+    for privacy in (None, replace(LOUD, method=method)):
+        noisy = problem(2, 20, "fdd", privacy=privacy, sample_values=3072)
+        epochs.append(epoch_s(profile(noisy, 0, 1, 2), 10, 1, 1, "fdd"))
+        rounds.append(predict(noisy, SCHEMES["sfl"], decided("sfl")).round_s)
+    assert epochs[1] > epochs[0]
+    assert epochs[1] - epochs[0] == pytest.approx(rounds[1] - rounds[0])

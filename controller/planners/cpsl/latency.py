@@ -16,9 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from agents.schedule.task import Noise
 from controller.predict.instance import Floats, Instance, Ints
-from controller.predict.prediction import costs_of
+from controller.predict.prediction import weights_noise_s
 from controller.predict.timing import BITS
 
 Reading = Literal["printed", "corrected"]
@@ -148,7 +147,7 @@ def _scheduled(instance: Instance, cut: int, batch: Ints, steps: int) -> list[_R
     given, taken = _Part(wait_s, down_bits=model_bits), _Part(wait_s, up_bits=model_bits)
     forward = _Part(forward_s, up_bits=np.asarray(batch * work.up_bytes(cut) * BITS + message_bits))
     backward = _Part(backward_s, down_bits=np.asarray(batch * work.down_bytes(cut) * BITS + message_bits))
-    last = backward + _Part(_noise_s(instance, cut))
+    last = backward + _Part(weights_noise_s(instance, cut))
     if instance.n == 1:
         given = taken = _Part(0.0)
         last = backward
@@ -158,14 +157,6 @@ def _scheduled(instance: Instance, cut: int, batch: Ints, steps: int) -> list[_R
     # the first cluster has its weights from the round before
     turn = [(backward + forward, steps - 1.0, steps - 1.0), (last + taken, 1, 1)]
     return [(given, 1, 0), (forward, 1, 0), (given + forward, 0, 1), *turn]
-
-
-def _noise_s(instance: Instance, cut: int) -> Floats:
-    """Seconds (n,) of the noise that each UE adds to its weights before they leave; 0 without."""
-    privacy = instance.privacy
-    if privacy is None or privacy.method != "weights":
-        return np.zeros(instance.n)
-    return np.asarray(costs_of(instance).noise_flops(Noise(0, cut, privacy.mechanism)) / instance.ue_flops)
 
 
 def _printed(instance: Instance, cut: int, batch: Ints, steps: int) -> list[_Row]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from controller.predict.instance import Instance, Ints
+from controller.predict.prediction import weights_noise_s
 from controller.predict.timing import BITS, split_batches
 
 
@@ -56,16 +57,15 @@ def profile(instance: Instance, ue: int, cut: int, replicas: int) -> Stages:
     work = instance.workload
     air = replicas if instance.shared_air else 1
     up, down = instance.rate_up[ue] / air, instance.rate_down[ue] / air
-    forward = work.ue_forward_flops(cut) / instance.ue_flops[ue]
     server = replicas * work.bs_forward_flops(cut) / instance.bs_flops
     return Stages(
-        ue_forward=forward,
+        ue_forward=float(instance.ue_forward_s(cut)[ue]),
         uplink=work.up_bytes(cut) * BITS / up,
         bs_forward=server,
         bs_backward=server * work.backward_ratio,
         downlink=work.down_bytes(cut) * BITS / down,
-        ue_backward=forward * work.backward_ratio,
-        weights_s=work.ue_weight_bytes(cut) * BITS * (1 / up + 1 / down),
+        ue_backward=work.ue_forward_flops(cut) / instance.ue_flops[ue] * work.backward_ratio,
+        weights_s=work.ue_weight_bytes(cut) * BITS * (1 / up + 1 / down) + float(weights_noise_s(instance, cut)[ue]),
         ue_pass=float(instance.ue_pass_s[ue]),
         bs_pass=instance.bs_pass_s * (replicas if instance.workers == "one" else 1),
     )
