@@ -89,7 +89,8 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             counts = [[first, last, len(weights)] for first, last, weights in parts]
             return {"parts": counts}, [weight for *_, weights in parts for weight in weights]
         case "evaluate" if isinstance(agent, Bs):
-            accuracies, mean = agent.evaluate(_parts(request["parts"], tensors), request["averaged"])
+            of_ues = _parts(request["parts"], tensors)
+            accuracies, mean = agent.evaluate(of_ues, request["averaged"], request["images"])
             return {"accuracies": accuracies, "mean": mean}, []
         case verb:
             raise ValueError(f"unknown request {verb!r}")

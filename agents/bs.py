@@ -107,19 +107,27 @@ class Bs:
             loss = self.meter.loss_sum / self.meter.loss_samples
             self.meter.metrics.train_loss.labels(self._job.trial, self._job.label).set(loss)
 
-    def evaluate(self, parts: Mapping[str, Sequence[Part]], averaged: bool) -> tuple[dict[str, float], float | None]:
+    def evaluate(
+        self, parts: Mapping[str, Sequence[Part]], averaged: bool, images: int | None = None
+    ) -> tuple[dict[str, float], float | None]:
         """Test accuracy of each UE's parts with the BS's, or of the BS's alone; outside emulated time, on all cores.
 
-        With ``averaged`` also that of the mean of all UEs' parts.
+        Each on so many test ``images``, the next UE's from where the one before ended; on all unless that is given.
+        With ``averaged`` also that of the mean of all UEs' parts, on all.
         """
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         try:
-            return self._evaluate(parts, averaged)
+            return self._evaluate(parts, averaged, images)
         finally:
             torch.set_num_threads(self._job.bs_threads)
 
-    def _evaluate(self, parts: Mapping[str, Sequence[Part]], averaged: bool) -> tuple[dict[str, float], float | None]:
-        found = {ue: self._evaluator.accuracy([*own, *self._own_parts(ue)]) for ue, own in parts.items()}
+    def _evaluate(
+        self, parts: Mapping[str, Sequence[Part]], averaged: bool, images: int | None
+    ) -> tuple[dict[str, float], float | None]:
+        found = {
+            ue: self._evaluator.accuracy([*own, *self._own_parts(ue)], i, images)
+            for i, (ue, own) in enumerate(parts.items())
+        }
         if not parts:
             found = {BS: self._evaluator.accuracy(self._own_parts(BS))}
         mean = None

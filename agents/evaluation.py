@@ -37,16 +37,18 @@ class Evaluator:
         """The model of the scheme that begins, whose weights are free to be written over."""
         self._model = model
 
-    def accuracy(self, parts: Sequence[Part]) -> float:
-        """The share of the test set that a model of these parts gets right."""
+    def accuracy(self, parts: Sequence[Part], share: int = 0, images: int | None = None) -> float:
+        """The share of test images that a model of these parts gets right: of all, or of a ``share`` of so many."""
         model = self._model.eval()
         for part in parts:
             units = units_of(model, part.first, part.last)
             units.load_state_dict(dict(zip(units.state_dict(), part.weights, strict=True)))
         model.to(self._device)
+        count = len(self._labels) if images is None else images
+        chosen = torch.arange(share * count, (share + 1) * count) % len(self._labels)
         with torch.inference_mode():
-            batches = zip(torch.split(self._images, _BATCH), torch.split(self._labels, _BATCH), strict=True)
             correct = sum(
-                int((model(images.to(self._device)).argmax(1).cpu() == labels).sum()) for images, labels in batches
+                int((model(self._images[some].to(self._device)).argmax(1).cpu() == self._labels[some]).sum())
+                for some in torch.split(chosen, _BATCH)
             )
-        return correct / len(self._labels)
+        return correct / count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ START_S, START_OF_AN_AGENT_S = 5.0, 0.7
 """From the first container until all agents are ready."""
 OF_A_ROUND_S, OF_A_SEGMENT_S = 0.06, 0.06
 """What is not emulated: messages of the controller around a round, and the lead with which a segment starts."""
+
+
+TEST_SETS = 8
+"""So many times, at most, the test set is gone through before the last round, however many models there are."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,17 @@ def duration(
     for one in planned:
         schedule = one.schedule(1)
         between_s = OF_A_ROUND_S + OF_A_SEGMENT_S * schedule.segments
-        models = 1 if schedule.holders else max(1, len(schedule.ues))
-        samples = data.info(topology.data).test * models
-        evaluation_s = calibration.forward_s(1, len(calibration.units), samples) / cores
-        evaluations = one.rounds // topology.training.every(one.rounds)
-        schemes_s[one.label] = one.rounds * (one.timeline.round_s * dilation + between_s) + evaluations * evaluation_s
+        models, test = 1 if schedule.holders else max(1, len(schedule.ues)), data.info(topology.data).test
+        on_the_way = (one.rounds - 1) // topology.training.every(one.rounds)
+        images = models * (test + on_the_way * images_each(models, test, last=False))
+        evaluated_s = calibration.forward_s(1, len(calibration.units), images) / cores
+        schemes_s[one.label] = one.rounds * (one.timeline.round_s * dilation + between_s) + evaluated_s
     return Duration(schemes_s, START_S + START_OF_AN_AGENT_S * (len(topology.ues) + 1))
+
+
+def images_each(models: int, test: int, last: bool) -> int:
+    """Of how many of the ``test`` images each of so many models is asked: of all at the last, of a share on the way."""
+    return test if last else min(test, math.ceil(TEST_SETS * test / models))
 
 
 def in_words(seconds: float) -> str:

@@ -101,10 +101,14 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
         watcher(Stage("waiting for the agents"))
         session.await_ready()
     watcher(Stage("limiting CPUs and links"))
-    for agent, quota_us in prepared.quotas_us.items():
-        engine.limit_cpu(deployment.agents[agent].name, PERIOD_US, quota_us)
-    for agent, weight in weights(prepared.fitted.tasks).items():
-        engine.weigh_cpu(deployment.agents[agent].name, weight)
+    quotas_us, weight_of = prepared.quotas_us, weights(prepared.fitted.tasks)
+
+    def limit(agent: str) -> None:
+        name = deployment.agents[agent].name
+        engine.limit_cpu(name, PERIOD_US, quotas_us[agent])
+        engine.weigh_cpu(name, weight_of.get(agent, 1))
+
+    engine.parallel(limit, quotas_us)
     links.set_links(engine, deployment, prepared.planned[0].plan, prepared.topology.radio)
 
 

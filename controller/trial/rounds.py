@@ -17,6 +17,7 @@ from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
 from controller.predict.channel import Moment, changes, moment
 from controller.predict.prediction import costs_of
+from controller.trial.duration import images_each
 from controller.trial.host import host_facts
 from controller.trial.journal import RESULTS, VERSION, Journal, write_atomically
 from controller.trial.prepare import Prepared
@@ -103,7 +104,8 @@ class Trial:
             clock_s += row.round_s
             self._watcher(RoundEnded(planned.label, row))
             if number == count or number % every == 0:
-                accuracies, mean = self._evaluate(session, planned, job.schedule(number))
+                last = number == count or training.target_accuracy is not None
+                accuracies, mean = self._evaluate(session, job.schedule(number), last)
                 found = {"round": number, "emulated_s": clock_s, "accuracies": accuracies, "mean": mean}
                 self._record("evaluation", planned, [found])
                 if training.target_accuracy and accuracy_of(found) >= training.target_accuracy:
@@ -150,26 +152,25 @@ class Trial:
     def _record(self, event: str, planned: Planned, lines: Iterable[Mapping[str, Any]]) -> None:
         self._journal.append(event, ({"scheme": planned.label, **line} for line in lines))
 
-    def _evaluate(
-        self, session: Session, planned: Planned, schedule: Schedule
-    ) -> tuple[dict[str, float], float | None]:
+    def _evaluate(self, session: Session, schedule: Schedule, last: bool) -> tuple[dict[str, float], float | None]:
         """Test accuracy of each UE's model; where weights are shared, of the one that all have.
 
-        Outside emulated time, so whoever works for it may use the whole host.
+        Of many models each sees a share of the test images, but for the ``last``. Outside emulated time, so the BS may
+        use the whole host.
         """
         asked = schedule.holders[:1] or schedule.ues
-        with self._unlimited([BS, *asked]):
-            return session.evaluate(asked, averaged=not schedule.holders and len(asked) > 1)
+        images = images_each(max(1, len(asked)), data.info(self._topology.data).test, last)
+        with self._unlimited([BS]):
+            return session.evaluate(asked, not schedule.holders and len(asked) > 1, images)
 
     @contextmanager
     def _unlimited(self, agents: Iterable[str]) -> Iterator[None]:
         """No CPU quota for these agents meanwhile."""
         names = {agent: self._deployment.agents[agent].name for agent in agents}
-        for name in names.values():
-            self._engine.limit_cpu(name, PERIOD_US, UNLIMITED)
+        self._engine.parallel(lambda name: self._engine.limit_cpu(name, PERIOD_US, UNLIMITED), names.values())
         yield
-        for agent, name in names.items():
-            self._engine.limit_cpu(name, PERIOD_US, self._prepared.quotas_us[agent])
+        quotas_us = self._prepared.quotas_us
+        self._engine.parallel(lambda agent: self._engine.limit_cpu(names[agent], PERIOD_US, quotas_us[agent]), names)
 
     def _counters(self, label: str) -> tuple[float, float]:
         """Idle and busy seconds that the BS's ``/metrics`` shows for a scheme (0 before its first round)."""

@@ -97,12 +97,12 @@ class Session:
         """Tells every agent how long the round was, for its meters."""
         self._request({"verb": "end_round", "round_s": round_s}, BETWEEN_S)
 
-    def evaluate(self, ues: Sequence[str], averaged: bool) -> tuple[dict[str, float], float | None]:
-        """Test accuracy of each of these UEs' parts with the BS's; with ``averaged`` also that of their mean."""
+    def evaluate(self, ues: Sequence[str], averaged: bool, images: int) -> tuple[dict[str, float], float | None]:
+        """Accuracy of each of these UEs' parts with the BS's on so many images; ``averaged``: of their mean too."""
         held = self._request({"verb": "weights"}, BETWEEN_S, ues) if ues else {}
         tensors = sum((held[ue][1] for ue in ues), NOTHING)
         parts = {ue: held[ue][0]["parts"] for ue in ues}
-        request = {"verb": "evaluate", "parts": parts, "averaged": averaged}
+        request = {"verb": "evaluate", "parts": parts, "averaged": averaged, "images": images}
         answer = self._request(request, 2 * BETWEEN_S, [BS], tensors)[BS][0]
         return answer["accuracies"], answer["mean"]
 
