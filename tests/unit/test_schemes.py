@@ -197,10 +197,10 @@ def test_work_on_a_device_is_over_before_it_is_timed():
 
 def test_a_gpu_is_waited_for(monkeypatch):
     waited = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append(True))
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     trainer = Trainer(job("psl", 2, 1, (4, 4)), "cpu")
     trainer.settle_device()
     assert not waited
     trainer._device = "cuda"
     trainer.settle_device()
-    assert waited
+    assert waited == ["cuda"]
