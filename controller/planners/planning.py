@@ -153,7 +153,7 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         },
         rounds=choice.rounds or topology.training.rounds,
         seed=topology.seed,
-        lower_bound_s=decision_bound_s(problem, decision),
+        lower_bound_s=decision_bound_s(problem, decision, scheme),
         warnings=(*answer.warnings, *hardly_used(problem, answer.decision)),
         sgd=choice.sgd,
     )

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from agents.schemes import Scheme
+from controller.predict.each_bound import each_alone_s
 from controller.predict.instance import Decision, Floats, Instance
 from controller.predict.timing import per_sample
 
@@ -21,22 +23,23 @@ def lower_bound_s(problem: Instance) -> float:
     return min((cut_lower_bound_s(problem, cut) for cut in problem.workload.cuts), default=float("inf"))
 
 
-def decision_bound_s(problem: Instance, decision: Decision) -> float:
+def decision_bound_s(problem: Instance, decision: Decision, scheme: Scheme) -> float:
     """A round (s) that no decision of this kind can beat: ``lower_bound_s`` for each of its batches.
 
-    Weights on the air are left out, and so is what EPSL saves: with φ the downlinks and the backward passes of
-    the BS are taken as free. Where the model is not cut, or each UE has its own cut, only compute counts.
+    Weights on the air and what every pass takes besides are left out, which only lowers it, and so is what EPSL saves:
+    with φ the downlinks and the backward passes of the BS are taken as free. Where the model is cut twice only compute
+    counts. UEs with the whole model, or each with its own cut, have a bound of their own (``each_alone_s``), with both.
     """
     work = problem.workload
     if decision.cut == 0:
         return decision.steps * problem.batch * work.bs_forward_flops(0) * (1 + work.backward_ratio) / problem.bs_flops
-    whole = decision.cut == len(work.units)
-    if whole or decision.ue_cut is not None or decision.head_cut is not None:
-        cut = decision.cut if whole else 1
-        compute = work.ue_total_flops(cut) / problem.ue_flops
-        cap = problem.batch_cap(cut).astype(np.float64)
-        return decision.steps * _level(compute, np.zeros(problem.n), cap, int(decision.batch.sum()))
+    samples, cuts = int(decision.batch.sum()), list(scheme.allowed_cuts(len(work.units)))
     problem = replace(problem, rate_up=_most_up(problem))
+    if decision.cut == len(work.units) or decision.ue_cut is not None:
+        return each_alone_s(problem, cuts, decision.steps, samples, scheme.trains is not None)
+    if decision.head_cut is not None:
+        compute, cap = work.ue_total_flops(1) / problem.ue_flops, problem.batch_cap(1).astype(np.float64)
+        return decision.steps * _level(compute, np.zeros(problem.n), cap, samples)
     if decision.phi:
         free = np.full(problem.n, np.inf)
         problem = replace(problem, rate_down=free, bs_flops=problem.bs_flops * (1 + work.backward_ratio))

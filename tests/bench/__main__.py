@@ -17,6 +17,7 @@ from tests.bench import (
     field,
     links,
     papers,
+    pipar,
     planning_ao,
     planning_makespan,
     planning_managers,
@@ -49,6 +50,7 @@ OF_THE_PAPERS = {
     "papers-hard": papers.scenes,
     "papers-table1": papers.table_1,
     "papers-scenes": papers.of_the_papers,
+    "papers-pipar": pipar.numbers,
     "papers-all": papers.every_file,
 }
 """What ``make bench-papers`` runs: hours, with nothing else on the machine."""

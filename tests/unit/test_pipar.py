@@ -14,7 +14,10 @@ from agents.schemes import SCHEMES
 from controller.planners import PLANNERS, Request
 from controller.planners.pipar import batches, by_eq_14, exhaustive, most_parallel, score, selected
 from controller.planners.pipar.recursion import Stages, epoch_s, iteration_s, mini_batches, parallel_batches, profile
+from controller.planners.planning import plan_all
 from testbed.errors import InputError
+from testbed.loading import load
+from tests.bench.pipar import SCENE, search
 from tests.bench.profiles import TABLE_VII, pi_devices, table_vii_request, vgg5
 from tests.unit.problems import problem
 
@@ -178,6 +181,15 @@ def test_what_is_fixed_is_kept_and_a_scheme_without_pipeline_has_one_mini_batch(
     assert fixed.ue_cut is not None and set(fixed.ue_cut) == {3}
     assert fixed.ue_micro_batches is not None and set(fixed.ue_micro_batches) == {7}
     assert PLANNERS["pipar"](Request(instance, SCHEMES["sfl"])).decision.micro_batches == 1
+
+
+def test_the_measured_search_tries_other_n_at_the_managers_cut():
+    planned = plan_all(search(load(SCENE)))
+    manager, others = planned[0], planned[1:]
+    chosen = manager.decision.micro_batches
+    assert {tuple(one.decision.cuts(4)) for one in planned} == {tuple(manager.decision.cuts(4))}
+    assert {one.decision.micro_batches for one in others} >= {1, 2 * chosen}
+    assert manager.timeline.round_s <= 1.005 * min(one.timeline.round_s for one in planned)
 
 
 def test_a_scheme_without_replicas_is_refused():
