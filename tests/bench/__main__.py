@@ -16,6 +16,7 @@ from tests.bench import (
     dilation,
     field,
     links,
+    memory,
     papers,
     pipar,
     planning_ao,
@@ -44,6 +45,7 @@ BENCHES = {
     "resnet": resnet.numbers,
     "verdict": verdict.numbers,
     "dilation": dilation.numbers,
+    "memory": memory.numbers,
 }
 OF_THE_PAPERS = {
     "papers-planning": papers.planning,
