@@ -61,8 +61,8 @@ def plain(model: nn.Module, rows: Rows) -> Pass:
     return Pass(loss.item(), backward)
 
 
-def in_chunks(model: nn.Module, rows: Rows, most: int) -> Pass:
-    """``plain``, there and back by so many rows at a time, so that what is kept in between is bounded.
+def in_chunks(model: nn.Module, rows: Rows, most: int | None) -> Pass:
+    """``plain``, there and back by so many rows at a time, or all, so that what is kept in between is bounded.
 
     The loss is a sum over samples, so gradients add up to those of all rows at once, unless the model mixes samples.
     """
@@ -80,78 +80,63 @@ def in_chunks(model: nn.Module, rows: Rows, most: int) -> Pass:
     return Pass(total, lambda: (list(torch.split(gradient, sizes)) if rows.inner else [], None))
 
 
-def chunks(rows: int, most: int) -> tuple[int, ...]:
-    """As few chunks as hold so many rows with ``most`` in each, and as equal."""
-    return micro_batch_sizes(rows, -(-rows // most)) if rows else ()
+def chunks(rows: int, most: int | None) -> tuple[int, ...]:
+    """As few chunks as hold so many rows with ``most`` in each, and as equal; one where there is no such bound."""
+    return micro_batch_sizes(rows, -(-rows // (most or rows))) if rows else ()
 
 
-def virtual(model: nn.Module, rows: Rows) -> Pass:
+def virtual(model: nn.Module, rows: Rows, most: int | None) -> Pass:
     """Paired rows go back as one virtual sample, the λ-weighted mean of their smashed data.
 
     Its last-layer gradient is the sum of theirs, so m + Σ (b_i − m) rows go backward. A UE's own share of
     the shared gradient is λ_i times it, by the chain rule.
     """
     m = rows.paired
-    mixed = sum(w * part[:m] for w, part in zip(rows.weights, rows.activations, strict=True))
-    mean = leaf([torch.as_tensor(mixed)])
-    gradients, paired_loss = _last_layer(model, rows)
-    scores = model(mean)
-    rest, rest_loss = _rest(model, rows)
-
-    def backward() -> tuple[Tensors, torch.Tensor]:
-        roots, seeds = [scores], [torch.stack(gradients).sum(0)]
-        if rest_loss is not None:
-            roots, seeds = [*roots, rest_loss], [*seeds, torch.ones_like(rest_loss)]
-        torch.autograd.backward(roots, seeds)
-        return _rest_parts(rest, rows), _gradient(mean)
-
-    return Pass(paired_loss + (rest_loss.item() if rest_loss is not None else 0.0), backward)
+    mixed = torch.as_tensor(sum(w * part[:m] for w, part in zip(rows.weights, rows.activations, strict=True)))
+    gradients, paired_loss = _last_layer(model, rows, most)
+    shared = _seeded(model, mixed, torch.stack(gradients).sum(0), most)
+    rest = in_chunks(model, _unpaired(rows), most)
+    return Pass(paired_loss + rest.loss, lambda: (rest.backward()[0], shared))
 
 
-def own_point(model: nn.Module, rows: Rows) -> Pass:
+def own_point(model: nn.Module, rows: Rows, most: int | None) -> Pass:
     """The λ-weighted mean of the last-layer gradients goes back at each row's own forward point.
 
     All rows go backward; the shared gradient is the λ-weighted mean of what arrives at the cut.
     """
     m = rows.paired
-    gradients, paired_loss = _last_layer(model, rows)
-    mean = sum(w * g for w, g in zip(rows.weights, gradients, strict=True))
-    paired = leaf([part[:m] for part in rows.activations])
-    scores = model(paired)
-    rest, rest_loss = _rest(model, rows)
-
-    def backward() -> tuple[Tensors, torch.Tensor]:
-        roots, seeds = [scores], [torch.cat([torch.as_tensor(mean)] * len(gradients))]
-        if rest_loss is not None:
-            roots, seeds = [*roots, rest_loss], [*seeds, torch.ones_like(rest_loss)]
-        torch.autograd.backward(roots, seeds)
-        return _rest_parts(rest, rows), _mean(torch.split(_gradient(paired), m), rows.weights)
-
-    return Pass(paired_loss + (rest_loss.item() if rest_loss is not None else 0.0), backward)
+    gradients, paired_loss = _last_layer(model, rows, most)
+    mean = _mean(gradients, rows.weights)
+    paired = torch.cat([part[:m] for part in rows.activations])
+    found = _seeded(model, paired, torch.cat([mean] * len(gradients)), most)
+    rest = in_chunks(model, _unpaired(rows), most)
+    shared = _mean(torch.split(found, m), rows.weights)
+    return Pass(paired_loss + rest.loss, lambda: (rest.backward()[0], shared))
 
 
-def at_the_cut(model: nn.Module, rows: Rows) -> Pass:
+def at_the_cut(model: nn.Module, rows: Rows, most: int | None) -> Pass:
     """Every row goes back as in PSL; only the cut-layer gradients of paired rows are averaged (λ-weighted)."""
-    m, whole = rows.paired, plain(model, rows)
-
-    def backward() -> tuple[Tensors, torch.Tensor]:
-        parts, _ = whole.backward()
-        return [part[m:] for part in parts], _mean([part[:m] for part in parts], rows.weights)
-
-    return Pass(whole.loss, backward)
+    m, whole = rows.paired, in_chunks(model, rows, most)
+    parts, _ = whole.backward()
+    shared = _mean([part[:m] for part in parts], rows.weights)
+    return Pass(whole.loss, lambda: ([part[m:] for part in parts], shared))
 
 
-READINGS: dict[str, Callable[[nn.Module, Rows], Pass]] = {"virtual": virtual, "own": own_point, "cut": at_the_cut}
+READINGS: dict[str, Callable[[nn.Module, Rows, int | None], Pass]] = {
+    "virtual": virtual,
+    "own": own_point,
+    "cut": at_the_cut,
+}
 """The pass of each way to aggregate (``agents.schemes.epsl``)."""
 
 
 def run(model: nn.Module, rows: Rows, aggregate: str, most: int | None = None) -> Pass:
     """The pass of these rows; without paired ones it is exactly that of PSL.
 
-    With ``most`` it goes back at once, by so many rows at a time; paired rows are never torn apart.
+    With ``most`` it goes back at once, by so many rows at a time; where rows are paired it always goes back at once.
     """
     if rows.paired:
-        return READINGS[aggregate](model, rows)
+        return READINGS[aggregate](model, rows, most)
     return plain(model, rows) if most is None or sum(rows.sizes) <= most else in_chunks(model, rows, most)
 
 
@@ -187,25 +172,29 @@ def _mean(parts: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tens
     return torch.as_tensor(sum(w * part for w, part in zip(weights, parts, strict=True)))
 
 
-def _last_layer(model: nn.Module, rows: Rows) -> tuple[Tensors, float]:
+def _last_layer(model: nn.Module, rows: Rows, most: int | None) -> tuple[Tensors, float]:
     """The loss's gradients at the scores of the paired rows, per UE, and that part of the loss."""
     m = rows.paired
+    paired = torch.cat([part[:m] for part in rows.activations])
     with torch.no_grad():
-        scores = model(torch.cat([part[:m] for part in rows.activations]))
+        scores = torch.cat([model(part) for part in torch.split(paired, list(chunks(len(paired), most)))])
     scores.requires_grad_()
     loss = _loss(scores, torch.cat([part[:m] for part in rows.labels]), rows.samples)
     return list(torch.split(torch.autograd.grad(loss, scores)[0], m)), loss.item()
 
 
-def _rest(model: nn.Module, rows: Rows) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The rows that are not paired, joined, and their loss; None when there are none."""
+def _seeded(model: nn.Module, values: torch.Tensor, seeds: torch.Tensor, most: int | None) -> torch.Tensor:
+    """What arrives at these rows when their scores go back from these gradients."""
+    found = []
+    sizes = list(chunks(len(values), most))
+    for part, seed in zip(torch.split(values, sizes), torch.split(seeds, sizes), strict=True):
+        joined = leaf([part])
+        torch.autograd.backward(model(joined), seed)
+        found.append(_gradient(joined))
+    return torch.cat(found)
+
+
+def _unpaired(rows: Rows) -> Rows:
+    """The rows that are not paired."""
     m = rows.paired
-    joined = leaf([part[m:] for part in rows.activations])
-    if not len(joined):
-        return joined, None
-    return joined, _loss(model(joined), torch.cat([part[m:] for part in rows.labels]), rows.samples)
-
-
-def _rest_parts(joined: torch.Tensor, rows: Rows) -> Tensors:
-    left = [part[rows.paired :] for part in rows.activations]
-    return parts(joined, [len(part) for part in left]) if len(joined) else left
+    return Rows([part[m:] for part in rows.activations], [part[m:] for part in rows.labels], rows.samples)

@@ -120,7 +120,7 @@ class Trainer:
         sizes: set[tuple[PartKey, int]] = set()
         for task in tasks:
             if isinstance(work := task.work, Compute) and not work.backward:
-                most = self._chunk_rows(work) if task.key in at_once and not work.paired else None
+                most = self._chunk_rows(work) if task.key in at_once else None
                 sizes.update((_part(work), rows) for rows in chunks(work.samples, most or work.samples))
         for part, samples in sorted(sizes):
             self._run_once(part, samples)

@@ -137,10 +137,10 @@ class _Walk:
             first, last, way = work.first, work.last, pass_of(task.key, work)
             rows, samples = back[way], 0.0 if first or work.backward else work.samples * f.input_bytes
             if task.key in together:
-                chunk = f.chunk_rows(first, last) if chunked and not work.paired else None
-                self._work[i] = min(rows, chunk or rows) * f.pass_bytes(first, last) + samples
-                if work.paired:
-                    self._work[i] += work.samples * 2 * max(f.largest_bytes[first:last])
+                chunk = f.chunk_rows(first, last) if chunked else None
+                copies = work.paired * (1 if rows < work.samples else 2 * len(task.needs))
+                self._work[i] = min(work.rows, chunk or work.rows) * f.pass_bytes(first, last) + samples
+                self._work[i] += copies * f.inner_bytes(first)
                 continue
             gradients = work.samples * f.inner_bytes(last) * work.backward
             self._work[i] = rows * (f.pass_bytes(first, last) - f.held_bytes(first, last)) + samples + gradients
@@ -226,7 +226,7 @@ def _warm_up(schedule: Schedule, agent: str, footprint: Footprint) -> float:
     most = 0.0
     for task in schedule.tasks:
         if task.agent == agent and isinstance(work := task.work, Compute) and not work.backward:
-            chunk = footprint.chunk_rows(work.first, work.last) if task.key in together and not work.paired else None
+            chunk = footprint.chunk_rows(work.first, work.last) if task.key in together else None
             rows = min(work.samples, chunk or work.samples)
             own = 2 * _weights(footprint, work.first, work.last)
             most = max(most, own + rows * footprint.pass_bytes(work.first, work.last))

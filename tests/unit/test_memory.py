@@ -80,10 +80,17 @@ def test_chunks_hold_all_rows_and_none_too_many(rows, most):
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("scheme", ["psl", "sfl", "fl", "ushape", "centralised", "gpipe"])
-def test_rounds_in_chunks_train_as_rounds_without(scheme):
+@pytest.mark.parametrize(
+    ("scheme", "more"),
+    [
+        *((name, {}) for name in ("psl", "sfl", "fl", "gpipe")),
+        ("ushape", {"head_cut": 3}),
+        ("centralised", {"bs_batch": 11}),
+        *(("epsl", {"phi": phi, "aggregate": reading}) for phi in (0.5, 1.0) for reading in ("virtual", "own", "cut")),
+    ],
+)
+def test_rounds_in_chunks_train_as_rounds_without(scheme, more):
     cut = SCHEMES[scheme].allowed_cuts(5)[0]
-    more = {"bs_batch": 11 if scheme == "centralised" else 0, "head_cut": 3 if scheme == "ushape" else None}
     asked = job(scheme, cut, 1, (0, 0) if scheme == "centralised" else (7, 6), more)
     ends = []
     for each in (asked, replace(asked, footprint=TORN)):
