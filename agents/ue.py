@@ -51,11 +51,11 @@ class Ue:
     def configure(self, job: Job, most_bytes: int) -> None:
         """Takes up a scheme: fresh weights, optimiser and batch order; greets the BS over the air."""
         self._job = job
-        self._take_samples(job.dealing)
         schedule = job.schedule(1)
         mine = schedule.at.get(self.name, ())
         with suppress(AttributeError):
             del self.trainer  # before the memory for another one is needed
+        self._take_samples(job.dealing)
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
         self.trainer.forget_drawn()
@@ -76,6 +76,7 @@ class Ue:
     def _take_samples(self, dealing: int) -> None:
         """The shard that is this UE's in a dealing."""
         if dealing != self._loaded:
+            self._images = torch.empty(0)  # before the memory for others is needed
             samples, self._loaded = self._load(dealing), dealing
             self._images = to_inputs(torch.from_numpy(samples.images))
             self._labels = torch.from_numpy(samples.labels)

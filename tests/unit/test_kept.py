@@ -148,8 +148,29 @@ def test_a_bs_whose_torch_finds_no_gpu_is_as_fast_as_a_core():
     assert calibrate(engine, topology).bs_units == ()
 
 
-def test_planning_again_needs_no_torch():
-    code = "import sys; from controller.cli import main; sys.argv = ['testbed', 'plan', 'topologies/quickstart.yaml']\n"
+OWN = """
+from torch import nn
+
+def build(info):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.Linear(16, info.classes))
+"""
+
+
+@pytest.fixture(params=["one that ships", "one's own", "in rows"])
+def planned_file(request, tmp_path):
+    """A topology whose planning needs a measurement of its model."""
+    if request.param == "one that ships":
+        return "topologies/quickstart.yaml"
+    (tmp_path / "mine.py").write_text(OWN)
+    row = "{unit: all, covers: [conv1, conv2, conv3], forward_flops: 1, output_bytes: 12544}"
+    rest = "{unit: fc1, forward_flops: 1, output_bytes: 512}, {unit: fc2, forward_flops: 1, output_bytes: 40}"
+    model = '{name: "mine.py:build"}' if request.param == "one's own" else f"{{profile: [{row}, {rest}]}}"
+    (tmp_path / "plan.yaml").write_text(f"{TOPOLOGY}model: {model}\n")
+    return str(tmp_path / "plan.yaml")
+
+
+def test_planning_again_needs_no_torch(planned_file):
+    code = f"import sys; from controller.cli import main; sys.argv = ['testbed', 'plan', {planned_file!r}]\n"
     code += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules, file=sys.stderr)"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(2)]
     assert [run.stderr.splitlines()[-1] for run in runs] == ["True", "False"]
