@@ -19,7 +19,8 @@ from controller.predict.sizes import check_sizes, differences
 from controller.predict.workload import measure, real_sizes, workload
 from controller.trial import prepare as preparing
 from controller.trial.fit import fit_if_calibrated
-from controller.trial.watch import Warned
+from controller.trial.rounds import Trial
+from controller.trial.watch import Warned, silent
 from testbed.compute import Calibration, Transport, UnitSize, UnitSpeed
 from testbed.errors import InputError
 from testbed.loading import parse
@@ -125,20 +126,37 @@ def test_weights_may_be_off_by_a_few_percent(weights, refused):
 
 
 def prepared(monkeypatch, wrong):
-    """What a trial of this topology is told before anything is created."""
+    """A trial of this topology before anything is created, and what it is warned of."""
     told = []
     units = tuple(UnitSpeed(unit, 1e-4, 1e-6, 1e-4, 1e-6) for unit in wrong.units)
     found = Calibration(units, Transport(), sizes=real_sizes(wrong))
     monkeypatch.setattr(preparing, "calibrate", lambda engine, topology, threads: found)
-    preparing.prepare(SimpleNamespace(info=lambda: {"NCPU": 64}), wrong, told.append)
-    return [event.text for event in told if isinstance(event, Warned)]
+    engine = SimpleNamespace(info=lambda: {"NCPU": 64, "MemTotal": 24 << 30}, has_gpu=lambda: False)
+    ready = preparing.prepare(engine, wrong, told.append)
+    return ready, [event.text for event in told if isinstance(event, Warned)]
 
 
 def test_a_trial_names_weights_and_refuses_outputs_of_another_size(monkeypatch):
-    (warning,) = prepared(monkeypatch, topology({**ROWS[0], "weight_bytes": 76000}))
+    _, (warning,) = prepared(monkeypatch, topology({**ROWS[0], "weight_bytes": 76000}))
     assert warning.startswith("model.profile.0.weight_bytes: 76000 bytes")
     with pytest.raises(InputError, match=r"model\.profile\.0\.output_bytes: 8 bytes"):
         prepared(monkeypatch, topology({**ROWS[0], "output_bytes": 8}))
+
+
+def test_the_job_of_a_scheme_names_its_rows_and_its_shards(monkeypatch, tmp_path):
+    text = topology().model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    text["ues"] = [{"name": "ue1", "clock_ghz": 0.1}, {"name": "ue2"}]
+    text["data"] = {"partition": {"kind": "proportional"}}
+    text["schemes"] = ["psl", {"scheme": "c2p2sl", "planner": "makespan"}]
+    ready, _ = prepared(monkeypatch, parse(json.dumps(text), "rows.yaml"))
+    deployment = SimpleNamespace(addresses=lambda network: {"bs": "10.0.0.1"})
+    trial = Trial(None, ready, deployment, tmp_path, silent)
+    for number, planned in enumerate(ready.planned):
+        job, batches = trial._job(planned), [ue.batch for ue in planned.plan.ues.values()]
+        assert tuple(job.group_sizes) == GROUPS
+        assert job.dealing == number
+        assert list(job.shares.values()) == pytest.approx([batch / sum(batches) for batch in batches], abs=1e-3)
+    assert ready.planned[0].plan.ues["ue1"].batch != ready.planned[1].plan.ues["ue1"].batch
 
 
 def test_rows_without_units_are_planned_and_not_run(monkeypatch):
