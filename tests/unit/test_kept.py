@@ -148,6 +148,16 @@ def test_a_bs_whose_torch_finds_no_gpu_is_as_fast_as_a_core():
     assert calibrate(engine, topology).bs_units == ()
 
 
+def test_rows_that_cover_several_units_share_the_calibration_of_the_model():
+    engine = HostThatCalibrates("sha256:1")
+    rows = "{unit: all, covers: [conv1, conv2, conv3, fc1], forward_flops: 1, output_bytes: 512}"
+    more = f"model: {{profile: [{rows}, {{unit: fc2, forward_flops: 1, output_bytes: 40}}]}}\n"
+    units, in_rows = (calibrate(engine, parse(TOPOLOGY + text, "a.yaml")) for text in ("", more))
+    assert engine.runs == 1
+    assert [unit.unit for unit in in_rows.units] == ["all", "fc2"]
+    assert in_rows.forward_s(1, 1, 2) == pytest.approx(units.forward_s(1, 4, 2))
+
+
 OWN = """
 from torch import nn
 
