@@ -55,3 +55,10 @@ def test_compare_shows_every_planner_and_the_reason_of_one_that_refuses(monkeypa
     assert records["uniform"]["saved"] == 0
     assert records["makespan"]["saved"] >= records["ao"]["saved"] - 1e-9
     assert all(records[p]["gap"] >= 0 for p in ("uniform", "ao", "makespan"))
+
+
+def test_each_worker_of_the_bs_has_a_row_in_the_chart(tmp_path):
+    file = tmp_path / "pipar.svg"
+    assert run("plan", "topologies/papers/pipar-pi-wifi.yaml", "--scheme", "pipar", "--chart", str(file)) == 0
+    text = file.read_text()
+    assert all(f">BS/ue{i}<" in text for i in (1, 2, 3, 4)) and ">BS<" not in text

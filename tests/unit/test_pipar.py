@@ -15,6 +15,8 @@ from controller.planners import PLANNERS, Request
 from controller.planners.pipar import batches, by_eq_14, exhaustive, most_parallel, score, selected
 from controller.planners.pipar.recursion import Stages, epoch_s, iteration_s, mini_batches, parallel_batches, profile
 from controller.planners.planning import plan_all
+from controller.predict.instance import Decision
+from controller.predict.prediction import predict
 from testbed.errors import InputError
 from testbed.loading import load
 from tests.bench.pipar import SCENE, search
@@ -112,6 +114,32 @@ def test_the_device_model_that_ships_gives_the_papers_p_and_nearly_its_n():
         right += chosen.cut == cut
         assert 1 / 1.7 <= chosen.parallel / parallel <= 1.7, row
     assert right >= 11
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12), st.integers(1, 3))
+def test_with_a_worker_for_each_the_recursion_is_the_schedule(seed, n, batch, parallel, steps):
+    rng = np.random.default_rng(seed)
+    instance = problem(
+        n,
+        batch * n,
+        duplex="fdd",
+        shared_air=False,
+        workers="per_ue",
+        ue_flops=np.full(n, 1e9 * 10 ** rng.uniform(-1, 1)),
+        bs_flops=n * 10 ** rng.uniform(8, 10),
+        rate_up=np.full(n, 1.6e6 * 10 ** rng.uniform(-1, 1)),
+        ue_pass_s=np.full(n, rng.choice([0.0, 0.02])),
+        bs_pass_s=rng.choice([0.0, 0.005]),
+    )
+    slots, own = np.full(n, 0.01), (np.full(n, 1), np.full(n, parallel))
+    decision = Decision(
+        1, parallel, np.full(n, batch), slots, slots, ue_cut=own[0], ue_micro_batches=own[1], steps=steps
+    )
+    stages = profile(instance, 0, 1, n)
+    weights_s = stages.weights_s if n > 1 else 0.0  # one alone has nobody to share with
+    expected_s = epoch_s(replace(stages, weights_s=weights_s), batch, parallel, steps, "fdd")
+    assert predict(instance, PIPAR, decision).round_s == pytest.approx(expected_s, rel=1e-9)
 
 
 @pytest.mark.parametrize("row", TABLE_VII, ids="-".join)
