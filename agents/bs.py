@@ -16,7 +16,7 @@ from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
 from agents.samples.shard import Samples, batches
 from agents.schedule.pieces import at_once
-from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights, workers
+from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights
 from agents.schedule.vocabulary import replica
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
 from agents.wire.air import Air
@@ -73,8 +73,7 @@ class Bs:
         self._evaluator.take_model(self.trainer.whole)
         check_sizes(schedule, self.trainer.whole, self.trainer.shapes, self.air.most_bytes)
         self._take_own()
-        computing = workers(task.place for task in mine if task.computes)
-        self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s, computing)
+        self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
         info = (job.trial, job.label, job.plan.planner, str(job.plan.cut), str(job.plan.micro_batches))
         self.meter.metrics.plan_info.labels(*info).set(1)
         self.trainer.warm_up(mine, at_once(schedule, BS))

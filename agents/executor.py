@@ -62,6 +62,8 @@ class Executor:
             self._users = Counter(key for task in mine for key in task.needs if key in self.expected)
             places = schedule.processors(self.name) or (self.name,)
             self._processors = {place: self._processors.get(place) or _Processor(self, place) for place in places}
+            computing = {task.place for task in schedule.tasks if task.computes and task.place in places}
+            self.meter.processors = max(1, len(computing))
             self._occupy_ns = {
                 task.key: round(job.costs.seconds(task, job.plan) * job.plan.time_dilation * 1e9)
                 for task in schedule.tasks

@@ -80,9 +80,9 @@ class Meter:
     processors: int = 1
     lock: Lock = field(default_factory=Lock)
 
-    def begin_scheme(self, trial: str, scheme: str, dilation: float, delay_s: float = 0.0, processors: int = 1) -> None:
+    def begin_scheme(self, trial: str, scheme: str, dilation: float, delay_s: float = 0.0) -> None:
         """From now on everything is counted under these labels; ``delay_s`` is what links delay each packet by."""
-        self.trial, self.scheme, self.dilation, self.processors = trial, scheme, dilation, processors
+        self.trial, self.scheme, self.dilation = trial, scheme, dilation
         self.delay_ns = round(delay_s * dilation * 1e9)
         self.begin_segment(first=True)
 
