@@ -24,6 +24,7 @@ from agents.wire.frames import Layout
 from agents.wire.inbox import Arrival
 
 OpenAir = Callable[[int], Air]
+_EVALUATED_ROWS = 250
 
 
 class Bs:
@@ -70,7 +71,8 @@ class Bs:
             del self.trainer  # before the memory for another one is needed
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
-        self._evaluator.take_model(self.trainer.whole)
+        rows = job.footprint.evaluated_rows() if job.footprint else _EVALUATED_ROWS
+        self._evaluator.take_model(self.trainer.whole, rows)
         check_sizes(schedule, self.trainer.whole, self.trainer.shapes, self.air.most_bytes)
         self._take_own()
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)

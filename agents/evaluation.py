@@ -12,8 +12,6 @@ from agents.halves import to_inputs
 from agents.models.build import units_of
 from agents.samples.shard import Samples
 
-_BATCH = 250
-
 
 @dataclass(frozen=True)
 class Part:
@@ -31,11 +29,11 @@ class Evaluator:
         self._images = to_inputs(torch.from_numpy(test.images))
         self._labels = torch.from_numpy(test.labels).long()
         self._device = device
-        self._model = nn.Sequential()
+        self.take_model(nn.Sequential(), 1)
 
-    def take_model(self, model: nn.Sequential) -> None:
-        """The model of the scheme that begins, whose weights are free to be written over."""
-        self._model = model
+    def take_model(self, model: nn.Sequential, rows: int) -> None:
+        """The model of the scheme that begins, whose weights are free to be written over; so many images at a time."""
+        self._model, self._rows = model, rows
 
     def accuracy(self, parts: Sequence[Part], share: int = 0, images: int | None = None) -> float:
         """The share of test images that a model of these parts gets right: of all, or of a ``share`` of so many."""
@@ -49,6 +47,6 @@ class Evaluator:
         with torch.inference_mode():
             correct = sum(
                 int((model(self._images[some].to(self._device)).argmax(1).cpu() == self._labels[some]).sum())
-                for some in torch.split(chosen, _BATCH)
+                for some in torch.split(chosen, self._rows)
             )
         return correct / count

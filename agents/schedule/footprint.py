@@ -10,6 +10,10 @@ from typing import Any
 CHUNK_BYTES = float(128 << 20)
 """A pass that ends in the loss, with its way back at once, keeps at most this of what its chunks compute."""
 
+EVALUATED_BYTES = float(16 << 20)
+"""No tensor of an evaluation is larger, and so many images go through the model together; at most 250."""
+_MOST_EVALUATED = 250
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -46,6 +50,10 @@ class Footprint:
         if any(self.mixes[first:last]):
             return None
         return max(1, int(CHUNK_BYTES / max(1.0, self.held_bytes(first, last))))
+
+    def evaluated_rows(self) -> int:
+        """How many test images go through the whole model together."""
+        return max(1, min(_MOST_EVALUATED, int(EVALUATED_BYTES / max(1.0, *self.largest_bytes))))
 
     def without_samples(self) -> Footprint:
         """The footprint of its weights alone."""

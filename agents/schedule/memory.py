@@ -32,8 +32,8 @@ RUNTIME_BYTES = 250e6
 """A process that has imported torch and has computed once with it."""
 HEAP = 1.1
 """How much more than the tensors in it the heap takes: what is freed is not given back at once."""
-EVALUATED_ROWS = 250
-"""Test images that go through the model together."""
+_TENSORS = 4
+"""Of the size of its largest, in an evaluation: a residual block has as many at a time."""
 
 Part = tuple[str, int, int]
 
@@ -234,10 +234,10 @@ def _warm_up(schedule: Schedule, agent: str, footprint: Footprint) -> float:
 
 
 def _evaluation(schedule: Schedule, agent: str, footprint: Footprint, keeps: Keeps) -> float:
-    """A UE gives its weights away; the BS holds those of all UEs, and test images go through the whole model."""
+    """A UE gives its weights away; the BS holds those of all that are asked, and test images go through the model."""
     if agent != BS:
         return sum(_weights(footprint, *part[1:]) for part in parts_of(schedule, agent))
-    cuts = [part for ue in schedule.ues for part in parts_of(schedule, ue)]
+    cuts = [part for ue in schedule.holders[:1] or schedule.ues for part in parts_of(schedule, ue)]
     sent = sum(_weights(footprint, *part[1:]) for part in cuts)
-    images = EVALUATED_ROWS * (footprint.input_bytes + 2 * max(footprint.largest_bytes))
+    images = footprint.evaluated_rows() * (footprint.input_bytes + _TENSORS * max(footprint.largest_bytes))
     return sent + max((_weights(footprint, *part[1:]) for part in cuts), default=0.0) + images
