@@ -12,6 +12,7 @@ from agents.device import compute_exactly
 from agents.evaluation import Evaluator, Part
 from agents.executor import Done, Executor
 from agents.halves import average, to_inputs
+from agents.heap import trim
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
 from agents.samples.shard import Samples, batches
@@ -69,6 +70,7 @@ class Bs:
         mine = [task for place in places for task in schedule.at[place]]
         with suppress(AttributeError):
             del self.trainer  # before the memory for another one is needed
+        trim()
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)
         rows = job.footprint.evaluated_rows() if job.footprint else _EVALUATED_ROWS

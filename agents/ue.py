@@ -12,6 +12,7 @@ import torch
 from agents.executor import Done, Executor
 from agents.halves import Weights as Tensors
 from agents.halves import to_inputs
+from agents.heap import trim
 from agents.job import Job
 from agents.meter import Meter, Metrics
 from agents.ports import AIR_PORT, BROADCAST_PORT
@@ -55,6 +56,7 @@ class Ue:
         mine = schedule.at.get(self.name, ())
         with suppress(AttributeError):
             del self.trainer  # before the memory for another one is needed
+        trim()
         self._take_samples(job.dealing)
         self.trainer = Trainer(job, self.device)
         self.trainer.take(mine)

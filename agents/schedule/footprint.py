@@ -10,7 +10,7 @@ from typing import Any
 CHUNK_BYTES = float(128 << 20)
 """A pass that ends in the loss, with its way back at once, keeps at most this of what its chunks compute."""
 
-EVALUATED_BYTES = float(16 << 20)
+EVALUATED_BYTES = float(8 << 20)
 """No tensor of an evaluation is larger, and so many images go through the model together; at most 250."""
 _MOST_EVALUATED = 250
 

@@ -243,7 +243,7 @@ schemes: [psl]
             LARGE,
             16,
             "training.batch",
-            r"use a batch of about 2\d\d\d, or model.norm: group, which is computed in chunks",
+            r"use a batch of about \d\d\d\d, or model.norm: group, which is computed in chunks",
         ),
         (LARGE.replace("norm: batch", "norm: group"), 7, "training.batch", r"use a batch of about \d+, or fewer ues"),
     ],
