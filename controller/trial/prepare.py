@@ -65,7 +65,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
     dealt = deal(topology, {one.label: one.plan for one in fitted.planned})
-    gpu = topology.base_station.device != "cpu" and engine.has_gpu()
+    gpu = deploy.gives_gpu(engine, topology)
     memory = limits(topology, fitted.planned, info["MemTotal"], dealt.dealings, gpu)
     return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory)
 
