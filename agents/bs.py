@@ -15,9 +15,20 @@ from agents.halves import average, to_inputs
 from agents.heap import trim
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
-from agents.samples.shard import Samples, batches
+from agents.samples.shard import Order, Samples
 from agents.schedule.pieces import at_once
-from agents.schedule.task import BROADCAST_PLACE, BS, Average, Compute, Step, Task, Weights
+from agents.schedule.task import (
+    BROADCAST_PLACE,
+    BS,
+    MEAN,
+    Average,
+    Compute,
+    Give,
+    Step,
+    Take,
+    Task,
+    Weights,
+)
 from agents.schedule.vocabulary import replica
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
 from agents.wire.air import Air
@@ -65,27 +76,30 @@ class Bs:
         """Takes up a scheme with fresh weights, and waits until every UE has reported over the air."""
         self._job = job
         torch.set_num_threads(job.bs_threads)
-        schedule = job.schedule(1)
-        places = schedule.processors(BS)
-        mine = [task for place in places for task in schedule.at[place]]
         with suppress(AttributeError):
             del self.trainer  # before the memory for another one is needed
         trim()
         self.trainer = Trainer(job, self.device)
-        self.trainer.take(mine)
         rows = job.footprint.evaluated_rows() if job.footprint else _EVALUATED_ROWS
         self._evaluator.take_model(self.trainer.whole, rows)
-        check_sizes(schedule, self.trainer.whole, self.trainer.shapes, self.air.most_bytes)
         self._take_own()
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
-        info = (job.trial, job.label, job.plan.planner, str(job.plan.cut), str(job.plan.micro_batches))
-        self.meter.metrics.plan_info.labels(*info).set(1)
-        self.trainer.warm_up(mine, at_once(schedule, BS))
+        self._take_up(job)
         self.air.await_greetings(list(job.plan.ues), CONFIGURE_S)
 
     def change(self, job: Job) -> None:
         """From the next round on by another plan, at other speeds."""
+        self.meter.metrics.plan_info.remove(*_plan_info(self._job))
         self._job = job
+        self._take_up(job)
+
+    def _take_up(self, job: Job) -> None:
+        """Has the parts of the model that a plan asks for, and has run each size of theirs once."""
+        check_sizes(job.schedule(1), self.trainer.whole, self.trainer.shapes, self.air.most_bytes)
+        mine = _tasks(job)
+        self.trainer.take(mine)
+        self.trainer.warm_up(mine, at_once(job.schedule(1), BS))
+        self.meter.metrics.plan_info.labels(*_plan_info(job)).set(1)
 
     @property
     def job(self) -> Job:
@@ -166,6 +180,13 @@ class Bs:
                 made = self.trainer.backward(task.key, work, [arrival.tensors()[0] for arrival in arrivals])
             case Average() as work:
                 return self._averaged(task, work, arrivals)
+            case Give(model=model) as work:
+                given = self._mean if model == MEAN else self.trainer.give(work)
+                carried = self._executor.carried[task.key]
+                return Done({one.key: given[: self._count(one)] for one in carried})
+            case Take() as work:
+                self.trainer.receive(work, [arrival.tensors() for arrival in arrivals])
+                made = Passed()
             case Step() as work:
                 self.trainer.step(work)
                 made = Passed()
@@ -177,7 +198,7 @@ class Bs:
     def _sources(self, arrivals: Sequence[Arrival]) -> list[Source]:
         """What UEs sent, in their order; without any a batch of the BS's own data."""
         if not arrivals:
-            index = torch.from_numpy(next(self._own_batches))
+            index = torch.from_numpy(self._own_order.take(self._job.plan.bs_batch))
             return [Source(BS, self._own_images[index], self._own_labels[index])]
         return [Source(arrival.key.ue, *arrival.tensors()) for arrival in arrivals]
 
@@ -196,6 +217,7 @@ class Bs:
         leaving = {one.key: self._count(one) for one in self._executor.carried.get(task.key, ())}
         most = max(leaving.values(), default=0)
         mean = average([whole[:most] for whole in wholes], work.samples)
+        self._mean = mean
 
         def rest() -> None:
             whole = mean + average([one[most:] for one in wholes], work.samples)
@@ -219,4 +241,15 @@ class Bs:
         if self._job.plan.bs_batch and self._load_own:
             own = self._load_own()
             self._own_images, self._own_labels = to_inputs(torch.from_numpy(own.images)), torch.from_numpy(own.labels)
-            self._own_batches = batches(len(own), self._job.plan.bs_batch, (self._job.seed, 3))
+            self._own_order = Order(len(own), (self._job.seed, 3))
+
+
+def _tasks(job: Job) -> list[Task]:
+    """What the BS does in a round, at all of its processors."""
+    schedule = job.schedule(1)
+    return [task for place in schedule.processors(BS) for task in schedule.at[place]]
+
+
+def _plan_info(job: Job) -> tuple[str, ...]:
+    """The labels of the plan in force."""
+    return job.trial, job.label, job.plan.planner, str(job.plan.cut), str(job.plan.micro_batches)

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from agents.models import norm
+from agents.models.build import units_of
 
 Weights = list[torch.Tensor]
+Momenta = Mapping[torch.Tensor, torch.Tensor]
+"""The momentum of each parameter that has made a step."""
 
 
 class Half:
-    """Some units of the model with their own SGD; gradients add up until ``step``."""
+    """Some units of the model with their own SGD; gradients add up until ``step``.
 
-    def __init__(self, units: nn.Sequential, lr: float, momentum: float, device: str = "cpu") -> None:
+    ``momenta``: of those parameters that have trained in another half before.
+    """
+
+    def __init__(
+        self,
+        units: nn.Sequential,
+        lr: float,
+        momentum: float,
+        device: str = "cpu",
+        momenta: Momenta | None = None,
+    ) -> None:
         self.model = units.to(device)
         self.device = device
         parameters = list(units.parameters())
         self._optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum) if parameters else None
+        for parameter in parameters:
+            if momenta and parameter in momenta:
+                self._set_momentum(parameter, momenta[parameter])
         self.zero()
 
     def zero(self) -> None:
@@ -47,6 +63,30 @@ class Half:
         """Takes over weights that ``weights`` gave."""
         state = self.model.state_dict()
         self.model.load_state_dict(dict(zip(state, weights, strict=True)))
+
+    @property
+    def momenta(self) -> Momenta:
+        """The momentum of each parameter that has made a step."""
+        state = self._optimiser.state if self._optimiser else {}
+        return {p: found for p in state if (found := state[p].get("momentum_buffer")) is not None}
+
+    def given(self, momentum: bool) -> Weights:
+        """Copies of all weights (and statistics), and if so of their momentum, in a fixed order."""
+        momenta = self.momenta if momentum else {}
+        buffers = [momenta.get(p, torch.zeros_like(p)) for p in self.model.parameters()] if momentum else []
+        return [*self.weights(), *(buffer.detach().cpu().clone() for buffer in buffers)]
+
+    def take(self, first: int, last: int, values: Weights) -> None:
+        """Its units ``first + 1`` … ``last`` are from now on what ``given`` gave of them elsewhere."""
+        units = units_of(self.model, first, last)
+        state = units.state_dict()
+        units.load_state_dict(dict(zip(state, values, strict=False)))
+        for parameter, buffer in zip(units.parameters(), values[len(state) :], strict=False):
+            self._set_momentum(parameter, torch.empty_like(parameter).copy_(buffer))
+
+    def _set_momentum(self, parameter: torch.Tensor, buffer: torch.Tensor) -> None:
+        assert self._optimiser is not None
+        self._optimiser.state[parameter]["momentum_buffer"] = buffer.detach()
 
 
 def average(weights: Sequence[Weights], shares: Sequence[float]) -> Weights:

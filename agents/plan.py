@@ -56,6 +56,24 @@ class Privacy:
 
 
 @dataclass(frozen=True)
+class Moving:
+    """What a round begins with, as the plan before it was another one: who holds what when it starts.
+
+    ``cuts``: the last unit that each UE holds; the BS has the rest. ``holders``: the UEs that were given the shared
+    weights last, where weights are shared. ``momentum``: what changes sides takes its momentum along.
+    """
+
+    cuts: Mapping[str, int]
+    holders: tuple[str, ...]
+    momentum: bool
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Moving:
+        """What ``asdict`` gave."""
+        return Moving(data["cuts"], tuple(data["holders"]), data["momentum"])
+
+
+@dataclass(frozen=True)
 class Plan:
     """Scheme, cut, micro-batches, and per UE batch, slots and rates. UEs keep the topology's order.
 
@@ -63,7 +81,8 @@ class Plan:
     two synchronisations. ``bs_batch``: samples that the BS takes from data of its own. ``phi``: the share of
     rows whose last-layer gradients are aggregated, in the way of ``aggregate``, and broadcast at
     ``broadcast_bps``. ``head_cut``: the units after it are on the UE too, where a scheme cuts twice. ``workers``: the
-    BS is ``one`` processor, or one ``per_ue`` that takes part, each with its share of the speed.
+    BS is ``one`` processor, or one ``per_ue`` that takes part, each with its share of the speed. ``moving``: what a
+    round under this plan begins with, where the round before was under another one.
     """
 
     topology: str
@@ -82,6 +101,7 @@ class Plan:
     head_cut: int | None = None
     privacy: Privacy | None = None
     workers: str = "one"
+    moving: Moving | None = None
 
     def noise(self, method: str) -> str:
         """The mechanism that adds noise by this method, where the plan says so; else empty."""
@@ -110,7 +130,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data, without what is as usual."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        nested = {"privacy": asdict(self.privacy)} if self.privacy else {}
+        nested = {key: asdict(value) for key in ("privacy", "moving") if (value := getattr(self, key))}
         return {**plain, **nested, "ues": {n: _without_none(asdict(u)) for n, u in self.ues.items()}}
 
     @staticmethod
@@ -119,6 +139,8 @@ class Plan:
         known = {f.name: data[f.name] for f in fields(Plan) if f.name != "ues" and f.name in data}
         if known.get("privacy"):
             known["privacy"] = Privacy(**known["privacy"])
+        if known.get("moving"):
+            known["moving"] = Moving.from_json(known["moving"])
         return Plan(**known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,13 +11,13 @@ import torch
 from torch import nn
 
 from agents.device import settle
-from agents.halves import Half
+from agents.halves import Half, average
 from agents.job import Job
 from agents.models.build import build, units_of
 from agents.models.catalog import DatasetInfo
 from agents.passes import Rows, Tensors, chunks, leaf, parts, run
 from agents.schedule.pieces import pass_of
-from agents.schedule.task import Activations, Compute, Gradients, Key, Schedule, Step, Task, Weights
+from agents.schedule.task import Activations, Compute, Give, Gradients, Key, Schedule, Step, Take, Task, Weights
 from agents.wire.frames import Layout, bytes_of, layout
 
 PartKey = tuple[str, int, int]
@@ -54,13 +55,46 @@ class Trainer:
         self.shapes = shapes_of(self.whole, job.dataset_info)
         self.halves: dict[PartKey, Half] = {}
         self._ways_back: dict[tuple[object, ...], tuple[list[str], WayBack]] = {}
+        self._warm: set[tuple[PartKey, int]] = set()
 
     def take(self, tasks: Iterable[Task]) -> None:
-        """Makes the parts that these tasks train, with the weights that everybody drew."""
-        for task in tasks:
-            if isinstance(work := task.work, Compute) and _part(work) not in self.halves:
-                units = copy.deepcopy(units_of(self.whole, work.first, work.last))
-                self.halves[_part(work)] = Half(units, self._job.lr_of(work.model), self._job.momentum, self._device)
+        """Makes the parts that these tasks train or give away: of the units that are here, with their momentum, else
+        of those that everybody drew. Units of these models that are in no part are forgotten."""
+        wanted = {_part(task.work): None for task in tasks if isinstance(task.work, Compute | Give)}
+        models = {model for model, *_ in wanted}
+        mine = {key: half for key, half in self.halves.items() if key[0] in models}
+        if set(mine) == set(wanted):
+            return
+        here = {(key[0], key[1] + i): unit for key, half in mine.items() for i, unit in enumerate(half.model)}
+        momenta = {parameter: buffer for half in mine.values() for parameter, buffer in half.momenta.items()}
+        self.halves = {key: half for key, half in self.halves.items() if key not in mine}
+        missing = [n for model, first, last in wanted for n in range(first, last) if (model, n) not in here]
+        whole = self._drawn() if missing else self.whole
+        for model, first, last in wanted:
+            drawn = units_of(whole, first, last).named_children()
+            units = OrderedDict(
+                (name, here[model, n] if (model, n) in here else copy.deepcopy(unit))
+                for n, (name, unit) in enumerate(drawn, first)
+            )
+            half = Half(nn.Sequential(units), self._job.lr_of(model), self._job.momentum, self._device, momenta)
+            self.halves[model, first, last] = half
+
+    def _drawn(self) -> nn.Sequential:
+        """The whole model as everybody drew it, drawn again where it was forgotten."""
+        if not any(value.is_meta for value in self.whole.state_dict().values()):
+            return self.whole
+        job = self._job
+        return build(job.model, job.dataset_info, job.norm, job.seed, job.group_sizes)
+
+    def give(self, work: Give) -> Tensors:
+        """A part that leaves this agent: its weights, and if so their momentum."""
+        return self.halves.pop(_part(work)).given(work.momentum)
+
+    def receive(self, work: Take, came: Sequence[Tensors]) -> None:
+        """Units of a part are from now on what has come, or the mean of it."""
+        parts = ((first, half) for (_, first, last), half in self.of(work.model) if first <= work.first < last)
+        start, half = next(parts)
+        half.take(work.first - start, work.last - start, average([list(one) for one in came], work.samples))
 
     def forget_drawn(self) -> None:
         """Keeps only the shapes of the whole model, when all parts are taken."""
@@ -68,7 +102,8 @@ class Trainer:
 
     def of(self, model: str) -> list[tuple[PartKey, Half]]:
         """The parts of a model, by their first unit."""
-        return sorted(((key, half) for key, half in self.halves.items() if key[0] == model), key=lambda found: found[0])
+        mine = [(key, half) for key, half in list(self.halves.items()) if key[0] == model]
+        return sorted(mine, key=lambda found: found[0])
 
     def forward(
         self, key: Key, work: Compute, sources: Sequence[Source], shares: Mapping[str, float], at_once: bool = False
@@ -113,7 +148,7 @@ class Trainer:
         settle(self._device)
 
     def warm_up(self, tasks: Iterable[Task], at_once: Container[Key] = ()) -> None:
-        """Runs every size of every part once on a copy: the first pass of a shape is slow.
+        """Runs every size of every part once on a copy, unless it has: the first pass of a shape is slow.
 
         ``at_once``: the passes that go there and back in one piece of work.
         """
@@ -122,8 +157,9 @@ class Trainer:
             if isinstance(work := task.work, Compute) and not work.backward:
                 most = self._chunk_rows(work) if task.key in at_once else None
                 sizes.update((_part(work), rows) for rows in chunks(work.samples, most or work.samples))
-        for part, samples in sorted(sizes):
+        for part, samples in sorted(sizes - self._warm):
             self._run_once(part, samples)
+        self._warm |= sizes
         self.settle_device()
 
     def _run_once(self, part: PartKey, samples: int) -> None:
@@ -163,8 +199,9 @@ def layout_of(task: Task, whole: nn.Sequential, shapes: Sequence[tuple[int, ...]
             return [*values, ("uint8", (samples,))] if labels else values
         case Gradients(unit=unit, samples=samples):
             return [(name, (samples, *shapes[unit]))]
-        case Weights(first=first, last=last):
-            return layout(list(units_of(whole, first, last).state_dict().values()))
+        case Weights(first=first, last=last, momentum=momentum):
+            units = units_of(whole, first, last)
+            return layout([*units.state_dict().values(), *(units.parameters() if momentum else ())])
         case _:
             raise TypeError(f"{task.key} is no transfer")
 
@@ -179,5 +216,5 @@ def check_sizes(schedule: Schedule, whole: nn.Sequential, shapes: Sequence[tuple
                 raise ValueError(message)
 
 
-def _part(work: Compute) -> PartKey:
+def _part(work: Compute | Give) -> PartKey:
     return work.model, work.first, work.last

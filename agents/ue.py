@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -17,9 +17,9 @@ from agents.job import Job
 from agents.meter import Meter, Metrics
 from agents.ports import AIR_PORT, BROADCAST_PORT
 from agents.privacy import privatise, privatise_weights
-from agents.samples.shard import Samples, batches
+from agents.samples.shard import Order, Samples
 from agents.schedule.pieces import at_once
-from agents.schedule.task import BS, Activations, Compute, Gradients, Load, Noise, Step, Task, Weights
+from agents.schedule.task import BS, Activations, Compute, Give, Gradients, Load, Noise, Step, Take, Task, Weights
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
 from agents.wire.air import Air
 from agents.wire.frames import Layout
@@ -52,23 +52,16 @@ class Ue:
     def configure(self, job: Job, most_bytes: int) -> None:
         """Takes up a scheme: fresh weights, optimiser and batch order; greets the BS over the air."""
         self._job = job
-        schedule = job.schedule(1)
-        mine = schedule.at.get(self.name, ())
         with suppress(AttributeError):
             del self.trainer  # before the memory for another one is needed
         trim()
         self._take_samples(job.dealing)
         self.trainer = Trainer(job, self.device)
-        self.trainer.take(mine)
-        self.trainer.forget_drawn()
-        check_sizes(schedule, self.trainer.whole, self.trainer.shapes, most_bytes)
-        self._before = self._remembered()
+        self._take_up(job, most_bytes)
         number = list(job.plan.ues).index(self.name)
-        size = job.plan.ues[self.name].batch
-        self._batches: Iterator[Positions] = batches(len(self._labels), size, (job.seed, 2, number))
+        self._order = Order(len(self._labels), (job.seed, 2, number))
         self._noise = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
-        self.trainer.warm_up(mine, at_once(schedule, self.name))
         if self._air is None or self._air.most_bytes < most_bytes or self._bs_address != job.bs_address:
             self.close()
             self._air, self._bs_address = self._open_air(job.bs_address, most_bytes), job.bs_address
@@ -86,6 +79,17 @@ class Ue:
     def change(self, job: Job) -> None:
         """From the next round on by another plan, at other speeds."""
         self._job = job
+        self._take_up(job, self.air.most_bytes)
+
+    def _take_up(self, job: Job, most_bytes: int) -> None:
+        """Has the parts of the model that a plan asks for, and has run each size of theirs once."""
+        schedule = job.schedule(1)
+        check_sizes(schedule, self.trainer.whole, self.trainer.shapes, most_bytes)
+        mine = schedule.at.get(self.name, ())
+        self.trainer.take(mine)
+        self.trainer.forget_drawn()
+        self.trainer.warm_up(mine, at_once(schedule, self.name))
+        self._before = self._remembered()
 
     @property
     def job(self) -> Job:
@@ -138,6 +142,12 @@ class Ue:
                 return Done({one.key: noisy for one in self._executor.carried.get(task.key, ())})
             case Load():
                 self._take_over(arrivals[0])
+            case Give() as work:
+                given = self.trainer.give(work)
+                return Done({one.key: given for one in self._executor.carried[task.key]})
+            case Take() as work:
+                self.trainer.receive(work, [arrival.tensors() for arrival in arrivals])
+                self._before = self._remembered()
         return Done({one.key: self._carries(one, made) for one in self._executor.carried.get(task.key, ())})
 
     def _forward(self, task: Task, work: Compute, arrivals: Sequence[Arrival]) -> Passed:
@@ -159,7 +169,7 @@ class Ue:
         turn, step, micro_batch, *_ = task.key
         if (turn, step, micro_batch) not in self._parts:
             sizes = self._job.plan.sizes(self.name)
-            taken = np.split(next(self._batches), np.cumsum(sizes)[:-1])
+            taken = np.split(self._order.take(sum(sizes)), np.cumsum(sizes)[:-1])
             self._parts.update({(turn, step, m): part for m, part in enumerate(taken)})
         return self._parts[turn, step, micro_batch]
 

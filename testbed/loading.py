@@ -111,10 +111,10 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
 def digest(topology: Topology, samples: Mapping[str, Mapping[str, bytes]] = NO_SAMPLES) -> str:
     """A short name of what a topology deploys, put on containers to know them again.
 
-    Dynamics are not in it, nor schemes and training, unless those decide on the shards: all of them are told to agents
-    that are already up. ``samples``, the files of each agent, are in it where plans decide on them.
+    Dynamics and re-planning are not in it, nor schemes and training, unless those decide on the shards: all of them
+    are told to agents that are already up. ``samples``, the files of each agent, are in it where plans decide on them.
     """
-    later = {"dynamics"} if depends_on_plan(topology.data) else {"dynamics", "schemes", "training"}
+    later = {"dynamics", "replan"} | (set() if depends_on_plan(topology.data) else {"schemes", "training"})
     text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
     found = hashlib.sha256(text.encode())
     shards = samples.values() if depends_on_plan(topology.data) else ()

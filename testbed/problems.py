@@ -8,6 +8,7 @@ from agents.own import OwnError, is_own
 from agents.schemes import Scheme
 from agents.schemes.own import scheme_named
 from testbed import data, dynamics, profile
+from testbed.replanning import nothing_to_decide
 from testbed.topology import Radio, SchemeChoice, Topology, Ue
 
 Problem = tuple[str, str, str]
@@ -25,6 +26,7 @@ def problems(topology: Topology) -> list[Problem]:
         _data_problems,
         _mobility_problems,
         _dynamics_problems,
+        _replan_problems,
     ):
         if found := check(topology):
             return found
@@ -33,6 +35,23 @@ def problems(topology: Topology) -> list[Problem]:
 
 def _dynamics_problems(t: Topology) -> list[Problem]:
     return dynamics.problems(t.dynamics, [ue.name for ue in t.ues], t.radio.access == "dedicated")
+
+
+def _replan_problems(t: Topology) -> list[Problem]:
+    entries = [
+        (i, choice, nothing_to_decide(choice, scheme_named(choice.scheme))) for i, choice in enumerate(t.schemes)
+    ]
+    if t.replan is None:
+        message, hint = "is over a replan section, and there is none", "add replan: {every: 1}, or leave it out"
+        return [(f"schemes.{i}.replan", message, hint) for i, choice, _ in entries if choice.replan is not None]
+    if t.dynamics.still:
+        return [("replan", "every round is alike, so no plan would change", "add dynamics, or leave replan out")]
+    hint = "leave it out, or use a planner that searches, or fix neither cut nor micro_batches"
+    asked = [(f"schemes.{i}.replan", why, hint) for i, choice, why in entries if choice.replan and why]
+    if asked or any(why is None and choice.replan is not False for _, choice, why in entries):
+        return asked
+    message = "; ".join(dict.fromkeys(why or f"{choice.key} has replan: false" for _, choice, why in entries))
+    return [("replan", message, "add a scheme that can, such as {scheme: c2p2sl, planner: makespan}, or leave it out")]
 
 
 def _mobility_problems(t: Topology) -> list[Problem]:

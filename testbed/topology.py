@@ -11,6 +11,7 @@ from testbed import built, data, profile
 from testbed.data import Data
 from testbed.dynamics import Dynamics
 from testbed.profile import UnitProfile
+from testbed.replanning import Replan
 from testbed.section import OwnName, Section
 
 
@@ -248,8 +249,9 @@ class SchemeChoice(Section):
     cut the model twice: the units after it are on the UE as well. ``lemma`` and ``p3`` are for planner ao: which
     extremum Lemma 1 takes, and how batches become integers. ``n_rule`` is for planner pipar: N by search, or by eq. 14
     alone. ``reading`` (of the latency equations), ``gibbs`` and ``saa`` are for planner cpsl. ``lr`` and ``momentum``
-    are over those of ``training``, ``bs_lr`` is the BS's half's (by default the same). A scheme of one's own is
-    ``mine.py:name``.
+    are over those of ``training``, ``bs_lr`` is the BS's half's (by default the same). With ``replan: false`` the plan
+    stays though the topology has a ``replan`` section; with ``true`` it is an error if it must. A scheme of one's own
+    is ``mine.py:name``.
     """
 
     scheme: str
@@ -275,6 +277,7 @@ class SchemeChoice(Section):
     lr: PositiveFloat | None = None
     bs_lr: PositiveFloat | None = None
     momentum: float | None = Field(default=None, ge=0, lt=1)
+    replan: bool | None = None
 
     @property
     def sgd(self) -> dict[str, float]:
@@ -305,6 +308,7 @@ class Topology(Section):
     radio: Radio = Radio()
     base_station: BaseStation = BaseStation()
     dynamics: Dynamics = Dynamics()
+    replan: Replan | None = None
     ues: tuple[Ue, ...]
     schemes: Annotated[tuple[SchemeChoice, ...], BeforeValidator(_as_choices)] = Field(
         (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1

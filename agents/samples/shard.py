@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,16 @@ def shard_file(number: int) -> str:
     return f"shard-{number}.npz"
 
 
-def batches(size: int, batch: int, seed: Sequence[int]) -> Iterator[npt.NDArray[np.int64]]:
-    """Endless positions of ``batch`` samples: each epoch is a fresh permutation; a batch may span two epochs."""
-    rng = np.random.default_rng(list(seed))
-    queue = np.empty(0, dtype=np.int64)
-    while True:
-        while len(queue) < batch:
-            queue = np.concatenate([queue, rng.permutation(size)])
-        yield queue[:batch]
-        queue = queue[batch:]
+class Order:
+    """The order in which samples are trained, endless: each epoch is a fresh permutation of so many positions."""
+
+    def __init__(self, size: int, seed: Sequence[int]) -> None:
+        self._size, self._rng = size, np.random.default_rng(list(seed))
+        self._queue = np.empty(0, dtype=np.int64)
+
+    def take(self, batch: int) -> npt.NDArray[np.int64]:
+        """The next ``batch`` positions, which may span two epochs."""
+        while len(self._queue) < batch:
+            self._queue = np.concatenate([self._queue, self._rng.permutation(self._size)])
+        taken, self._queue = self._queue[:batch], self._queue[batch:]
+        return taken

@@ -107,8 +107,8 @@ class Costs:
                 return samples * (self.output_bytes[unit - 1] + (self.label_bytes if labels else 0.0))
             case Gradients(unit=unit, samples=samples):
                 return samples * self.output_bytes[unit - 1]
-            case Weights(first=first, last=last):
-                return sum(self.weight_bytes[first:last])
+            case Weights(first=first, last=last, momentum=momentum):
+                return sum(self.weight_bytes[first:last]) * (2 if momentum else 1)
             case _:
                 return None
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 BS = "bs"
 EVERYBODY = "all"
 """The UE in the key of a broadcast."""
+MEAN = "mean"
+"""The name of the model that the BS has averaged last."""
 BROADCAST_PLACE = "air/down"
 _UP, _DOWN = "/up", "/down"
 
@@ -104,6 +106,33 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Give:
+    """Units ``first + 1`` … ``last`` of a model leave it: they are sent away, with their ``momentum`` or without.
+
+    Of the model ``MEAN`` copies are sent.
+    """
+
+    model: str
+    first: int
+    last: int
+    momentum: bool = False
+
+
+@dataclass(frozen=True)
+class Take:
+    """Units ``first + 1`` … ``last`` of a model are those that have come, with their ``momentum`` or without.
+
+    Where several come, they are averaged, weighed by ``samples``.
+    """
+
+    model: str
+    first: int
+    last: int
+    samples: tuple[int, ...]
+    momentum: bool = False
+
+
+@dataclass(frozen=True)
 class Activations:
     """What comes out of unit ``unit`` for so many samples, with their labels or without."""
 
@@ -126,13 +155,14 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of units ``first + 1`` … ``last``."""
+    """The weights of units ``first + 1`` … ``last``, and with them their ``momentum`` if so."""
 
     first: int
     last: int
+    momentum: bool = False
 
 
-Work = Compute | Noise | Step | Average | Load | Activations | Gradients | Weights
+Work = Compute | Noise | Step | Average | Load | Give | Take | Activations | Gradients | Weights
 Transfer = Activations | Gradients | Weights
 
 

@@ -12,9 +12,11 @@ from agents.schedule.task import (
     BROADCAST_PLACE,
     BS,
     EVERYBODY,
+    MEAN,
     Activations,
     Average,
     Compute,
+    Give,
     Gradients,
     Key,
     Load,
@@ -22,6 +24,7 @@ from agents.schedule.task import (
     Schedule,
     ScheduleError,
     Step,
+    Take,
     Task,
     Weights,
     Work,
@@ -207,12 +210,39 @@ class Round:
             came = self._put("weights_down", ue, 0, down(ue), Weights(0, self.plan.cut_of(ue)), (averaged,))
             self._put("load", ue, 0, ue, Load(), (came,))
 
+    def move_up(self, senders: Sequence[str], first: int, last: int, *, model: str) -> None:
+        """Units ``first + 1`` … ``last`` leave UEs; their mean, weighed by samples, is a part of a model at the BS."""
+        momentum = self._with_momentum
+        for ue in senders:
+            given = self._put("give", ue, first, ue, Give(ue, first, last, momentum), ())
+            self._put("move_up", ue, first, up(ue), Weights(first, last, momentum), (given,))
+        work = Take(model, first, last, tuple(self.samples([ue]) for ue in senders), momentum)
+        whose = senders[0] if model == replica(senders[0]) else BS
+        self._put("take", whose, first, self._processor(model), work, self.join(senders, first, "move_up"))
+
+    def move_down(self, heirs: Sequence[str], first: int, last: int, *, model: str) -> None:
+        """Units ``first + 1`` … ``last`` of a model at the BS become a part of these UEs' own."""
+        momentum = self._with_momentum and model != MEAN
+        whose = heirs[0] if model == replica(heirs[0]) else BS
+        given = self._put("give", whose, first, self._processor(model), Give(model, first, last, momentum), ())
+        for ue in heirs:
+            came = self._put("move_down", ue, first, down(ue), Weights(first, last, momentum), (given,))
+            self._put("take", ue, first, ue, Take(ue, first, last, (1,), momentum), (came,))
+
     def own_batch(self) -> None:
         """A batch of the BS's own data forward and backward through the whole model there."""
         size = self.plan.bs_batch
         work = Compute(BS, 0, self.units, size, size, mean_over=size)
         key = self._compute("bs_forward", BS, 0, BS, work)
         self._compute("bs_backward", BS, 0, BS, replace(work, backward=True, mean_over=0), (key,), at_once=True)
+
+    def _processor(self, model: str) -> str:
+        """Where a model at the BS is: at its UE's worker, where the plan has a worker for each."""
+        return model if self.plan.workers == "per_ue" and model not in (BS, MEAN) else BS
+
+    @property
+    def _with_momentum(self) -> bool:
+        return self.plan.moving is not None and self.plan.moving.momentum
 
     def _at_the_bs(
         self, kind: str, ues: Sequence[str], m: int, work: Compute, needs: tuple[Key, ...], at_once: bool = False
@@ -221,9 +251,9 @@ class Round:
 
         A replica is computed by its UE's worker, where the plan has a worker for each.
         """
-        place = BS
-        if self.plan.workers == "per_ue" and work.model != BS:
-            place, work = work.model, replace(work, among=len(self.ues))
+        place = self._processor(work.model)
+        if place != BS:
+            work = replace(work, among=len(self.ues))
         key = self._compute(kind, ues[0] if len(ues) == 1 else BS, m, place, work, needs, at_once)
         self._made.update({(kind, ue, m): key for ue in ues})
         return key

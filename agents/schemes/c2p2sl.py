@@ -19,4 +19,5 @@ C2P2SL = Scheme(
     micro_batches="k",
     planners=("uniform", "ao", "makespan"),
     recursion=True,
+    halves="different",
 )

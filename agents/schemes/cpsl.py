@@ -20,4 +20,5 @@ CPSL = Scheme(
     trains="batch",
     keys=frozenset({"local_epochs", "sync_every", "cluster_size"}),
     planners=("uniform", "cpsl"),
+    halves="same",
 )

@@ -54,4 +54,5 @@ EPSL = Scheme(
     epsl,
     keys=frozenset({"phi", "aggregate"}),
     planners=("uniform", "epsl"),
+    halves="different",
 )

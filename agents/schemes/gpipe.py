@@ -28,4 +28,5 @@ GPIPE = Scheme(
     gpipe,
     micro_batches="k",
     planners=("uniform", "makespan"),
+    halves="different",
 )

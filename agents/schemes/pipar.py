@@ -13,5 +13,5 @@ PIPAR = Scheme(
     trains="epoch",
     keys=frozenset({"local_epochs", "sync_every", "in_flight"}),
     planners=("uniform", "pipar"),
-    replicas=True,
+    halves="replicas",
 )

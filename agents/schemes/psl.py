@@ -12,4 +12,11 @@ def psl(r: Round) -> None:
     joint_batch(r, r.ues)
 
 
-PSL = Scheme("psl", "PSL: parallel split learning", psl, planners=("uniform", "ao", "makespan", "epsl"), recursion=True)
+PSL = Scheme(
+    "psl",
+    "PSL: parallel split learning",
+    psl,
+    planners=("uniform", "ao", "makespan", "epsl"),
+    recursion=True,
+    halves="different",
+)

@@ -12,6 +12,7 @@ from agents.schedule.check import checked
 from agents.schedule.order import half_duplex
 from agents.schedule.task import Schedule
 from agents.schedule.vocabulary import Round
+from agents.schemes.moving import Halves, bring
 
 Write = Callable[[Round], None]
 Turns = Literal["all", "one", "cluster", "none"]
@@ -27,8 +28,9 @@ class Scheme:
     ``inside``, ``nowhere`` (all of it on the UE), stays ``at the bs``, or is cut ``twice`` (the last units on the UE
     too). ``trains``: what a UE trains between two exchanges of weights unless the topology says otherwise, a batch or
     an epoch; None where weights are never exchanged. ``keys`` of the topology's entry are used. ``planners`` are those
-    that know the scheme. ``replicas``: each UE has a BS model of its own, which workers of the BS need.
-    ``recursion``: its rounds follow ``controller.predict.recursion``, which planners search with.
+    that know the scheme. ``recursion``: its rounds follow ``controller.predict.recursion``, which planners search with.
+    ``halves``: how UE halves stand to the BS's between rounds, which says what a change of the cut moves
+    (``agents.schemes.moving``); None where a plan stays as it is.
     """
 
     name: str
@@ -40,13 +42,18 @@ class Scheme:
     trains: Literal["batch", "epoch"] | None = None
     keys: frozenset[str] = frozenset()
     planners: tuple[str, ...] = ("uniform",)
-    replicas: bool = False
     recursion: bool = False
+    halves: Halves | None = None
 
     @property
     def pipelined(self) -> bool:
         """Whether the plan may choose more than one micro-batch."""
         return self.micro_batches != "one"
+
+    @property
+    def replicas(self) -> bool:
+        """Whether each UE has a BS model of its own, which workers of the BS need."""
+        return self.halves == "replicas"
 
     @property
     def one_model(self) -> bool:
@@ -76,6 +83,8 @@ class Scheme:
         ScheduleError when it cannot be done, or loses samples.
         """
         made = Round(plan, units, seed, number)
+        if plan.moving and self.halves:
+            bring(made, plan.moving, self.halves, self.groups(plan.clusters)[0])
         self.write(made)
         found = made.schedule()
         return checked(half_duplex(found) if duplex == "tdd" else found, plan)

@@ -30,5 +30,5 @@ SFL = Scheme(
     trains="batch",
     keys=frozenset({"local_epochs", "sync_every"}),
     planners=("uniform", "pipar"),
-    replicas=True,
+    halves="replicas",
 )

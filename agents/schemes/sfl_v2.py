@@ -29,4 +29,5 @@ SFL_V2 = Scheme(
     sfl_v2,
     trains="batch",
     keys=frozenset({"local_epochs", "sync_every"}),
+    halves="same",
 )

@@ -20,4 +20,5 @@ SL = Scheme(
     trains="batch",
     keys=frozenset({"local_epochs", "sync_every"}),
     planners=("uniform", "makespan"),
+    halves="same",
 )

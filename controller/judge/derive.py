@@ -7,19 +7,12 @@ from dataclasses import fields, replace
 from typing import Any
 
 from agents.plan import Plan
+from agents.schedule.task import Schedule
 from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 from controller.judge.explain import Links
-from controller.judge.measured import (
-    Happened,
-    after_warm_up,
-    at_plan_rates,
-    idle_times,
-    round_row,
-    spread,
-    ue_results,
-)
-from controller.judge.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
+from controller.judge.measured import Happened, after_warm_up, idle_times, round_row, spread, ue_results
+from controller.judge.results import Accuracy, Replanned, Results, Round, SchemeResult, Scraped, Summary, Target
 from controller.judge.verdict import gather, judge
 from controller.predict.latency import Latency
 from controller.trial.journal import Line
@@ -51,19 +44,19 @@ def derive(lines: Sequence[Line]) -> Results:
 def scheme_result(lines: Sequence[Line]) -> SchemeResult:
     """The results of one scheme, of which at least one round has ended."""
     begin = next(line for line in lines if line["event"] == "scheme")
-    plan, predicted = Plan.from_json(begin["plan"]), begin["predicted"]
+    course, predicted, plan = _Course(begin, lines), begin["predicted"], Plan.from_json(begin["plan"])
     ends = [line for line in lines if line["event"] == "round"]
     numbers = {line["round"] for line in ends}
     rows = [_happened(line) for line in lines if line["event"] == "task" and line["round"] in numbers]
     rounds = [_round(line, [row for row in rows if row.round == line["round"]]) for line in ends]
     summary = _summary(rounds)
     evidence = gather(
-        Links(plan, Latency.from_json(begin["waits"])),
-        Rounds(scheme_named(plan.scheme), plan, begin["units"], begin["duplex"], begin["seed"]),
+        course.links,
+        course.schedule,
         predicted["round_s"],
         rounds,
         summary,
-        at_plan_rates(plan, rows, {line["round"]: _rates(plan, line) for line in ends}),
+        rows,
         [counters for line in ends for counters in line["host"]],
     )
     finish = next((line for line in lines if line["event"] == "scheme_end"), None)
@@ -79,7 +72,42 @@ def scheme_result(lines: Sequence[Line]) -> SchemeResult:
         partial=finish is None,
         paper=begin.get("paper", {}),
         paper_measured={} if scheme_named(plan.scheme).one_model else idle_times(rows, rounds),
+        replanned=[Replanned(**{key: line[key] for key in Replanned.model_fields}) for line in course.made],
     )
+
+
+class _Course:
+    """The plan of each round of a scheme, the first or one that was made anew, with the link rates of the round."""
+
+    def __init__(self, begin: Line, lines: Sequence[Line]) -> None:
+        self._begin = begin
+        self.made = [line for line in lines if line["event"] == "plan"]
+        self._ends = {line["round"]: line for line in lines if line["event"] == "round"}
+        self._links: dict[int, Links] = {}
+        self._rounds: dict[tuple[int, bool], Rounds] = {}
+
+    def links(self, number: int) -> Links:
+        """What transfers of a round should take."""
+        if number not in self._links:
+            line = self._line(number)
+            plan = _rates(Plan.from_json(line["plan"]), self._ends[number])
+            self._links[number] = Links(plan, Latency.from_json(line["waits"]))
+        return self._links[number]
+
+    def schedule(self, number: int) -> Schedule:
+        """The schedule of a round; only the first under a plan begins with what moves."""
+        line, begin = self._line(number), self._begin
+        since = line.get("round", 1), line.get("round", 1) == number
+        if since not in self._rounds:
+            plan = Plan.from_json(line["plan"])
+            plan = plan if since[1] else replace(plan, moving=None)
+            rounds = Rounds(scheme_named(plan.scheme), plan, begin["units"], begin["duplex"], begin["seed"])
+            self._rounds[since] = rounds
+        return self._rounds[since](number)
+
+    def _line(self, number: int) -> Line:
+        """The line that holds the plan of a round."""
+        return next((line for line in reversed(self.made) if line["plan"] and line["round"] <= number), self._begin)
 
 
 def _happened(line: Line) -> Happened:
@@ -87,7 +115,8 @@ def _happened(line: Line) -> Happened:
 
 
 def _round(line: Line, rows: Sequence[Happened]) -> Round:
-    return round_row(line["round"], rows, line["train_loss"], line["predicted_s"], line["predicted_bubble_rate"])
+    predicted = line["predicted_s"], line["predicted_bubble_rate"]
+    return round_row(line["round"], rows, line["train_loss"], *predicted, line.get("charged_s", 0.0))
 
 
 def _rates(plan: Plan, line: Line) -> Plan:

@@ -89,7 +89,7 @@ def _same_processor(row: Happened, after: Happened | None) -> bool:
 
 
 def explain(
-    links: Links,
+    links_of: Callable[[int], Links],
     schedule_of: Callable[[int], Schedule],
     predicted_s: float,
     rounds: Sequence[Round],
@@ -97,25 +97,29 @@ def explain(
 ) -> Explained:
     """The error of the typical round by cause, each as a share of the predicted round; they add up to the error.
 
-    A round is held against its own prediction where it has one. ``schedule_of`` gives the schedule of a round.
-    Typical are the rounds between the first and the third quarter by error, round 1 left out.
+    A round is held against its own prediction where it has one. ``links_of`` and ``schedule_of`` give what a round's
+    transfers should take, and its schedule. Typical are the rounds between the first and the third quarter by error,
+    round 1 left out.
     """
     predicted = {r.round: r.predicted_s or predicted_s for r in rounds}
     by_error = sorted(after_warm_up(rounds), key=lambda r: r.round_s / predicted[r.round])
     quarter = (len(by_error) + 1) // 4
     typical = sorted(r.round for r in by_error[quarter : len(by_error) - quarter])
     chains = {
-        number: chain([row for row in rows if row.round == number], schedule_of(number), links) for number in typical
+        number: chain([row for row in rows if row.round == number], schedule_of(number), links_of(number))
+        for number in typical
     }
 
     def mean(value: Callable[[Chain], float]) -> float:
         return sum(value(found) / predicted[number] for number, found in chains.items()) / len(chains)
 
+    charged = {r.round: r.charged_s for r in rounds}
+    planned = sum((found.planned_s + charged[number]) / predicted[number] for number, found in chains.items())
     return Explained(
         compute=mean(lambda c: c.compute_s),
         transfers=mean(lambda c: c.transfers_s),
         wake_ups=mean(lambda c: c.wake_ups_s),
-        unexplained=mean(lambda c: c.planned_s) - 1.0,
+        unexplained=planned / len(chains) - 1.0,
     )
 
 

@@ -93,9 +93,11 @@ def round_row(
     train_loss: float,
     predicted_s: float | None = None,
     predicted_bubble_rate: float | None = None,
+    charged_s: float = 0.0,
 ) -> Round:
-    """A round lasts until its last task ends; the BS is busy while it computes, each of its workers for its share."""
-    round_s = max(row.end_s for row in rows)
+    """A round lasts until its last task ends, after what is charged of the planner's time; the BS is busy while it
+    computes, each of its workers for its share."""
+    round_s = charged_s + max(row.end_s for row in rows)
     busy_s = sum(row.seconds for row in rows if at_the_bs(row.place)) / workers(row.place for row in rows)
     busy_s = min(round_s, busy_s)  # rounding must not idle below 0
     return Round(
@@ -108,6 +110,7 @@ def round_row(
         degraded=False,
         predicted_s=predicted_s,
         predicted_bubble_rate=predicted_bubble_rate,
+        charged_s=charged_s,
     )
 
 
@@ -147,11 +150,11 @@ def idle_times(rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, f
 
 def goodput_bps(transfers: Sequence[Happened]) -> float | None:
     """Bits per second on the air, the median over all bytes; None without any."""
-    return speed(transfers, lambda size: 8.0 * size)
+    return speed(transfers, lambda burst: 8.0 * burst.bytes)
 
 
-def speed(transfers: Sequence[Happened], planned_s: Callable[[int], float], share: float = 0.5) -> float | None:
-    """How fast against ``planned_s`` of its bytes a burst was, at most, for this share of all bytes; None without any.
+def speed(transfers: Sequence[Happened], planned_s: Callable[[Happened], float], share: float = 0.5) -> float | None:
+    """How fast against its ``planned_s`` a burst was, at most, for this share of all bytes; None without any.
 
     A burst is transfers that follow each other at once on a link: a receiver that wakes up late takes from one
     what it adds to the next. By default the median, as one that does so at the end of a burst is not a slow link.
@@ -159,7 +162,7 @@ def speed(transfers: Sequence[Happened], planned_s: Callable[[int], float], shar
     bursts = [burst for burst in _bursts(transfers) if burst.seconds > 0]
     if not bursts:
         return None
-    speeds = np.array([planned_s(burst.bytes) / burst.seconds for burst in bursts])
+    speeds = np.array([planned_s(burst) / burst.seconds for burst in bursts])
     order = np.argsort(speeds)
     bytes_below = np.cumsum([bursts[i].bytes for i in order])
     middle = int(np.searchsorted(bytes_below, bytes_below[-1] * share))
@@ -175,20 +178,3 @@ def _bursts(transfers: Sequence[Happened]) -> list[Happened]:
         else:
             found.append(row)
     return found
-
-
-def at_plan_rates(plan: Plan, rows: Sequence[Happened], plans: Mapping[int, Plan]) -> list[Happened]:
-    """Transfers as they would have been at the plan's own rates, given the plan of each round.
-
-    Their goodput divided by the plan's rate is then what they got of their own round's rate.
-    """
-    return [replace(row, bytes=round(row.bytes * _ratio(plan, plans[row.round], row))) for row in rows]
-
-
-def _ratio(plan: Plan, then: Plan, row: Happened) -> float:
-    if row.computed:
-        return 1.0
-    if row.place == BROADCAST_PLACE:
-        return plan.broadcast_bps / then.broadcast_bps
-    key = "uplink_bps" if row.place == up(row.ue) else "downlink_bps"
-    return float(getattr(plan.ues[row.ue], key) / getattr(then.ues[row.ue], key))

@@ -14,7 +14,10 @@ class Part(BaseModel):
 
 
 class Round(Part):
-    """One round as measured, in emulated seconds; ``predicted_…`` for the links and devices of this round."""
+    """One round as measured, in emulated seconds; ``predicted_…`` for the links, devices and plan of this round.
+
+    ``charged_s``: what of both lengths is the planner's time.
+    """
 
     round: int
     round_s: float
@@ -25,6 +28,19 @@ class Round(Part):
     degraded: bool
     predicted_s: float | None = None
     predicted_bubble_rate: float | None = None
+    charged_s: float = 0.0
+
+
+class Replanned(Part):
+    """What came of planning anew before ``round``: the plan from then on, None where the one before was kept.
+
+    ``planner_s``: wall seconds that it took; ``gained_s``: by how much the predicted round is shorter for it.
+    """
+
+    round: int
+    plan: dict[str, Any] | None
+    planner_s: float
+    gained_s: float
 
 
 class Spread(Part):
@@ -135,7 +151,8 @@ class SchemeResult(Part):
     """Everything about one scheme. ``partial``: it broke off, and what is here is what had been measured by then.
 
     ``paper``: the plan in the terms of the scheme's paper, to be seen beside what was predicted and measured;
-    ``paper_measured`` what of that was measured, the mean of a round.
+    ``paper_measured`` what of that was measured, the mean of a round; ``replanned``: how the plan changed
+    between rounds, where it was made anew.
     """
 
     plan: dict[str, Any]
@@ -149,6 +166,7 @@ class SchemeResult(Part):
     partial: bool = False
     paper: dict[str, Any] = {}
     paper_measured: dict[str, float] = {}
+    replanned: list[Replanned] = []
 
 
 class Results(Part):

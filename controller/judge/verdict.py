@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
-
-from agents.plan import Plan
-from agents.schedule.task import Schedule, down, up
+from agents.schedule.task import BROADCAST_PLACE, Schedule
 from controller.judge.explain import Links, explain
 from controller.judge.host_load import Counters, host_load
 from controller.judge.measured import Happened, after_warm_up, speed
 from controller.judge.results import Explained, Fidelity, HostLoad, Round, Summary
-from controller.predict.latency import NONE, Gate, Latency
 
 ROUND_ERROR = 0.03
 """Beyond this nothing excuses a round; below ``DOUBT`` its length was not disturbed, whatever went on."""
@@ -47,7 +42,7 @@ class Evidence:
 
 
 def gather(
-    links: Links,
+    links_of: Callable[[int], Links],
     schedule_of: Callable[[int], Schedule],
     predicted_s: float,
     rounds: Sequence[Round],
@@ -55,7 +50,10 @@ def gather(
     rows: Sequence[Happened],
     counters: Sequence[Counters],
 ) -> Evidence:
-    """The evidence in a scheme's rounds, its events and what its agents counted on their hosts."""
+    """The evidence in a scheme's rounds, its events and what its agents counted on their hosts.
+
+    ``links_of`` and ``schedule_of`` give the links and the schedule of a round.
+    """
     numbers = {r.round for r in after_warm_up(rounds)}
     counted = [row for row in rows if row.round in numbers]
     computed = [row for row in counted if row.computed]
@@ -63,9 +61,9 @@ def gather(
         summary=summary,
         computed=len(computed),
         overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
-        link_errors=link_errors(links.plan, counted, links.waits),
-        steady_link_errors=steady_errors(links.plan, counted, links.waits),
-        explained=explain(links, schedule_of, predicted_s, rounds, rows),
+        link_errors=link_errors(links_of, counted),
+        steady_link_errors=steady_errors(links_of, counted),
+        explained=explain(links_of, schedule_of, predicted_s, rounds, rows),
         host=host_load(counters, computed),
     )
 
@@ -129,33 +127,28 @@ def _shares(e: Explained) -> str:
     return f"{named}, unexplained {e.unexplained:+.1%}"
 
 
-def link_errors(plan: Plan, rows: Sequence[Happened], waits: Latency = NONE, share: float = 0.5) -> dict[str, float]:
+def link_errors(links_of: Callable[[int], Links], rows: Sequence[Happened], share: float = 0.5) -> dict[str, float]:
     """Relative distance of each link's goodput (its median, or another share) from its plan, if it sent.
 
-    The plan is a rate, and on a gated link the wait for the first slot.
+    The plan is that of each round: a rate, and on a gated link the wait for the first slot.
     """
+
+    def planned_s(burst: Happened) -> float:
+        links = links_of(burst.round)
+        return links.on_air_s(burst) + links.slot_s(burst)
+
     errors: dict[str, float] = {}
-    for i, (name, ue) in enumerate(plan.ues.items()):
-        ways = (up(name), ue.uplink_bps, waits.up), (down(name), ue.downlink_bps, waits.down)
-        for link, asked_bps, gate in ways:
-            if not asked_bps:
-                continue
-            planned_s = partial(_planned_s, asked_bps, gate.of([i]))
-            found = speed([row for row in rows if row.place == link], planned_s, share)
-            if found is not None:
-                errors[link] = found - 1.0
+    for link in dict.fromkeys(row.place for row in rows if not row.computed and row.place != BROADCAST_PLACE):
+        found = speed([row for row in rows if row.place == link], planned_s, share)
+        if found is not None:
+            errors[link] = found - 1.0
     return errors
 
 
-def _planned_s(rate_bps: float, gate: Gate, size: int) -> float:
-    on_air_s = size * 8.0 / rate_bps
-    return on_air_s + float(gate.wait_s(np.array([on_air_s]))[0])
-
-
-def steady_errors(plan: Plan, rows: Sequence[Happened], waits: Latency = NONE) -> dict[str, float]:
+def steady_errors(links_of: Callable[[int], Links], rows: Sequence[Happened]) -> dict[str, float]:
     """How far a link is off that is off, to one side, with nine of ten bytes.
 
     A wrong link is wrong with every burst; a thread that wakes up late is late now and then.
     """
-    low, high = (link_errors(plan, rows, waits, share) for share in (0.1, 0.9))
+    low, high = (link_errors(links_of, rows, share) for share in (0.1, 0.9))
     return {link: low[link] if low[link] > 0 else min(high[link], 0.0) for link in low}

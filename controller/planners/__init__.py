@@ -19,5 +19,7 @@ PLANNERS: dict[str, Planner] = {
     "pipar": pipar,
 }
 DEFAULT_PLANNER = "uniform"
+CUT_STAYS = frozenset({"cpsl"})
+"""Planners that decide on the cut for a larger timescale than a round (CPSL paper, section VI)."""
 
-__all__ = ["DEFAULT_PLANNER", "PLANNERS", "Planner", "Request"]
+__all__ = ["CUT_STAYS", "DEFAULT_PLANNER", "PLANNERS", "Planner", "Request"]

@@ -27,6 +27,7 @@ from controller.predict.workload import workload
 from testbed import data
 from testbed.compute import Transport
 from testbed.errors import InputError
+from testbed.replanning import nothing_to_decide
 from testbed.topology import SchemeChoice, Topology
 
 FREE_OF_CHARGE = Transport()
@@ -154,13 +155,19 @@ def plan_one(topology: Topology, problem: Instance, index: int, choice: SchemeCh
         rounds=choice.rounds or topology.training.rounds,
         seed=topology.seed,
         lower_bound_s=decision_bound_s(problem, decision, scheme),
-        warnings=(*answer.warnings, *hardly_used(problem, answer.decision)),
+        warnings=(*answer.warnings, *hardly_used(problem, answer.decision), *_stays(topology, choice, scheme)),
         sgd=choice.sgd,
     )
     footprint = problem.workload.footprint
     check_memory(topology, choice.key, planned.schedule(1), footprint)
     torn = in_one_go(planned.schedule(1), footprint)
     return replace(planned, warnings=(*planned.warnings, torn)) if torn else planned
+
+
+def _stays(topology: Topology, choice: SchemeChoice, scheme: Scheme) -> tuple[str, ...]:
+    """A warning where the topology asks for plans that are made anew, and this one cannot be."""
+    why = nothing_to_decide(choice, scheme) if topology.replan and choice.replan is None else None
+    return (f"not planned anew between rounds: {why}",) if why else ()
 
 
 def _with_privacy(topology: Topology, problem: Instance, choice: SchemeChoice) -> Instance:

@@ -103,7 +103,8 @@ def moment(topology: Topology, planned: Planned, number: int, clock_s: float) ->
 def changes(number: int, before: Moment, after: Moment) -> Iterator[Change]:
     """What is otherwise in this round than it was."""
     for i, (name, ue) in enumerate(after.plan.ues.items()):
-        if ue != before.plan.ues[name]:
+        old = before.plan.ues[name]
+        if (ue.uplink_bps, ue.downlink_bps) != (old.uplink_bps, old.downlink_bps):
             yield Change(number, "link_change", name, ue.uplink_bps, ue.downlink_bps)
         if after.instance.ue_flops[i] != before.instance.ue_flops[i]:
             yield Change(number, "compute_change", name, flops=float(after.instance.ue_flops[i]))

@@ -41,7 +41,7 @@ class Event(NamedTuple):
     @property
     def weights(self) -> bool:
         """Whether it carries weights."""
-        return self.key.kind.startswith("weights")
+        return self.key.kind.startswith(("weights", "move"))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.schedule.task import BS
 from controller.planners.planning import Planned, plan_all
+from controller.planners.replanning import foreseen
 from controller.predict.channel import fastest
 from controller.predict.instance import instance
 from controller.predict.workload import workload
@@ -71,7 +72,8 @@ def _fit(topology: Topology, first: Sequence[Planned], calibration: Calibration,
     problem = fastest(topology, instance(topology, workload(topology)), max(p.rounds for p in first))
     assumed = pick_dilation(topology, need(topology, problem, calibration, first), cores)
     planned = plan_all(topology, assumed.value, calibration.transport)
-    needed = need(topology, problem, calibration, planned)
+    others = [one for first_plan in planned for one in foreseen(topology, first_plan)]
+    needed = need(topology, problem, calibration, [*planned, *others])
     dilation = pick_dilation(topology, needed, cores)
     dilated = tuple(one.at(dilation.value, calibration.transport) for one in planned)
     takes = duration(topology, dilated, dilation.value, calibration, cores)

@@ -1,8 +1,9 @@
 """The journal of a trial, ``events.jsonl``: append-only, versioned, and what everything else is derived from.
 
 A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, partition),
-``scheme`` (its plan and what was predicted), ``task``, ``change`` (of a link or a device), ``round`` (it ended),
-``evaluation``, ``scheme_end``, and ``end`` (with an ``error`` where the trial broke off).
+``scheme`` (its plan and what was predicted), ``plan`` (made anew before a round, or kept), ``task``, ``change`` (of a
+link or a device), ``round`` (it ended), ``evaluation``, ``scheme_end``, and ``end`` (with an ``error`` where the trial
+broke off).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from testbed.errors import InputError
 
 Line = dict[str, Any]
 
-VERSION = 1
+VERSION, READS = 2, (1, 2)
+"""What is written, and what can be read: version 1 had no ``plan`` lines."""
 FILE, RESULTS = "events.jsonl", "results.json"
 
 
@@ -75,8 +77,8 @@ def _check(path: Path, lines: list[Line]) -> None:
     head = lines[0] if lines else {}
     if not isinstance(head, dict) or head.get("event") != "journal":
         raise InputError(f"{path}:1", "is not the beginning of a journal", "was it written by an older version?")
-    if head.get("version") != VERSION:
-        message = f"is of version {head.get('version')}, and this reads {VERSION}"
+    if head.get("version") not in READS:
+        message = f"is of version {head.get('version')}, and this reads {' and '.join(map(str, READS))}"
         raise InputError(f"{path}:1", message, "use the testbed that wrote it")
 
 

@@ -15,7 +15,8 @@ from controller.judge.derive import accuracy_of, derive
 from controller.judge.measured import Happened, happened, round_row
 from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
-from controller.predict.channel import Moment, changes, moment
+from controller.planners.replanning import Course, Step
+from controller.predict.channel import Moment, changes
 from controller.predict.prediction import costs_of
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
@@ -30,6 +31,7 @@ from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import TestbedError
+from testbed.topology import Topology
 from testbed.tuning import Tuner
 
 LEAST_DEADLINE_S = 20.0
@@ -86,7 +88,7 @@ class Trial:
         job = self._job(planned)
         before = self._counters(planned.label)
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
-            session.configure(job, max(map(_most_bytes, self._prepared.planned)))
+            session.configure(job, max(_most_bytes(self._topology, one) for one in self._prepared.planned))
         self._rounds(session, planned, job)
         idle_s, busy_s = (after - b for after, b in zip(self._counters(planned.label), before, strict=True))
         self._record("scheme_end", planned, [{"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}])
@@ -96,11 +98,12 @@ class Trial:
         count, training = planned.rounds, self._topology.training
         every = training.every(count)
         self._watcher(SchemeBegins(planned.label, count))
-        now, clock_s = Moment(planned.problem, planned.plan, planned.timeline), 0.0
+        course, clock_s = Course(self._topology, planned), 0.0
+        step = Step(Moment(planned.problem, planned.plan, planned.timeline), planned)
         for number in range(1, count + 1):
-            before, now = now, moment(self._topology, planned, number, clock_s)
-            job = self._changed(session, planned, job, number, (before, now))
-            row = self._round(session, planned, job, number, now)
+            before, step = step, course.step(number, clock_s)
+            job = self._changed(session, planned, job, number, (before, step))
+            row = self._round(session, planned, job, number, step)
             clock_s += row.round_s
             self._watcher(RoundEnded(planned.label, row))
             if number == count or number % every == 0:
@@ -111,21 +114,22 @@ class Trial:
                 if training.target_accuracy and accuracy_of(found) >= training.target_accuracy:
                     break
 
-    def _changed(
-        self, session: Session, planned: Planned, job: Job, number: int, moments: tuple[Moment, Moment]
-    ) -> Job:
-        """Links and agents brought from one moment to the next before a round; the job that they do in it."""
-        before, now = moments
+    def _changed(self, session: Session, planned: Planned, job: Job, number: int, steps: tuple[Step, Step]) -> Job:
+        """Links and agents brought from one round to the next; the job that they do in it."""
+        before, now = (step.now for step in steps)
+        if steps[1].gained_s is not None:
+            self._record("plan", planned, [_made(number, steps[1])])
         found = list(changes(number, before, now))
-        if not found:
+        if not found and now.plan == before.plan:
             return job
         self._tuner.follow(before.plan, now.plan)
         job = job.changed(now.plan, costs_of(now.instance), _deadline_s(now))
-        session.change(job)
+        with self._unlimited(() if steps[1].kept else self._prepared.quotas_us):  # first passes are not emulated
+            session.change(job)
         self._record("change", planned, map(dataclasses.asdict, found))
         return job
 
-    def _round(self, session: Session, planned: Planned, job: Job, number: int, now: Moment) -> Round:
+    def _round(self, session: Session, planned: Planned, job: Job, number: int, step: Step) -> Round:
         """One round, segment by segment, recorded."""
         rows: list[Happened] = []
         host: list[Any] = []
@@ -137,13 +141,15 @@ class Trial:
             clock_s = max((row.end_s for row in rows), default=clock_s)
             train_loss = report.train_loss
             host.append(report.host)
-        predicted = {"predicted_s": now.timeline.round_s, "predicted_bubble_rate": now.timeline.bubble_rate}
-        row = round_row(number, rows, train_loss, **predicted)
+        predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
+        row = round_row(number, rows, train_loss, **predicted, charged_s=step.charged_s)
         session.end_round(row.round_s)
         self._record("task", planned, map(dataclasses.asdict, rows))
-        rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in now.plan.ues.items()}
-        changed = {"rates": rates, "broadcast_bps": now.plan.broadcast_bps} if now.plan != planned.plan else {}
-        ended = {"round": number, "train_loss": train_loss, **predicted, **changed, "host": host}
+        plan = step.now.plan
+        rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in plan.ues.items()}
+        changed = {"rates": rates, "broadcast_bps": plan.broadcast_bps} if plan != step.planned.plan else {}
+        charged = {"charged_s": step.charged_s} if step.charged_s else {}
+        ended = {"round": number, "train_loss": train_loss, **predicted, **charged, **changed, "host": host}
         if report.dropped:
             ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
@@ -222,13 +228,25 @@ def _beginning(planned: Planned, target_accuracy: float | None) -> dict[str, Any
     }
 
 
+def _made(number: int, step: Step) -> dict[str, Any]:
+    """What planning anew came to: all of the plan that results are derived from, if it is another one."""
+    made = {} if step.kept else {"waits": step.planned.latency.to_json()}
+    plan = None if step.kept else step.planned.plan.to_json()
+    return {"round": number, "plan": plan, **made, "planner_s": step.planner_s, "gained_s": step.gained_s}
+
+
 def _deadline_s(now: Moment) -> float:
     """Wall seconds that anybody waits for a peer: far longer than the whole round should take."""
     return max(LEAST_DEADLINE_S, 10.0 * now.timeline.round_s * now.plan.time_dilation)
 
 
-def _most_bytes(planned: Planned) -> int:
-    """No tensor on the air is larger than this: twice what the profile says, which may be the user's."""
+def _most_bytes(topology: Topology, planned: Planned) -> int:
+    """No tensor on the air is larger than this: twice what the profile says, which may be the user's.
+
+    Of plans that are made anew, whatever they may be: a whole batch at any cut, and all weights.
+    """
     costs, schedule = costs_of(planned.problem), planned.schedule(1)
-    sizes = [costs.bytes(task) for task in schedule.tasks]
-    return 2 * int(max((size for size in sizes if size is not None), default=0.0)) + LEAST_MOST_BYTES
+    sizes = [size for task in schedule.tasks if (size := costs.bytes(task)) is not None]
+    if topology.replan is not None:
+        sizes += [topology.training.batch * (max(costs.output_bytes) + costs.label_bytes), sum(costs.weight_bytes)]
+    return 2 * int(max(sizes, default=0.0)) + LEAST_MOST_BYTES

@@ -74,7 +74,7 @@ class Session:
     def change(self, job: Job) -> None:
         """Tells every agent by which plan, and at which speeds, the rounds that follow are done."""
         request = {"verb": "change", "plan": job.plan.to_json(), "costs": job.costs.to_json()}
-        self._request({**request, "deadline_s": job.deadline_s}, BETWEEN_S)
+        self._request({**request, "deadline_s": job.deadline_s}, CONFIGURE_S)
 
     def begin_round(self, number: int) -> None:
         """Every agent takes up a round: what it has to do, and what will arrive. No emulated time passes."""

@@ -89,6 +89,11 @@ class World:
         self.bs.open(job.label, list(job.plan.ues), MOST_BYTES)
         self._all(lambda agent: agent.configure(job, MOST_BYTES) if isinstance(agent, Ue) else agent.configure(job))
 
+    def change(self, job: Job) -> None:
+        """Gives everybody another plan from the next round on."""
+        self.job = job
+        self._all(lambda agent: agent.change(job))
+
     def round(self, number: int) -> int:
         """Runs a round, segment by segment; the start of the last (monotonic ns). Its events are in ``events``."""
         self.events = []
@@ -108,6 +113,7 @@ class World:
         errors: list[Exception] = []
 
         def guarded(agent: Bs | Ue) -> None:
+            torch.set_num_threads(1)  # of this thread too, or a product that is its first work may be split in two
             try:
                 work(agent)
             except Exception as error:  # raised again below, in the caller's thread

@@ -17,7 +17,7 @@ from torch.nn import functional
 from agents.halves import to_inputs
 from agents.job import Job
 from agents.models.build import build, split
-from agents.samples.shard import Samples, batches
+from agents.samples.shard import Order, Samples
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 ROUNDS = 3
@@ -30,8 +30,9 @@ def whole_model(job: Job) -> nn.Sequential:
 
 def stream(job: Job, shard: Samples, batch: int, seed: tuple[int, ...]) -> Iterator[Batch]:
     """The batches that an agent will take."""
-    for index in batches(len(shard), batch, seed):
-        taken = shard.take(index)
+    order = Order(len(shard), seed)
+    while True:
+        taken = shard.take(order.take(batch))
         yield to_inputs(torch.from_numpy(taken.images)), torch.from_numpy(taken.labels).long()
 
 

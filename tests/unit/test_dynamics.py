@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,18 @@ from hypothesis import strategies as st
 from agents.__main__ import handle
 from agents.meter import Metrics
 from agents.ue import Ue
+from agents.wire.air import Air
 from controller.judge.derive import scheme_result
-from controller.judge.measured import at_plan_rates, goodput_bps
+from controller.judge.explain import Links
+from controller.judge.measured import goodput_bps
+from controller.judge.verdict import link_errors
 from controller.planners.planning import plan_one
 from controller.predict.channel import changes, draws, fastest, instance_at, moment
 from controller.predict.instance import instance
 from controller.predict.workload import workload
 from testbed.loading import digest, load, parse
 from testbed.tuning import flow_rates
-from tests.unit.loopback import costs, job, samples
+from tests.unit.loopback import MOST_BYTES, costs, free_port, job, samples
 from tests.unit.rows import row
 
 HEAD = """
@@ -160,8 +164,8 @@ def test_a_link_is_judged_by_the_rate_of_its_round(tmp_path):
         row(n, "uplink", "ue1", 0, 0.0, 1.0, bytes=round(plan.ues["ue1"].uplink_bps / 8)) for n, plan in plans.items()
     ]
     assert goodput_bps(rows[1:]) != pytest.approx(planned.plan.ues["ue1"].uplink_bps, rel=1e-2)
-    for one in at_plan_rates(planned.plan, rows, plans):
-        assert goodput_bps([one]) == pytest.approx(planned.plan.ues["ue1"].uplink_bps, rel=1e-5)
+    for rounds in (rows, rows[:1], rows[1:]):
+        assert link_errors(lambda number: Links(plans[number]), rounds) == {"ue1/up": pytest.approx(0.0, abs=1e-5)}
 
 
 def test_a_job_changes_its_plan_and_speeds_and_nothing_else():
@@ -176,10 +180,12 @@ def test_a_job_changes_its_plan_and_speeds_and_nothing_else():
 
 
 def test_agents_take_up_a_change_between_rounds():
-    agent = Ue("ue1", samples(20, 0), Metrics())
-    agent.change(job("epsl", 2, 1, [4, 4], {"phi": 0.5}))
+    air = partial(Air.device, "ue1", port=free_port(), broadcast_port=free_port())
+    agent = Ue("ue1", samples(20, 0), Metrics(), lambda address, most_bytes: air(address, most_bytes=most_bytes))
+    agent.configure(job("epsl", 2, 1, [4, 4], {"phi": 0.5}), MOST_BYTES)
     before, slower = agent.job, costs(ue_s=2.0, bs_s=3.0)
     plan = replace(before.plan, broadcast_bps=5e6)
     told = {"verb": "change", "plan": plan.to_json(), "costs": slower.to_json(), "deadline_s": 9.0}
     handle(agent, json.loads(json.dumps(told)), [])
     assert agent.job == replace(before, plan=plan, costs=slower, deadline_s=9.0)
+    agent.close()

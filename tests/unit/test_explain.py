@@ -54,7 +54,7 @@ def later(rows: list[Happened], number: int, gap_s: float) -> list[Happened]:
 def explained(rows: list[Happened], predicted_s: float, *rounds: Round, waits: Latency = NONE) -> Explained:
     """Rows of rounds of the plan (of round 2 unless they are given), taken apart."""
     found = list(rounds) or [round_row(2, rows, 0.0)]
-    return explain(Links(PLAN, waits), lambda _: schedule_of(PLAN), predicted_s, found, rows)
+    return explain(lambda _: Links(PLAN, waits), lambda _: schedule_of(PLAN), predicted_s, found, rows)
 
 
 def causes(rows: list[Happened]) -> dict[str, float]:
@@ -148,7 +148,7 @@ def as_foreseen(name: str, duplex: str, k: int, message_s: float, workers: str =
     plan, timeline = plan_of(costly, scheme, decision), predict(costly, scheme, decision)
     schedule, links = scheme.schedule(plan, 3, duplex), Links(plan, latency(costly, decision))
     rows = as_predicted(timeline, schedule, costs_of(costly))
-    found = explain(links, lambda _: schedule, timeline.round_s, [round_row(2, rows, 0.0)], rows)
+    found = explain(lambda _: links, lambda _: schedule, timeline.round_s, [round_row(2, rows, 0.0)], rows)
     return found, timeline.round_s - chain(rows, schedule, links).planned_s
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agents.plan import Plan, UePlan
+from controller.judge.explain import Links
 from controller.judge.host_load import host_load
 from controller.judge.results import Explained, HostLoad, Spread, Summary
 from controller.judge.verdict import Evidence, judge, link_errors, steady_errors
@@ -98,8 +99,8 @@ PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e
 )
 def test_a_wrong_link_is_wrong_nearly_always(seconds, median, steady):
     rows = [row(2 + i, "uplink", "ue1", 0, 0.0, s, bytes=1000) for i, s in enumerate(seconds)]
-    assert link_errors(PLAN, rows) == {"ue1/up": pytest.approx(median)}
-    assert steady_errors(PLAN, rows) == {"ue1/up": pytest.approx(steady)}
+    assert link_errors(lambda _: Links(PLAN), rows) == {"ue1/up": pytest.approx(median)}
+    assert steady_errors(lambda _: Links(PLAN), rows) == {"ue1/up": pytest.approx(steady)}
 
 
 def sight(kernel: str = "a", **changes: float) -> dict[str, float | str]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from agents.models.catalog import UNITS
+from agents.samples.shard import Order
 from agents.schedule.task import Weights, goes_down, owner
 from agents.schedule.vocabulary import replica
 from agents.trainer import Trainer
@@ -128,7 +129,7 @@ def test_epsl_of_ues_with_the_same_data_is_psl(aggregate, phi):
         with world(same) as agents:
             agents.configure(asked)
             for ue in agents.ues.values():
-                ue._batches = iter([torch.arange(4).numpy()] * 2)
+                ue._order = Order(4, (0,))
             agents.round(1)
             halves = [*(agents.half(ue) for ue in agents.ues), agents.half("bs")]
             results.append([w for half in halves for w in half.weights()])

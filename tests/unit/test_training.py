@@ -17,7 +17,7 @@ from agents.job import Job
 from agents.models.build import build, split
 from agents.models.catalog import UNITS
 from agents.passes import Rows
-from agents.samples.shard import Samples, batches
+from agents.samples.shard import Order, Samples
 from agents.wire.air import AirError
 from tests.unit.loopback import costs, job, samples, world
 
@@ -43,8 +43,9 @@ def streams(job: Job, shards: dict[str, Samples]) -> dict[str, Iterator[tuple[to
     """The batches each UE will take, as tensors."""
 
     def stream(i: int, ue: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for index in batches(len(shards[ue]), job.plan.ues[ue].batch, (job.seed, 2, i)):
-            taken = shards[ue].take(index)
+        order = Order(len(shards[ue]), (job.seed, 2, i))
+        while True:
+            taken = shards[ue].take(order.take(job.plan.ues[ue].batch))
             yield (to_inputs(torch.from_numpy(taken.images)), torch.from_numpy(taken.labels).long())
 
     return {ue: stream(i, ue) for i, ue in enumerate(job.plan.ues)}
