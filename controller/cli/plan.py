@@ -64,4 +64,14 @@ def _compare(topology: Topology, as_json: bool) -> None:
     from controller.report.table import rows_table
 
     records = compare(topology)
-    show(records, as_json, rows_table(f"{topology.name}: planners", records))
+    if topology.dynamics.still:
+        show(records, as_json, rows_table(f"{topology.name}: planners", records))
+        return
+    from controller.planners.regret import regrets
+
+    over_rounds = regrets(topology)
+    if as_json:
+        print_json({"planners": records, "rounds": over_rounds})
+        return
+    title = f"{topology.name}: the first plan, plans made anew, and an oracle's, over all rounds"
+    console().print(rows_table(f"{topology.name}: planners", records), rows_table(title, over_rounds), sep="\n")
