@@ -1,4 +1,4 @@
-"""Plans in a world that changes: the first one, those made anew, and those of an oracle for whom nothing has to move."""
+"""Plans in a world that changes: the first one, those made anew, and an oracle's, for whom nothing has to move."""
 
 from __future__ import annotations
 

@@ -181,7 +181,9 @@ def test_a_job_changes_its_plan_and_speeds_and_nothing_else():
 
 def test_agents_take_up_a_change_between_rounds():
     air = partial(Air.device, "ue1", port=free_port(), broadcast_port=free_port())
-    agent = Ue("ue1", lambda _: samples(20, 0), Metrics(), lambda address, most_bytes: air(address, most_bytes=most_bytes))
+    agent = Ue(
+        "ue1", lambda _: samples(20, 0), Metrics(), lambda address, most_bytes: air(address, most_bytes=most_bytes)
+    )
     agent.configure(job("epsl", 2, 1, [4, 4], {"phi": 0.5}), MOST_BYTES)
     before, slower = agent.job, costs(ue_s=2.0, bs_s=3.0)
     plan = replace(before.plan, broadcast_bps=5e6)
