@@ -9,7 +9,7 @@ import pytest
 
 from agents.schedule.task import Give
 from controller.judge.derive import scheme_result
-from controller.planners import planning, replanning
+from controller.planners import replanning
 from controller.planners.planning import plan_all
 from controller.planners.replanning import Course
 from controller.trial.rounds import _beginning, _made
@@ -33,18 +33,9 @@ SCHEMES = {
     "c2p2sl": "{scheme: c2p2sl, planner: makespan}",
     "psl": "{scheme: psl, planner: ao}",
     "sl": "{scheme: sl, planner: makespan}",
-    "cpsl": "{scheme: cpsl, cluster_size: 3, planner: cpsl, local_epochs: 6}",
+    "cpsl": "{scheme: cpsl, cluster_size: 3, planner: cpsl, cut: 2, local_epochs: 20, gibbs: {iterations: 100, chains: 2}}",
     "pipar": "{scheme: pipar, planner: pipar, sync_every: batch}",
 }
-
-
-@pytest.fixture(autouse=True)
-def quick_clusters(monkeypatch):
-    """Gibbs sampling of a few steps: that it re-clusters counts here, not how well."""
-    from controller.planners.cpsl import Options, cpsl
-
-    quick = {**planning.PLANNERS, "cpsl": lambda request: cpsl(request, Options(iterations=60, chains=2, samples=1))}
-    monkeypatch.setattr(planning, "PLANNERS", quick)
 
 
 def scene(scheme: str, replan: str = "{every: 1}"):
