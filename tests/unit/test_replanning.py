@@ -33,7 +33,8 @@ SCHEMES = {
     "c2p2sl": "{scheme: c2p2sl, planner: makespan}",
     "psl": "{scheme: psl, planner: ao}",
     "sl": "{scheme: sl, planner: makespan}",
-    "cpsl": "{scheme: cpsl, cluster_size: 3, planner: cpsl, cut: 2, local_epochs: 20, gibbs: {iterations: 100, chains: 2}}",
+    "cpsl": "{scheme: cpsl, cluster_size: 3, planner: cpsl, cut: 2, local_epochs: 20, "
+    "gibbs: {iterations: 100, chains: 2}}",
     "pipar": "{scheme: pipar, planner: pipar, sync_every: batch}",
 }
 
