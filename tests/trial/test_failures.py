@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -133,7 +134,8 @@ def test_a_ue_out_of_memory_is_said_to_be_so(tmp_path, leftovers, engine):
         engine.client.containers.get(name).exec_run(["python3", "-c", GREEDY, str(limit)])
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith("ue2 ran out of its memory (hint: ")
+    words = r"ue2 ran out of its memory \(limit \d+ MB, predicted \d+ MB\) \(hint: lower training\.batch"
+    assert re.match(words, errors.splitlines()[-1])
     assert leftovers() == []
     assert_partial(tmp_path, "ue2 ran out of its memory")
 
