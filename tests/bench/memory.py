@@ -26,9 +26,8 @@ ROUNDS = 2
 MOST = 1.3
 """Predicted over measured."""
 _PEAK = "cat /sys/fs/cgroup/memory.peak 2>/dev/null || cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes"
-_CACHE = (
-    "awk '/^(file|total_cache) / {print $2}' /sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat 2>/dev/null"
-)
+_STAT = "cat /sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat 2>/dev/null"
+_CACHE = f"{_STAT} | awk '/^(file|total_cache) / {{print $2}}'"
 
 
 def numbers(scenes: Sequence[Path] = SCENES) -> list[Number]:
