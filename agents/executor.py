@@ -82,7 +82,9 @@ class Executor:
     def run(self, segment: int, start_ns: int) -> None:
         """Does this agent's tasks of a segment, which starts at ``start_ns`` of the monotonic clock."""
         first, *others = self._processors.values()
-        with ThreadPoolExecutor(max(1, len(others)), initializer=sharpen_timers) as threads:
+        with ThreadPoolExecutor(
+            max(1, len(others)), initializer=_settle_in, initargs=(torch.get_num_threads(),)
+        ) as threads:
             running = [threads.submit(self._watched, one, segment, start_ns) for one in others]
             self._watched(first, segment, start_ns)
         for one in running:
@@ -205,6 +207,12 @@ class _Processor:
         for done, _ in made:
             if done.afterwards is not None:
                 done.afterwards()
+
+
+def _settle_in(cores: int) -> None:
+    """What a new thread has to be told: a matrix product that is its first work would take all cores of the host."""
+    sharpen_timers()
+    torch.set_num_threads(cores)
 
 
 class _Ready:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from statistics import median
 
 from agents.schedule.task import BS, Compute, Key, Noise, Schedule, Task
 from controller.planners.planning import Planned
@@ -16,16 +17,17 @@ from controller.predict.simulate import Seconds, Timeline, simulate
 from testbed.compute import HOST_MARGIN, Calibration, Demand, shares, two_digits
 from testbed.topology import Topology
 
-MARGIN, OVERHEAD_S = 0.25, 0.0015
-"""Beside its computing a task costs a core by this much of it more, or the agent's own work around it, if that is more.
+MARGIN = 0.25
+"""By this much of its computing a task costs a core more, or by the agent's own work around it, if that is more."""
+OVERHEAD_S, OVERHEAD_OF_AGENTS_S = 0.0005, 0.0001
+"""That work, and what each agent for every core adds to it: waking up, packing and sending, and caches that are cold.
 
-With 48 agents on two cores a pass of 1.1 ms took 2.3 ms of CPU, from cold caches, and the agent 1.7 ms for each to wake
-up, to pack and to send.
+With 4 agents on two cores it was 0.7 ms, with 48 it was 2.9.
 """
-LATE_S = 0.0005
+LATE_S = 0.0003
 """Wall seconds after the cores are done with a task until its agent goes on."""
-ROUND_ERROR = 0.005
-"""By so much of it the host may make a round longer."""
+ROUND_ERROR, BUBBLE_ERROR = 0.005, 0.02
+"""By so much of it the host may make a round longer, and by so much the typical bubble rate of a scheme another one."""
 LOOKED_AT = 8
 """Rounds of a changing world in which the host is looked at."""
 _STEPS = 7  # of bisection: to 1 %
@@ -50,16 +52,17 @@ class Case:
         """The round (emulated s) that so many cores give at a dilation."""
         host = Host(
             cores,
-            lambda task: self._costs_s(task) / dilation,
+            lambda task: self._costs_s(task, cores) / dilation,
             lambda task: 0.0 if task.key in self.goes_on else LATE_S / dilation,
             lambda task: self.threads[task.key],
         )
         return simulate(self.schedule, self.seconds, self.wait_s, host)
 
-    def _costs_s(self, task: Task) -> float:
+    def _costs_s(self, task: Task, cores: int) -> float:
         """Core-seconds of a computation, with what is beside it."""
-        alone = OVERHEAD_S if task.key not in self.goes_on else 0.0
-        return self.work_s[task.key] + max(MARGIN * self.work_s[task.key], alone)
+        overhead_s = OVERHEAD_S + OVERHEAD_OF_AGENTS_S * (len(self.schedule.ues) + 1) / cores
+        alone_s = overhead_s if task.key not in self.goes_on else 0.0
+        return self.work_s[task.key] + max(MARGIN * self.work_s[task.key], alone_s)
 
     @cached_property
     def predicted(self) -> Timeline:
@@ -69,6 +72,10 @@ class Case:
     def longer(self, cores: int, dilation: float) -> float:
         """By which share of it the host makes the round longer."""
         return self.on_host(cores, dilation).round_s / self.predicted.round_s - 1.0
+
+    def bubbles_off(self, cores: int, dilation: float) -> float:
+        """How far the host makes the bubble rate another one."""
+        return abs(self.on_host(cores, dilation).bubble_rate - self.predicted.bubble_rate)
 
     def limit(self, cores: int, dilation: float) -> tuple[str, str]:
         """The agent whose computing is late by most in a round, and that in words."""
@@ -207,22 +214,31 @@ def pick_dilation(topology: Topology, needed: Need, cores: int) -> Dilation:
     if topology.compute == "quota":
         least = max((_of_shares(turn, cores) for turn in needed.turns), default=1.0)
         return max(found, Dilation(two_digits(least), "the shares of a core that agents need"), key=lambda d: d.value)
-    for case in needed.cases:
-        if case.longer(cores, found.value) > ROUND_ERROR:
-            least = _least(partial(case.longer, cores), found.value)
-            agent, why = case.limit(cores, found.value)
+    for label in dict.fromkeys(case.label for case in needed.cases):
+        cases = [case for case in needed.cases if case.label == label]
+        if not keeps(cases, cores, found.value):
+            least = _least(partial(keeps, cases, cores), found.value)
+            worst = max(cases, key=lambda case: case.longer(cores, found.value))
+            agent, why = worst.limit(cores, found.value)
             found = Dilation(two_digits(least), why, agent)
     return found
 
 
-def _least(longer: Callable[[float], float], low: float) -> float:
-    """The least dilation above ``low`` that keeps the round's length; it gets shorter with every dilation."""
+def keeps(cases: Sequence[Case], cores: int, dilation: float) -> bool:
+    """Whether the host keeps the length of each of these rounds, and their typical bubble rate, at a dilation."""
+    if any(case.longer(cores, dilation) > ROUND_ERROR for case in cases):
+        return False
+    return median(case.bubbles_off(cores, dilation) for case in cases) <= BUBBLE_ERROR
+
+
+def _least(enough: Callable[[float], bool], low: float) -> float:
+    """The least dilation above ``low`` that is enough, as any larger one is."""
     high = 2.0 * low
-    while longer(high) > ROUND_ERROR:
+    while not enough(high):
         low, high = high, 2.0 * high
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if longer(middle) > ROUND_ERROR else (low, middle)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 

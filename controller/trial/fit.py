@@ -30,13 +30,17 @@ Calibrate = Callable[[int], Calibration]
 
 @dataclass(frozen=True)
 class Fitted:
-    """Plans at the dilation at which a host can emulate them, what their tasks need of it, and how long all takes."""
+    """Plans at the dilation at which a host can emulate them, what their tasks need of it, and how long all takes.
+
+    ``later``: plans that are known to be made anew between rounds.
+    """
 
     planned: tuple[Planned, ...]
     dilation: Dilation
     tasks: tuple[Demand, ...]
     takes: Duration
     bs_threads: int = 1
+    later: tuple[Planned, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What ``testbed plan --json`` says of the emulation."""
@@ -72,12 +76,12 @@ def _fit(topology: Topology, first: Sequence[Planned], calibration: Calibration,
     problem = fastest(topology, instance(topology, workload(topology)), max(p.rounds for p in first))
     assumed = pick_dilation(topology, need(topology, problem, calibration, first), cores)
     planned = plan_all(topology, assumed.value, calibration.transport)
-    others = [one for first_plan in planned for one in foreseen(topology, first_plan)]
-    needed = need(topology, problem, calibration, [*planned, *others])
+    later = tuple(one for first_plan in planned for one in foreseen(topology, first_plan))
+    needed = need(topology, problem, calibration, [*planned, *later])
     dilation = pick_dilation(topology, needed, cores)
     dilated = tuple(one.at(dilation.value, calibration.transport) for one in planned)
     takes = duration(topology, dilated, dilation.value, calibration, cores)
-    return Fitted(dilated, dilation, needed.tasks, takes, calibration.bs_threads)
+    return Fitted(dilated, dilation, needed.tasks, takes, calibration.bs_threads, later)
 
 
 def fit_if_calibrated(topology: Topology, first: Sequence[Planned]) -> Fitted | None:

@@ -17,8 +17,8 @@ from testbed.topology import Topology
 
 GPU_RUNTIME_BYTES = 4e9
 """What a process takes of the host's memory besides when it uses a GPU."""
-MARGIN = 1.05
-"""A container's limit is this times the predicted peak."""
+MARGIN, REPLANNED = 1.05, 1.3
+"""A container's limit is this times the predicted peak: more where plans will be made that nobody knows yet."""
 RESERVE_BYTES = 2e9
 """What is left to the host itself, the engine, and the controller."""
 
@@ -94,18 +94,19 @@ def limits(
     found[BS] += GPU_RUNTIME_BYTES * gpu
     own = {BS: ("base_station.memory_mb", topology.base_station.memory_mb)}
     own.update({ue.name: (f"ues.{i}.memory_mb", ue.memory_mb) for i, ue in enumerate(topology.ues)})
-    memory = {agent: _memory(agent, size, *own[agent]) for agent, size in found.items()}
+    margin = MARGIN if topology.replan is None else REPLANNED
+    memory = {agent: _memory(agent, size, margin, *own[agent]) for agent, size in found.items()}
     need, have = MARGIN * sum(found.values()), host_bytes - RESERVE_BYTES
     if need > have:
         raise _too_large(topology, found, host_bytes, (have / MARGIN - fixed) / (sum(found.values()) - fixed))
     return memory
 
 
-def _memory(agent: str, peak_bytes: float, path: str, memory_mb: float | None) -> Memory:
+def _memory(agent: str, peak_bytes: float, margin: float, path: str, memory_mb: float | None) -> Memory:
     """What an agent gets: all that its topology gives it, or its peak and a little more."""
     lower = "lower training.batch, or use fewer ues" if agent == BS else "lower training.batch, or cut earlier"
     if memory_mb is None:
-        return Memory(peak_bytes, int(peak_bytes * MARGIN), lower)
+        return Memory(peak_bytes, int(peak_bytes * margin), lower)
     if peak_bytes > memory_mb * 1e6:
         message = f"{memory_mb:g} MB, but the container of {agent} takes {_mb(peak_bytes)} on a host"
         message += f", {_mb(RUNTIME_BYTES)} of them before it has a model"

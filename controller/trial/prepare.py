@@ -66,7 +66,8 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
     dealt = deal(topology, {one.label: one.plan for one in fitted.planned})
     gpu = deploy.gives_gpu(engine, topology)
-    memory = limits(topology, fitted.planned, info["MemTotal"], dealt.dealings, gpu)
+    plans = [*fitted.planned, *fitted.later]
+    memory = limits(topology, plans, info["MemTotal"], dealt.dealings, gpu)
     return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory)
 
 

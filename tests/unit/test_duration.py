@@ -48,7 +48,7 @@ def test_shares_of_the_images_each_follow_each_other_and_are_all_of_them():
     always_0 = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
     nn.init.zeros_(always_0[1].weight)
     always_0[1].bias.data = torch.tensor([1.0, 0.0])
-    evaluator.take_model(always_0)
+    evaluator.take_model(always_0, 250)
     assert [evaluator.accuracy([], share, images=2) for share in range(4)] == [1.0, 0.0, 0.5, 1.0]
     assert evaluator.accuracy([]) == 0.5
 

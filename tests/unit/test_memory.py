@@ -225,6 +225,14 @@ def test_limits_are_the_predicted_peaks_of_all_schemes_and_a_little_more():
     assert set(found) == {BS, *(ue.name for ue in topology.ues)}
 
 
+def test_where_plans_will_be_made_anew_there_is_more_room():
+    topology = load(Path("topologies/moving-replan.yaml"))
+    planned = plan_all(topology)
+    found = limits(topology, planned, 64e9)
+    still = limits(topology.model_copy(update={"replan": None}), planned, 64e9)
+    assert all(found[agent].limit_bytes > 1.2 * still[agent].limit_bytes for agent in found)
+
+
 MANY = "name: a\nues: {count: 100, memory_mb: null}\n"
 LARGE = """
 name: a

@@ -15,7 +15,7 @@ from controller.predict.prediction import decision_of, typical
 from controller.predict.workload import workload
 from controller.trial import fit as fitting
 from controller.trial import prepare as preparing
-from controller.trial.demand import ROUND_ERROR, Dilation, need, pick_dilation
+from controller.trial.demand import BUBBLE_ERROR, ROUND_ERROR, Dilation, keeps, need, pick_dilation
 from controller.trial.duration import duration, in_words
 from controller.trial.fit import fit
 from controller.trial.watch import silent
@@ -92,6 +92,16 @@ def test_the_dilation_is_the_least_that_keeps_the_round(scheme):
     assert picked.value > 1
     (case,) = found.cases
     assert case.longer(2, picked.value) <= ROUND_ERROR < case.longer(2, picked.value / 1.12)
+
+
+def test_tasks_that_overrun_beside_the_chain_change_the_bubble_rate_and_so_the_dilation():
+    units = [UnitSpeed(f"unit{i}", 0.0, 1e-6, 0.0, 1e-6) for i in range(2)]
+    slow = Calibration((*units, *(UnitSpeed(f"unit{i}", 2e-3, 1e-4, 2e-3, 1e-4) for i in range(3))), Transport())
+    topology, found = needed("c2p2sl", slow)
+    (case,) = found.cases
+    picked = pick_dilation(topology, found, cores=2).value
+    assert keeps([case], 2, picked) and not keeps([case], 2, picked / 1.12)
+    assert case.bubbles_off(2, picked) <= BUBBLE_ERROR < case.bubbles_off(2, 1.0)
 
 
 def test_what_limits_the_dilation_is_named_with_its_times():
