@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
-CHUNK_BYTES = float(128 << 20)
+CHUNK_BYTES = float(256 << 20)
 """A pass that ends in the loss, with its way back at once, keeps at most this of what its chunks compute."""
 
 EVALUATED_BYTES = float(8 << 20)

@@ -55,15 +55,15 @@ def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():
     assert quota(0.1, 0.1) == 5000
 
 
-def test_a_base_station_that_computes_on_two_cores_may_use_both():
-    assert quotas_us([Demand("bs", 0.04, 0.1, threads=2)], 1.0) == {"bs": 5000}
-    assert quotas_us([Demand("bs", 0.2, 0.1, threads=2)], 1.0) == {"bs": 10000}
+def test_threads_that_wait_for_each_other_have_no_quota():
+    assert quotas_us([Demand("bs", 0.04, 0.1, threads=2), Demand("ue1", 0.04, 0.1)], 1.0) == {"bs": -1, "ue1": 2500}
 
 
 def test_a_base_station_of_many_workers_may_use_a_core_for_each_and_weighs_as_much():
     tasks = [Demand("bs", 0.04, 0.1, processors=3), Demand("ue1", 0.04, 0.1)]
     assert quotas_us(tasks, 1.0) == {"bs": 7500, "ue1": 2500}
     assert weights(tasks) == {"bs": 3, "ue1": 1}
+    assert weights([Demand("bs", 0.04, 0.1, threads=2)]) == {"bs": 20}
 
 
 def test_an_agent_gets_the_quota_of_its_tightest_task():
