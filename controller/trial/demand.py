@@ -21,7 +21,8 @@ MARGIN, TOGETHER_MARGIN = 0.25, 0.75
 """By this much of its computing a task costs a core more, or by the agent's own work around it, if that is more.
 
 On several cores together it is more: whatever else has to be done on one of them, be it a packet's way through the
-shaper, holds up all. Table I's base station took 1.3 to 1.7 times as long as calibrated while tensors were on the air.
+shaper, holds up all. Table I's base station took 1.3 to 1.7 times as long as calibrated while tensors were on the air;
+and of PiPar's workers, which are threads of one process, one task in twenty was late.
 """
 OVERHEAD_S, OVERHEAD_OF_AGENTS_S = 0.0005, 0.0001
 """That work, and what each agent for every core adds to it: waking up, packing and sending, and caches that are cold.
@@ -32,6 +33,8 @@ LATE_S = 0.0003
 """Wall seconds after the cores are done with a task until its agent goes on."""
 ROUND_ERROR, BUBBLE_ERROR = 0.005, 0.02
 """By so much of it the host may make a round longer, and by so much the typical bubble rate of a scheme another one."""
+SHAPED_BPS = 1e9
+"""All links together: so much, and no more, was shaped to within 0.1 % (HTB on two cores)."""
 LOOKED_AT = 8
 """Rounds of a changing world in which the host is looked at."""
 _STEPS = 7  # of bisection: to 1 %
@@ -41,7 +44,7 @@ _STEPS = 7  # of bisection: to 1 %
 class Case:
     """A round of a plan as it is predicted, and what its computations need of the host: core-seconds and threads.
 
-    Those in ``goes_on`` are done together with the next one.
+    ``cores``: as many as their agent can use at once. Those in ``goes_on`` are done together with the next one.
     """
 
     label: str
@@ -50,6 +53,7 @@ class Case:
     wait_s: Seconds
     work_s: Mapping[Key, float]
     threads: Mapping[Key, int]
+    cores: Mapping[Key, int]
     goes_on: frozenset[Key]
 
     def on_host(self, cores: int, dilation: float) -> Timeline:
@@ -66,7 +70,7 @@ class Case:
         """Core-seconds of a computation, with what is beside it."""
         overhead_s = OVERHEAD_S + OVERHEAD_OF_AGENTS_S * (len(self.schedule.ues) + 1) / cores
         alone_s = overhead_s if task.key not in self.goes_on else 0.0
-        margin = MARGIN if self.threads[task.key] == 1 else TOGETHER_MARGIN
+        margin = TOGETHER_MARGIN if self.cores[task.key] > 1 else MARGIN
         return self.work_s[task.key] + max(margin * self.work_s[task.key], alone_s)
 
     @cached_property
@@ -132,9 +136,10 @@ def need(topology: Topology, problem: Instance, calibration: Calibration, planne
             members = {found[key].agent for key in found if key.turn == turn}.intersection(one.plan.ues)
             turns.append(tuple(dict.fromkeys(demand for key, demand in found.items() if key.turn == turn)))
             up, down = (sum(getattr(one.plan.ues[ue], way) for ue in members) for way in ("uplink_bps", "downlink_bps"))
+            down = max(down, one.plan.broadcast_bps * len(members))  # a copy for each, at the same time
             most_bps = max(most_bps, up + down if problem.duplex == "fdd" else max(up, down))
         cases += _cases(topology, calibration, one)
-    return Need(tuple(tasks), tuple(turns), tuple(cases), most_bps / calibration.transport.link_bps)
+    return Need(tuple(tasks), tuple(turns), tuple(cases), most_bps / min(calibration.transport.link_bps, SHAPED_BPS))
 
 
 def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> dict[Key, Demand]:
@@ -172,6 +177,7 @@ def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterat
             wait_s(now.plan, costs, one.latency),
             _shared_out(schedule, found),
             {key: demand.threads for key, demand in found.items()},
+            {key: demand.cores for key, demand in found.items()},
             frozenset(task.key for group in _groups(schedule) for task in group[:-1]),
         )
 

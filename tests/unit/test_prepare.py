@@ -132,6 +132,12 @@ def test_links_that_the_host_cannot_move_at_once_dilate_time():
     assert pick_dilation(topology, found, cores=2).value == two_digits(found.air / 0.8) > 1
 
 
+def test_a_broadcast_is_a_copy_for_each_on_the_links():
+    topology, found = needed("epsl")
+    (planned,) = plan_all(topology)
+    assert found.air == pytest.approx(planned.plan.broadcast_bps * len(topology.ues) / 1e9)
+
+
 def calibrations(asked: list[int]):
     """A host whose BS computes twice as fast with two threads."""
     unit = UnitSpeed("unit", 0.0, 1e-2, 0.0, 2e-2)
@@ -145,7 +151,7 @@ def calibrations(asked: list[int]):
     return calibrate
 
 
-def test_a_base_station_that_rules_the_dilation_uses_all_cores_and_halves_it():
+def test_a_base_station_that_rules_the_dilation_uses_all_cores():
     topology, asked = load(QUICKSTART), []
     topology = topology.model_copy(update={"schemes": (SchemeChoice(scheme="psl", cut=2),)})
     found = fit(topology, plan_all(topology), calibrations(asked), cores=2)
@@ -153,7 +159,7 @@ def test_a_base_station_that_rules_the_dilation_uses_all_cores_and_halves_it():
     one = topology.base_station.model_copy(update={"threads": 1})
     alone = fit(topology.model_copy(update={"base_station": one}), plan_all(topology), calibrations(asked), cores=2)
     assert alone.bs_threads == 1 and asked == [1, 2, 1]
-    assert found.dilation.value == pytest.approx(alone.dilation.value / 2, rel=0.1)
+    assert alone.dilation.value / 2 < found.dilation.value < 0.8 * alone.dilation.value
 
 
 def test_how_long_a_trial_takes_follows_from_its_rounds_and_the_dilation():
