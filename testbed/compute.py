@@ -178,8 +178,8 @@ def quotas_us(demands: Collection[Demand], dilation: float) -> dict[str, int]:
     a period too, as others of their kind may follow in it. A quarter is added. Tasks of fewer than
     ten periods get four times what they need: their CPU time varies, that of the messages around them
     does not average out, and what a core has been given another core cannot use within the period; no
-    quota is below what the kernel takes or above the cores that the task can use. Threads that wait for each other have
-    none: held back in turn, they were held back by 2 to 4 % of the time on cores that they had for themselves.
+    quota is below what the kernel takes or above the cores that the task can use. An agent that
+    computes on several cores has none: what one thread uses up holds back the others, four workers for most of a round.
     """
     found: dict[str, int] = {}
     for demand in demands:
@@ -188,7 +188,7 @@ def quotas_us(demands: Collection[Demand], dilation: float) -> dict[str, int]:
         margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
         quota = round(demand.host_s * 1e6 / periods * margin) * demand.cores
         found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota, demand.cores))
-    together = {demand.agent for demand in demands if demand.threads > 1}
+    together = {demand.agent for demand in demands if demand.cores > 1}
     return {agent: UNLIMITED if agent in together else quota for agent, quota in found.items()}
 
 

@@ -59,9 +59,9 @@ def test_threads_that_wait_for_each_other_have_no_quota():
     assert quotas_us([Demand("bs", 0.04, 0.1, threads=2), Demand("ue1", 0.04, 0.1)], 1.0) == {"bs": -1, "ue1": 2500}
 
 
-def test_a_base_station_of_many_workers_may_use_a_core_for_each_and_weighs_as_much():
+def test_a_base_station_of_many_workers_has_no_quota_and_weighs_as_much_as_they():
     tasks = [Demand("bs", 0.04, 0.1, processors=3), Demand("ue1", 0.04, 0.1)]
-    assert quotas_us(tasks, 1.0) == {"bs": 7500, "ue1": 2500}
+    assert quotas_us(tasks, 1.0) == {"bs": -1, "ue1": 2500}
     assert weights(tasks) == {"bs": 3, "ue1": 1}
     assert weights([Demand("bs", 0.04, 0.1, threads=2)]) == {"bs": 20}
 

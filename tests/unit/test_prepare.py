@@ -15,7 +15,7 @@ from controller.predict.prediction import decision_of, typical
 from controller.predict.workload import workload
 from controller.trial import fit as fitting
 from controller.trial import prepare as preparing
-from controller.trial.demand import BUBBLE_ERROR, ROUND_ERROR, Dilation, keeps, need, pick_dilation
+from controller.trial.demand import BUBBLE_ERROR, ROUND_ERROR, SHAPED_BPS, Dilation, keeps, need, pick_dilation
 from controller.trial.duration import duration, in_words
 from controller.trial.fit import fit
 from controller.trial.watch import silent
@@ -135,7 +135,7 @@ def test_links_that_the_host_cannot_move_at_once_dilate_time():
 def test_a_broadcast_is_a_copy_for_each_on_the_links():
     topology, found = needed("epsl")
     (planned,) = plan_all(topology)
-    assert found.air == pytest.approx(planned.plan.broadcast_bps * len(topology.ues) / 1e9)
+    assert found.air == pytest.approx(planned.plan.broadcast_bps * len(topology.ues) / SHAPED_BPS)
 
 
 def calibrations(asked: list[int]):
