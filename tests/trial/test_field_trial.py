@@ -12,6 +12,7 @@ from agents.plan import Plan
 from agents.schedule.task import Key
 from agents.schemes import SCHEMES
 from controller.judge.results import Results
+from controller.trial.journal import VERSION
 from tests.trial.conftest import SMALL, call
 
 pytestmark = pytest.mark.docker
@@ -132,7 +133,7 @@ def test_plans_and_logs_are_written(run):
 
 
 def test_the_journal_tells_the_whole_trial_in_order(lines):
-    assert (lines[0]["event"], lines[0]["version"]) == ("journal", 1)
+    assert (lines[0]["event"], lines[0]["version"]) == ("journal", VERSION)
     assert lines[-1] == {"event": "end"}
     for scheme in LABELS:
         kinds = [line["event"] for line in lines if line.get("scheme") == scheme]
