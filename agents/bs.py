@@ -16,6 +16,7 @@ from agents.heap import trim
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
 from agents.samples.shard import Order, Samples
+from agents.schedule.footprint import MOST_EVALUATED
 from agents.schedule.pieces import at_once
 from agents.schedule.task import (
     BROADCAST_PLACE,
@@ -36,7 +37,6 @@ from agents.wire.frames import Layout
 from agents.wire.inbox import Arrival
 
 OpenAir = Callable[[int], Air]
-_EVALUATED_ROWS = 250
 
 
 class Bs:
@@ -80,7 +80,7 @@ class Bs:
             del self.trainer  # before the memory for another one is needed
         trim()
         self.trainer = Trainer(job, self.device)
-        rows = job.footprint.evaluated_rows() if job.footprint else _EVALUATED_ROWS
+        rows = job.footprint.evaluated_rows() if job.footprint else MOST_EVALUATED
         self._evaluator.take_model(self.trainer.whole, rows)
         self._take_own()
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)

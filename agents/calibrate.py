@@ -28,7 +28,7 @@ from torch import nn
 
 from agents import message_cost
 from agents.device import CPU, compute_exactly, pick_device, settle
-from agents.models.build import build
+from agents.models.build import build, weight_bytes
 from agents.models.catalog import DatasetInfo
 from agents.own import file_of, is_own, set_folder
 from agents.plan import Privacy
@@ -110,16 +110,8 @@ def _alone(model: str, norm: str, info: DatasetInfo, device: str) -> list[Row]:
             with torch.no_grad():
                 values = unit.to(CPU)(values)
             row: Row = {"unit": name, "samples": samples, "forward_s": forward_s, "backward_s": backward_s}
-            rows.append({**row, "output_bytes": _bytes(values) / samples, "weight_bytes": _weight_bytes(unit)})
+            rows.append({**row, "output_bytes": values.nbytes / samples, "weight_bytes": weight_bytes(unit)})
     return rows
-
-
-def _bytes(values: torch.Tensor) -> int:
-    return values.numel() * values.element_size()
-
-
-def _weight_bytes(unit: nn.Module) -> int:
-    return sum(_bytes(values) for values in unit.state_dict().values())
 
 
 def noise_s(info: DatasetInfo) -> float:

@@ -256,9 +256,7 @@ class _Ready:
 
 def _carried(schedule: Schedule, agent: str) -> dict[Key, list[Task]]:
     """For each task of an agent the transfers for which it makes something: those of its own that need it."""
-    found: dict[Key, list[Task]] = {}
-    for task in schedule.tasks:
-        if task.transfers and task.agent == agent:
-            for key in task.needs:
-                found.setdefault(key, []).append(task)
-    return found
+    mine = [task for task in schedule.tasks if task.agent == agent and not task.transfers]
+    return {
+        task.key: [one for one in schedule.needing(task.key) if one.transfers and one.agent == agent] for task in mine
+    }

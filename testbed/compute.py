@@ -178,18 +178,17 @@ def quotas_us(demands: Collection[Demand], dilation: float) -> dict[str, int]:
     a period too, as others of their kind may follow in it. A quarter is added. Tasks of fewer than
     ten periods get four times what they need: their CPU time varies, that of the messages around them
     does not average out, and what a core has been given another core cannot use within the period; no
-    quota is below what the kernel takes or above the cores that the task can use. An agent that
+    quota is below what the kernel takes or above one core. An agent that
     computes on several cores has none: what one thread uses up holds back the others, four workers for most of a round.
     """
-    found: dict[str, int] = {}
-    for demand in demands:
+    found = {demand.agent: UNLIMITED for demand in demands if demand.cores > 1}
+    for demand in (one for one in demands if found.get(one.agent) != UNLIMITED):
         length = demand.model_s * dilation * 1e6 / PERIOD_US
         periods = max(math.floor(length), min(length, 1.0), LEAST_SHARE)
         margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
-        quota = round(demand.host_s * 1e6 / periods * margin) * demand.cores
-        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota, demand.cores))
-    together = {demand.agent for demand in demands if demand.cores > 1}
-    return {agent: UNLIMITED if agent in together else quota for agent, quota in found.items()}
+        quota = round(demand.host_s * 1e6 / periods * margin)
+        found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota))
+    return found
 
 
 def shares_as_quotas_us(demands: Collection[Demand], dilation: float) -> dict[str, int]:
@@ -212,8 +211,8 @@ def weights(demands: Iterable[Demand]) -> dict[str, int]:
     return found
 
 
-def _that_can_be_had(quota_us: int, cores: int = 1) -> int:
-    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US * cores)
+def _that_can_be_had(quota_us: int) -> int:
+    return min(max(quota_us, LEAST_QUOTA_US), PERIOD_US)
 
 
 QUOTAS_US = {"paced": quotas_us, "quota": shares_as_quotas_us}

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from testbed.files import write_atomically
+
 T = TypeVar("T")
 
 
@@ -37,16 +39,6 @@ def kept(
     found = measure()
     answer = read(found)
     with suppress(OSError):
-        _write(path, json.dumps({"of": of, "found": found}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({"of": of, "found": found}))
     return answer
-
-
-def _write(path: Path, text: str) -> None:
-    """All of the text or nothing, whoever else reads or writes the file meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -104,6 +104,11 @@ def _shape(values: torch.Tensor) -> str:
     return str(list(values.shape[1:]))
 
 
+def weight_bytes(unit: nn.Module) -> int:
+    """Bytes of a unit's weights and statistics."""
+    return sum(value.nbytes for value in unit.state_dict().values())
+
+
 def units_of(model: nn.Sequential, first: int, last: int) -> nn.Sequential:
     """Units ``first + 1`` … ``last``, the very modules of the model."""
     return nn.Sequential(OrderedDict(list(model.named_children())[first:last]))

@@ -12,7 +12,7 @@ CHUNK_BYTES = float(256 << 20)
 
 EVALUATED_BYTES = float(8 << 20)
 """No tensor of an evaluation is larger, and so many images go through the model together; at most 250."""
-_MOST_EVALUATED = 250
+MOST_EVALUATED = 250
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Footprint:
 
     def evaluated_rows(self) -> int:
         """How many test images go through the whole model together."""
-        return max(1, min(_MOST_EVALUATED, int(EVALUATED_BYTES / max(1.0, *self.largest_bytes))))
+        return max(1, min(MOST_EVALUATED, int(EVALUATED_BYTES / max(1.0, *self.largest_bytes))))
 
     def without_samples(self) -> Footprint:
         """The footprint of its weights alone."""

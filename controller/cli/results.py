@@ -18,7 +18,8 @@ def results(
     from agents.own import set_folder
     from controller.judge.derive import derive
     from controller.report.table import results_table
-    from controller.trial.journal import RESULTS, read, write_atomically
+    from controller.trial.journal import RESULTS, read
+    from testbed.files import write_atomically
 
     set_folder(directory)
     found = derive(read(directory))

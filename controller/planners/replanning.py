@@ -150,9 +150,8 @@ class Course:
 
     def _way_back_s(self, planned: Planned, number: int, clock_s: float) -> float:
         """By how much a round under the first plan is longer if it follows one under this plan."""
-        back = self._moved(
-            _led_by(self._first, _holders(planned, number)), number, planned.plan, _holders(planned, number)
-        )
+        holders = _holders(planned, number)
+        back = self._moved(_led_by(self._first, holders), number, planned.plan, holders)
         if back.plan.moving is None:
             return 0.0
         there = replace(back, plan=replace(back.plan, moving=None))

@@ -38,14 +38,14 @@ def _measured(model: str, norm: str, dataset: DatasetInfo) -> Footprint:
     """
     import torch
 
-    from agents.models.build import build
+    from agents.models.build import build, weight_bytes
 
     values = torch.zeros(_SAMPLES, dataset.channels, dataset.height, dataset.width)
     rows: list[tuple[float, float, float, float, bool]] = []
     input_bytes = values.nbytes / _SAMPLES
     for i, unit in enumerate(build(model, dataset, norm, seed=0)):
         values, sizes = _forward(unit, values.detach().requires_grad_(i > 0))
-        weights = float(sum(v.nbytes for v in unit.state_dict().values()))
+        weights = float(weight_bytes(unit))
         mixes = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in unit.modules())
         kept_bytes, largest = sum(sizes) / _SAMPLES, max(sizes) / _SAMPLES
         rows.append((weights, values.nbytes / _SAMPLES, kept_bytes, largest, mixes))

@@ -129,7 +129,7 @@ def _measured(model: str, norm: str, dataset: DatasetInfo) -> list[list[float]]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from agents.models.build import build
+    from agents.models.build import build, weight_bytes
 
     values = torch.zeros(1, dataset.channels, dataset.height, dataset.width)
     rows = []
@@ -137,6 +137,5 @@ def _measured(model: str, norm: str, dataset: DatasetInfo) -> list[list[float]]:
         for unit in build(model, dataset, norm, seed=0).eval():
             with FlopCounterMode(display=False) as counter:
                 values = unit(values)
-            weights = sum(v.numel() * v.element_size() for v in unit.state_dict().values())
-            rows.append([counter.get_total_flops(), values.numel() * values.element_size(), weights])
+            rows.append([counter.get_total_flops(), values.nbytes, weight_bytes(unit)])
     return rows

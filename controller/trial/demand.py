@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import median
 
-from agents.schedule.task import BS, Compute, Key, Noise, Schedule, Task
+from agents.schedule.pieces import groups, pieces
+from agents.schedule.task import BS, Compute, Key, Noise, Schedule, Task, is_link, workers
 from controller.planners.planning import Planned
 from controller.predict.channel import Moment, moment
 from controller.predict.cores import Host
@@ -145,14 +146,14 @@ def need(topology: Topology, problem: Instance, calibration: Calibration, planne
 def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> dict[Key, Demand]:
     """Every computation of a round: at whom, how long the host takes, and how long the modelled device."""
     costs = costs_of(problem)
-    workers = len({task.place for task in schedule.tasks if task.computes and task.agent == BS})
+    processors = workers(task.place for task in schedule.tasks if task.computes)
     found: dict[Key, Demand] = {}
     for task in schedule.tasks:
         if isinstance(work := task.work, Compute | Noise):
             bs = task.agent == BS
             host_s = _pass_s(calibration, work, bs) + calibration.noise_s * costs.noised_values(work)
             model_s = costs.compute_s(work, task.place)
-            cores = (calibration.bs_threads, workers) if bs else (1, 1)
+            cores = (calibration.bs_threads, processors) if bs else (1, 1)
             found[task.key] = Demand(task.agent, host_s, model_s, *cores)
     return found
 
@@ -178,7 +179,7 @@ def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterat
             _shared_out(schedule, found),
             {key: demand.threads for key, demand in found.items()},
             {key: demand.cores for key, demand in found.items()},
-            frozenset(task.key for group in _groups(schedule) for task in group[:-1]),
+            frozenset(task.key for group in _passes(schedule) for task in group[:-1]),
         )
 
 
@@ -197,22 +198,17 @@ def _moments(topology: Topology, one: Planned) -> Iterator[tuple[int, Moment]]:
 def _shared_out(schedule: Schedule, found: Mapping[Key, Demand]) -> dict[Key, float]:
     """Core-seconds of each computation. What follows at once is done together with what it follows, in their time."""
     work = {key: demand.host_s * demand.threads for key, demand in found.items()}
-    for group in _groups(schedule):
+    for group in _passes(schedule):
         host_s, model_s = sum(work[t.key] for t in group), sum(found[t.key].model_s for t in group)
         work.update({t.key: host_s * found[t.key].model_s / model_s for t in group if model_s > 0})
     return work
 
 
-def _groups(schedule: Schedule) -> Iterator[list[Task]]:
-    """Computations of which each continues the one before."""
-    for tasks in schedule.at.values():
-        group: list[Task] = []
-        for task in (t for t in tasks if t.computes):
-            if not task.continues:
-                yield group
-                group = []
-            group.append(task)
-        yield group
+def _passes(schedule: Schedule) -> Iterator[list[Task]]:
+    """The computations of each piece of work that agents do as one."""
+    for place, tasks in schedule.at.items():
+        for group in () if is_link(place) else groups(tasks):
+            yield from ([task for task in piece if task.computes] for piece in pieces(schedule, group))
 
 
 def pick_dilation(topology: Topology, needed: Need, cores: int) -> Dilation:

@@ -82,19 +82,6 @@ def _check(path: Path, lines: list[Line]) -> None:
         raise InputError(f"{path}:1", message, "use the testbed that wrote it")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole, or as it was."""
-    partial = path.with_suffix(f".{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def finished(out: Path) -> bool:
     """Whether a run directory holds a trial that ran to its end."""
     try:

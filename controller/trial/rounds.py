@@ -20,7 +20,7 @@ from controller.predict.channel import Moment, changes
 from controller.predict.prediction import costs_of
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
-from controller.trial.journal import RESULTS, VERSION, Journal, write_atomically
+from controller.trial.journal import RESULTS, VERSION, Journal
 from controller.trial.prepare import Prepared
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
@@ -31,6 +31,7 @@ from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import TestbedError
+from testbed.files import write_atomically
 from testbed.topology import Topology
 from testbed.tuning import Tuner
 

@@ -11,9 +11,9 @@ from typing import Any
 from agents.plan import Plan
 from agents.samples.partition import Labels, Shards, describe
 from agents.samples.shard import OWN, TEST, shard_file
-from controller.trial.journal import write_atomically
 from testbed import data
 from testbed.deploy import BS
+from testbed.files import write_atomically
 from testbed.loading import own_files
 from testbed.topology import Topology
 

@@ -11,8 +11,9 @@ import pytest
 from controller.cli import main
 from controller.judge.derive import derive
 from controller.predict.latency import Latency
-from controller.trial.journal import FILE, RESULTS, Journal, finished, read, write_atomically
+from controller.trial.journal import FILE, RESULTS, Journal, finished, read
 from testbed.errors import InputError
+from testbed.files import write_atomically
 from tests.unit.loopback import job
 
 PLAN = job("psl", 2, 1, batches=(4,)).plan
