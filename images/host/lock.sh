@@ -18,7 +18,7 @@ PYTHON
 # A local version such as +cpu is this machine's choice of build, not part of the pin.
 {
     head -n 1 requirements.lock
-    "$tmp/venv/bin/pip" freeze --all --exclude pandas --exclude scikit-learn --exclude threadpoolctl --exclude narwhals |
+    "$tmp/venv/bin/pip" freeze --all --exclude pandas --exclude scikit-learn --exclude threadpoolctl |
         sed 's/+[a-z0-9.]*$//'
 } >"$tmp/lock"
 mv "$tmp/lock" requirements.lock
