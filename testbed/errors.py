@@ -51,7 +51,11 @@ class LinkError(TestbedError):
 
 
 class TrialError(TestbedError):
-    """A trial broke off: an agent failed, fell silent or was lost."""
+    """A trial broke off: an agent failed, fell silent or was lost. ``lost`` names it where that is known."""
+
+    def __init__(self, message: str, hint: str = "", lost: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.lost = lost
 
 
 class SolverError(TestbedError):

@@ -142,6 +142,15 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
     return found
 
 
+def idle_shares(ues: Iterable[str], rows: Sequence[Happened], round_s: float) -> dict[str, float]:
+    """The share of one round, of which these are the tasks, in which each UE did not compute."""
+    busy_s = dict.fromkeys(ues, 0.0)
+    for row in rows:
+        if row.place in busy_s:
+            busy_s[row.place] += row.seconds
+    return {ue: max(0.0, 1.0 - busy / round_s) for ue, busy in busy_s.items()}
+
+
 def idle_times(rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, float]:
     """Idle times as PiPar means them (s), the mean of a round after the first."""
     found = [idle([row for row in rows if row.round == r.round], r.round_s) for r in after_warm_up(rounds)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from controller.trial.watch import Event, RoundEnded, SchemeBegins, Stage, Warned
+from controller.trial.watch import Event, Learned, RoundEnded, SchemeBegins, Stage, Warned
 
 
 class Terminal:
@@ -29,6 +29,8 @@ class Terminal:
         match event:
             case Stage(text):
                 self._progress.console.print(f"{text} …", style="dim", highlight=False)
+            case Learned(text):
+                self._progress.console.print(text, style="dim", highlight=False)
             case Warned(text):
                 self._progress.console.print(f"warning: {text}", highlight=False)
             case SchemeBegins(label, rounds):

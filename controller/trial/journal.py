@@ -1,9 +1,10 @@
 """The journal of a trial, ``events.jsonl``: append-only, versioned, and what everything else is derived from.
 
-A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, partition),
-``scheme`` (its plan and what was predicted), ``plan`` (made anew before a round, or kept), ``task``, ``change`` (of a
-link or a device), ``round`` (it ended), ``evaluation``, ``scheme_end``, and ``end`` (with an ``error`` where the trial
-broke off).
+A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, the schemes
+``coming``), ``scheme`` (its plan and what was predicted), ``plan`` (made anew before a round, or kept), ``change`` (of
+a link or a device), ``round_begins``, ``task``, ``round`` (it ended), ``evaluation``, ``scheme_end``, and ``end`` (with
+an ``error``, and the agents that were ``lost``, where the trial broke off). ``at`` is in wall seconds since 1970.
+Older journals have neither ``coming``, ``round_begins``, ``lost`` nor ``at``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from controller.trial.fit import Fitted, fit
 from controller.trial.memory import Memory, limits
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
-from controller.trial.watch import Stage, Warned, Watcher
+from controller.trial.watch import Learned, Stage, Warned, Watcher
 from testbed import deploy, links
 from testbed.calibration import calibrate
 from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US, weights
@@ -61,7 +61,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     for one in found:
         watcher(Warned(str(one)))
     fitted = fit(topology, first, partial(calibrate, engine, topology), int(info["NCPU"]))
-    watcher(Stage(str(fitted)))
+    watcher(Learned(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
     dealt = deal(topology, {one.label: one.plan for one in fitted.planned})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from agents.job import Job
 from agents.schedule.task import Schedule
 from controller.judge.derive import accuracy_of, derive
-from controller.judge.measured import Happened, happened, round_row
+from controller.judge.measured import Happened, happened, idle_shares, round_row
 from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
@@ -25,12 +26,23 @@ from controller.trial.prepare import Prepared
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
 from controller.trial.shards import write_partition
-from controller.trial.watch import RoundEnded, SchemeBegins, Watcher
+from controller.trial.watch import (
+    Changed,
+    Coming,
+    Evaluated,
+    RoundBegins,
+    RoundEnded,
+    SchemeBegins,
+    SchemeEnded,
+    TrialBegins,
+    TrialEnded,
+    Watcher,
+)
 from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
-from testbed.errors import TestbedError
+from testbed.errors import TestbedError, TrialError
 from testbed.files import write_atomically
 from testbed.topology import Topology
 from testbed.tuning import Tuner
@@ -55,17 +67,20 @@ class Trial:
             Tuner(self._engine, self._deployment) as self._tuner,
             Journal(self._out) as self._journal,
         ):
-            self._journal.append("journal", [self._head(session.await_ready())])
+            self._begin(session.await_ready())
             try:
                 for planned in self._prepared.planned:
                     self._scheme(session, planned)
-                    self._write()
+                    self._watcher(SchemeEnded(planned.label, self._write().schemes[planned.label]))
             except BaseException as error:
                 why = str(error) if isinstance(error, TestbedError) else type(error).__name__
-                self._journal.append("end", [{"error": why}])
+                lost = error.lost if isinstance(error, TrialError) else ()
+                self._journal.append("end", [{"error": why, "lost": lost}])
                 self._write()
+                self._watcher(TrialEnded(why, lost))
                 raise
             self._journal.append("end", [{}])
+            self._watcher(TrialEnded())
             return self._write()
 
     def _write(self) -> Results:
@@ -73,14 +88,21 @@ class Trial:
         write_atomically(self._out / RESULTS, results.model_dump_json(indent=1) + "\n")
         return results
 
-    def _head(self, agents: Mapping[str, Any]) -> dict[str, Any]:
+    def _begin(self, agents: Mapping[str, Any]) -> None:
+        """Records and tells of whom, of what and on which host the trial is."""
         backend = links.backend_in_use(self._engine, self._deployment)
         host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
-        topology = self._topology.model_dump(mode="json")
-        return {"version": VERSION, "topology": topology, "host": host, "time_dilation": self._prepared.dilation}
+        fitted, at = self._prepared.fitted, time.time()
+        coming = tuple(Coming(p.label, p.rounds, fitted.takes.schemes_s[p.label]) for p in fitted.planned)
+        head = {"version": VERSION, "topology": self._topology.model_dump(mode="json"), "host": host}
+        later = {"coming": list(map(dataclasses.asdict, coming)), "at": at}
+        self._journal.append("journal", [{**head, "time_dilation": self._prepared.dilation, **later}])
+        names = tuple(ue.name for ue in self._topology.ues)
+        self._watcher(TrialBegins(self._topology.name, names, self._prepared.dilation, coming, at))
 
     def _scheme(self, session: Session, planned: Planned) -> None:
-        plan = planned.plan
+        plan, predicted = planned.plan, planned.predicted
+        self._watcher(SchemeBegins(planned.label, planned.rounds, plan, predicted.round_s, predicted.bubble_rate))
         folder = self._out / planned.label
         folder.mkdir(exist_ok=True)
         write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
@@ -98,7 +120,6 @@ class Trial:
         """All rounds, or those until the target accuracy is reached."""
         count, training = planned.rounds, self._topology.training
         every = training.every(count)
-        self._watcher(SchemeBegins(planned.label, count))
         course, clock_s = Course(self._topology, planned), 0.0
         step = Step(Moment(planned.problem, planned.plan, planned.timeline), planned)
         for number in range(1, count + 1):
@@ -106,12 +127,12 @@ class Trial:
             job = self._changed(session, planned, job, number, (before, step))
             row = self._round(session, planned, job, number, step)
             clock_s += row.round_s
-            self._watcher(RoundEnded(planned.label, row))
             if number == count or number % every == 0:
                 last = number == count or training.target_accuracy is not None
                 accuracies, mean = self._evaluate(session, job.schedule(number), last)
                 found = {"round": number, "emulated_s": clock_s, "accuracies": accuracies, "mean": mean}
                 self._record("evaluation", planned, [found])
+                self._watcher(Evaluated(planned.label, number, clock_s, accuracy_of(found)))
                 if training.target_accuracy and accuracy_of(found) >= training.target_accuracy:
                     break
 
@@ -120,6 +141,8 @@ class Trial:
         before, now = (step.now for step in steps)
         if steps[1].gained_s is not None:
             self._record("plan", planned, [_made(number, steps[1])])
+        if not steps[1].kept:
+            self._watcher(Changed(planned.label, number, "plan"))
         found = list(changes(number, before, now))
         if not found and now.plan == before.plan:
             return job
@@ -128,6 +151,8 @@ class Trial:
         with self._unlimited(() if steps[1].kept else self._prepared.quotas_us):  # first passes are not emulated
             session.change(job)
         self._record("change", planned, map(dataclasses.asdict, found))
+        if found:
+            self._watcher(Changed(planned.label, number, "channel"))
         return job
 
     def _round(self, session: Session, planned: Planned, job: Job, number: int, step: Step) -> Round:
@@ -135,6 +160,11 @@ class Trial:
         rows: list[Happened] = []
         host: list[Any] = []
         clock_s, train_loss = 0.0, 0.0
+        plan = step.now.plan
+        predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
+        begins = RoundBegins(planned.label, number, plan, **predicted, at=time.time())
+        self._record("round_begins", planned, [{"round": number, **predicted, "at": begins.at}])
+        self._watcher(begins)
         session.begin_round(number)
         for index in range(job.schedule(number).segments):
             report = session.segment(index, job.deadline_s)
@@ -142,18 +172,18 @@ class Trial:
             clock_s = max((row.end_s for row in rows), default=clock_s)
             train_loss = report.train_loss
             host.append(report.host)
-        predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
         row = round_row(number, rows, train_loss, **predicted, charged_s=step.charged_s)
         session.end_round(row.round_s)
         self._record("task", planned, map(dataclasses.asdict, rows))
-        plan = step.now.plan
         rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in plan.ues.items()}
         changed = {"rates": rates, "broadcast_bps": plan.broadcast_bps} if plan != step.planned.plan else {}
         charged = {"charged_s": step.charged_s} if step.charged_s else {}
-        ended = {"round": number, "train_loss": train_loss, **predicted, **charged, **changed, "host": host}
+        at = time.time()
+        ended = {"round": number, "train_loss": train_loss, **predicted, **charged, **changed, "host": host, "at": at}
         if report.dropped:
             ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
+        self._watcher(RoundEnded(planned.label, row, idle_shares(plan.ues, rows, row.round_s), at))
         return row
 
     def _record(self, event: str, planned: Planned, lines: Iterable[Mapping[str, Any]]) -> None:

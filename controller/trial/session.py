@@ -129,7 +129,7 @@ class Session:
         lines = self._engine.logs(self._deployment.agents[name].name, tail=1).strip()
         said = f"its log ends: {lines}" if lines else "its log is empty"
         hint = "type: testbed doctor" if verb == "hello" else _log_hint(name)
-        return TrialError(f"{name} {what} in {timeout_s:.0f} s; {said}", hint)
+        return TrialError(f"{name} {what} in {timeout_s:.0f} s; {said}", hint, (name,))
 
     def _check_alive(self, names: Sequence[str]) -> None:
         """TrialError when the engine has told of the end, or the pause, of an agent."""
@@ -139,17 +139,20 @@ class Session:
             if event.action in ("oom", "die"):
                 raise self._ended(event, event.agent in starved)
             if event.action == "pause":
-                raise TrialError(f"{event.agent} was paused", f"docker unpause it, or: testbed down {self._trial}")
+                hint = f"docker unpause it, or: testbed down {self._trial}"
+                raise TrialError(f"{event.agent} was paused", hint, (event.agent,))
 
     def _ended(self, event: ContainerEvent, starved: bool) -> TrialError:
         """Why an agent is no more: a kill for memory is told before its end, after it, or only by its container."""
+        lost = (event.agent,)
         if not starved and not self._starved(event.container):
-            return TrialError(f"{event.agent} stopped with exit status {event.exit_code}", _log_hint(event.agent))
+            return TrialError(f"{event.agent} stopped with exit status {event.exit_code}", _log_hint(event.agent), lost)
         memory, numbers = self._memory.get(event.agent), ""
         if memory is not None:
             limit, peak = memory.limit_bytes / 1e6, memory.peak_bytes / 1e6
             numbers = f" (limit {limit:.0f} MB, predicted {peak:.0f} MB)"
-        return TrialError(f"{event.agent} ran out of its memory{numbers}", memory.keys if memory else _SMALLER)
+        hint = memory.keys if memory else _SMALLER
+        return TrialError(f"{event.agent} ran out of its memory{numbers}", hint, lost)
 
     def _starved(self, container: str) -> bool:
         try:
@@ -170,7 +173,7 @@ def _blamed(error: AgentsFailed) -> TrialError:
     name = culprits[0]
     failure = error.failures.get(name) or _whoever_waited_for(error, name)
     said = failure.text if name in error.failures else f"fell silent ({failure.text})"
-    return TrialError(f"{name}: {said}", _log_hint(name))
+    return TrialError(f"{name}: {said}", _log_hint(name), (name,))
 
 
 def _whoever_waited_for(error: AgentsFailed, name: str) -> Failure:

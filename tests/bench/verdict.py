@@ -21,7 +21,7 @@ from rich.table import Table
 
 from controller.trial.prepare import Prepared, bring_up, prepare
 from controller.trial.rounds import Trial
-from controller.trial.watch import Event, RoundEnded, SchemeBegins, Watcher, silent
+from controller.trial.watch import Event, RoundBegins, RoundEnded, Watcher, silent
 from testbed import deploy
 from testbed.deploy import Deployment
 from testbed.engine import Engine
@@ -112,7 +112,7 @@ def busy_in_rounds(count: int) -> Iterator[Watcher]:
     with ExitStack() as stack:
 
         def watch(event: Event) -> None:
-            if isinstance(event, SchemeBegins):
+            if isinstance(event, RoundBegins) and event.number == 1:
                 stack.enter_context(busy(count))
             elif isinstance(event, RoundEnded) and event.row.round == ROUNDS:
                 stack.close()
