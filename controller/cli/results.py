@@ -17,7 +17,7 @@ def results(
     """Derive results.json again from a trial's journal, events.jsonl, and show it."""
     from agents.own import set_folder
     from controller.judge.derive import derive
-    from controller.report.table import results_table
+    from controller.report.outcome import results_table
     from controller.trial.journal import RESULTS, read
     from testbed.files import write_atomically
 

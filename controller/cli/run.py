@@ -27,8 +27,8 @@ def run(
 ) -> None:
     """Run a field trial: deploy, train under every scheme, measure, report, take down."""
     from controller.cli.selection import select
+    from controller.report.outcome import results_table
     from controller.report.progress import Terminal
-    from controller.report.table import results_table
     from controller.trial.field_trial import field_trial
     from testbed.engine import Engine
     from testbed.loading import load

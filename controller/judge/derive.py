@@ -131,13 +131,15 @@ def _rates(plan: Plan, line: Line) -> Plan:
 
 def _summary(rounds: list[Round]) -> Summary:
     counted = after_warm_up(rounds)
+    lengths = [(r.round_s, r.predicted_s) for r in counted if r.predicted_s]
+    rates = [(r.bubble_rate, r.predicted_bubble_rate) for r in counted if r.predicted_bubble_rate is not None]
     return Summary(
         round_s=spread([r.round_s for r in counted]),
         bubble_rate=spread([r.bubble_rate for r in counted]).median,
-        round_error=spread([r.round_s / r.predicted_s - 1.0 for r in counted if r.predicted_s]).median,
-        bubble_rate_error=spread(
-            [r.bubble_rate - r.predicted_bubble_rate for r in counted if r.predicted_bubble_rate is not None]
-        ).median,
+        predicted_s=spread([predicted for _, predicted in lengths]).median,
+        predicted_bubble_rate=spread([predicted for _, predicted in rates]).median,
+        round_error=spread([measured / predicted - 1.0 for measured, predicted in lengths]).median,
+        bubble_rate_error=spread([measured - predicted for measured, predicted in rates]).median,
     )
 
 

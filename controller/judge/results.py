@@ -53,10 +53,12 @@ class Spread(Part):
 
 class Summary(Part):
     """The rounds in short, each against its own prediction: ``round_error`` is the median of measured / predicted − 1,
-    ``bubble_rate_error`` that of the difference."""
+    ``bubble_rate_error`` that of the difference; ``predicted_…`` are medians of the rounds' own predictions."""
 
     round_s: Spread
     bubble_rate: float
+    predicted_s: float
+    predicted_bubble_rate: float
     round_error: float
     bubble_rate_error: float
 

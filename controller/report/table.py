@@ -1,60 +1,14 @@
-"""Results and plans as tables for the terminal."""
+"""Plans and flat records as tables for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from agents.schedule.task import BS
-from controller.judge.results import Results, SchemeResult
 from controller.planners.planning import Planned
-
-
-def results_table(results: Results) -> Table:
-    """One row per scheme: measured beside predicted, and whether to believe it."""
-    title = f"{results.topology['name']}: emulated times, D = {results.time_dilation:g}"
-    table = Table(title=title, title_justify="left")
-    for heading in ("scheme", "round [s]\np5-p95", "predicted\nerror", "bubble rate\npredicted\neqs 16-18", "UE idle"):
-        table.add_column(heading, justify="left" if heading == "scheme" else "right", no_wrap=True)
-    for heading in ("up / down\n[Mbit/s]", "accuracy", "believe it?"):
-        table.add_column(heading, justify="right", no_wrap=heading != "believe it?")
-    for label, scheme in results.schemes.items():
-        table.add_row(*_row(label, scheme))
-    return table
-
-
-def _row(label: str, s: SchemeResult) -> list[str | Text]:
-    spread, summary, fidelity = s.summary.round_s, s.summary, s.fidelity
-    verdict = Text("yes", "green") if fidelity.ok else Text("no: " + "; ".join(fidelity.reasons), "red")
-    idle = _mean(ue.idle_s / (ue.idle_s + ue.busy_s) for ue in s.ues.values())
-    eq_16 = s.paper.get("bubble_rate")
-    up, down = (_mean(b for b in rates if b is not None) / 1e6 for rates in _rates(s))
-    return [
-        f"{label}{' (partial)' if s.partial else ''}\ncut {s.plan['cut']}, k {s.plan['micro_batches']}",
-        f"{spread.median:.4f}\n{spread.p5:.4f}-{spread.p95:.4f}",
-        f"{s.predicted['round_s']:.4f}\n{summary.round_error:+.2%}",
-        "\n".join(_three_digits(rate) for rate in (summary.bubble_rate, s.predicted["bubble_rate"], eq_16)),
-        f"{idle:.0%}",
-        f"{up:.1f} / {down:.1f}",
-        f"{s.accuracy.final:.1%}" if s.accuracy else "-",
-        verdict,
-    ]
-
-
-def _three_digits(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.3f}"
-
-
-def _rates(s: SchemeResult) -> tuple[list[float | None], list[float | None]]:
-    return [ue.uplink_bps for ue in s.ues.values()], [ue.downlink_bps for ue in s.ues.values()]
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else 0.0
 
 
 def plan_table(planned: Sequence[Planned], memory_bytes: Sequence[Mapping[str, float]]) -> Table:

@@ -22,7 +22,8 @@ SATURATED = CALM.model_copy(update={"busy_share": 0.999, "others_share": 0.8})
 
 def summary(error: float = 0.0, bubbles: float = 0.0) -> Summary:
     spread = Spread(median=1.0 + error, p5=1.0, p95=1.1)
-    return Summary(round_s=spread, bubble_rate=0.5, round_error=error, bubble_rate_error=bubbles)
+    predicted = {"predicted_s": 1.0, "predicted_bubble_rate": 0.5 - bubbles}
+    return Summary(round_s=spread, bubble_rate=0.5, **predicted, round_error=error, bubble_rate_error=bubbles)
 
 
 GOOD = Evidence(summary(), 100, (), {"ue1/up": 0.004, "ue1/down": -0.01}, {"ue1/up": 0.0}, NOTHING, CALM)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from controller import cli
-from controller.report import table
+from controller.report import outcome
 from controller.trial import field_trial
 from testbed.engine import Engine
 
@@ -25,7 +25,7 @@ def test_one_verdict_that_is_no_is_enough(monkeypatch, tmp_path, verdicts, argum
     results = SimpleNamespace(schemes=schemes, model_dump=lambda mode: {})
     monkeypatch.setattr(Engine, "connect", lambda: None)
     monkeypatch.setattr(field_trial, "field_trial", lambda *_: results)
-    monkeypatch.setattr(table, "results_table", lambda _: "")
+    monkeypatch.setattr(outcome, "results_table", lambda _: "")
     with pytest.raises(SystemExit) as stop:
         cli.main(["run", "tests/trial/small.yaml", "--out", str(tmp_path), *arguments])
     assert stop.value.code == status
