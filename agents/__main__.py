@@ -80,7 +80,9 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
         case "segment":
             before = host_counters.read()
             agent.segment(request["segment"], request["start_ns"])
-            return {**_report(agent), "host": {**host_counters.since(before), "kernel": host_counters.kernel()}}, []
+            host = host_counters.since(before)
+            agent.meter.counted(host)
+            return {**_report(agent), "host": {**host, "kernel": host_counters.kernel()}}, []
         case "end_round":
             agent.meter.end_round(request["round_s"])
             return {}, []

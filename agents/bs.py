@@ -120,9 +120,6 @@ class Bs:
         """Everything that the BS does in a segment of the round."""
         self.meter.begin_segment(first=index == 0)
         self._executor.run(index, start_ns)
-        if index == self._executor.schedule.segments - 1 and self.meter.loss_samples:
-            loss = self.meter.loss_sum / self.meter.loss_samples
-            self.meter.metrics.train_loss.labels(self._job.trial, self._job.label).set(loss)
 
     def evaluate(
         self, parts: Mapping[str, Sequence[Part]], averaged: bool, images: int | None = None

@@ -31,6 +31,14 @@ def since(before: Mapping[str, float]) -> Counted:
     return {key: now[key] - before[key] for key in before if key in now}
 
 
+def memory_bytes(proc: Path = PROC) -> int:
+    """Memory of this process that is in RAM; 0 where that cannot be read."""
+    try:
+        return int((proc / "self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def kernel() -> str:
     """What tells one running kernel from another, so that agents on one host are known to be."""
     try:

@@ -5,14 +5,17 @@ Everything here is emulated seconds: wall seconds divided by the time dilation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from agents.exposition import Exporter
+from agents.host_counters import memory_bytes
 from agents.pace import Span
-from agents.schedule.task import BROADCAST_PLACE, Task
+from agents.schedule.task import BROADCAST_PLACE, BS, Task
 from agents.wire.inbox import Arrival
 
 Event = dict[str, Any]
@@ -34,7 +37,17 @@ class Metrics:
         self.link_bytes = self._counter("link_bytes", "Training bytes received", [*per_ue, "direction"])
         self.goodput = self._gauge("link_goodput_bits_per_second", "Goodput of the last round", [*per_ue, "direction"])
         self.overruns = self._counter("cpu_overruns", "Tasks that took longer than modelled", per_ue)
-        self.train_loss = self._gauge("train_loss", "Training loss of the last round", base)
+        self.throttled = self._gauge(
+            "agent_throttled_ratio", "Share of the last round in which its quota held an agent back", per_ue
+        )
+        self.waited = self._gauge(
+            "agent_waited_ratio",
+            "Share of the last round's CPU time, waits included, spent waiting for a core",
+            per_ue,
+        )
+        self.memory = self._gauge(
+            "agent_memory_bytes", "Resident memory of an agent after its last round", ["trial", "ue"]
+        )
         self.accuracy = self._gauge("accuracy_ratio", "Test accuracy at the last evaluation", base)
         self.plan_info = self._gauge("plan_info", "The plan in force", [*base, "planner", "cut", "micro_batches"])
 
@@ -46,7 +59,7 @@ class Metrics:
 
     def serve(self, address: str, port: int) -> None:
         """Answers ``GET /metrics`` on this address from a thread of its own."""
-        start_http_server(port, addr=address, registry=self.registry)
+        Exporter(self.registry, address, port)
 
 
 @dataclass
@@ -78,6 +91,10 @@ class Meter:
     loss_sum: float = 0.0
     loss_samples: int = 0
     processors: int = 1
+    cpu_ns: int = 0
+    wait_ns: int = 0
+    throttled_s: float = 0.0
+    counted_s: float = 0.0
     lock: Lock = field(default_factory=Lock)
 
     def begin_scheme(self, trial: str, scheme: str, dilation: float, delay_s: float = 0.0) -> None:
@@ -85,12 +102,19 @@ class Meter:
         self.trial, self.scheme, self.dilation = trial, scheme, dilation
         self.delay_ns = round(delay_s * dilation * 1e9)
         self.begin_segment(first=True)
+        m, labels = self.metrics, (trial, scheme)
+        mine = (m.bs_busy, m.bs_idle, m.rounds) if self.owner == BS else ()
+        for total in mine:
+            total.labels(*labels)
+        for per_ue in (m.overruns, *(() if mine else (m.ue_busy, m.ue_idle))):
+            per_ue.labels(*labels, self.owner)
 
     def begin_segment(self, first: bool) -> None:
         """Forgets the events of the segment before, and with the first the round before; counters go on."""
         self.events = []
         if first:
             self.busy_s, self.transfers, self.loss_sum, self.loss_samples = 0.0, {}, 0.0, 0
+            self.cpu_ns, self.wait_ns, self.throttled_s, self.counted_s = 0, 0, 0.0, 0.0
 
     def lost(self, loss_sum: float, samples: int) -> None:
         """Adds the training loss of some samples."""
@@ -102,10 +126,17 @@ class Meter:
         """A task occupied a processor of this agent."""
         with self.lock:
             self.busy_s += span.seconds / self.dilation / self.processors
+            self.cpu_ns += span.cpu_ns
+            self.wait_ns += span.wait_ns
         cost = {key: getattr(span, key) for key in ("overrun_ns", "cpu_ns", "wait_ns", "late_ns")}
         self._event(task, task.key.ue, span.start_ns, span.end_ns, **cost)
         if span.overrun_ns:
             self.metrics.overruns.labels(self.trial, self.scheme, self.owner).inc()
+
+    def counted(self, host: Mapping[str, float]) -> None:
+        """What the counters of its host (``agents.host_counters``) grew by in a segment."""
+        self.throttled_s += host.get("throttled_s", 0.0)
+        self.counted_s += host["monotonic_s"]
 
     def received(self, task: Task, ue: str, arrival: Arrival) -> None:
         """A transfer over the link of ``ue`` ended at this agent.
@@ -125,7 +156,7 @@ class Meter:
         """Publishes the round; ``round_s`` is its emulated duration."""
         labels, m = (self.trial, self.scheme), self.metrics
         idle_s = round_s - self.busy_s
-        if self.owner == "bs":
+        if self.owner == BS:
             m.bs_busy.labels(*labels).inc(self.busy_s)
             m.bs_idle.labels(*labels).inc(max(0.0, idle_s))
             m.bs_bubble.labels(*labels).set(idle_s / round_s)
@@ -138,6 +169,9 @@ class Meter:
             m.link_bytes.labels(*labels, ue, direction).inc(link.bytes)
             if link.seconds > 0:
                 m.goodput.labels(*labels, ue, direction).set(link.bytes * 8 / link.seconds)
+        m.throttled.labels(*labels, self.owner).set(self.throttled_s / max(1e-9, self.counted_s))
+        m.waited.labels(*labels, self.owner).set(self.wait_ns / max(1, self.wait_ns + self.cpu_ns))
+        m.memory.labels(self.trial, self.owner).set(memory_bytes())
 
     def _event(self, task: Task, ue: str, start_ns: int, end_ns: int, **more: int) -> None:
         turn, step, micro_batch, kind, _ = task.key

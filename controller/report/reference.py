@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from agents.meter import Metrics
 from agents.schemes import SCHEMES
 from controller.judge.results import Results
+from controller.trial.exporter import ControllerMetrics
 from testbed.topology import Topology, UeGroup
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -46,9 +47,16 @@ def _reference() -> Iterator[str]:
     for scheme in SCHEMES.values():
         columns = (scheme.turns, scheme.micro_batches, scheme.cuts, scheme.trains or "-", ", ".join(scheme.planners))
         yield f"| `{scheme.name}` {scheme.title.split(': ')[1]} | {' | '.join(columns)} |"
-    yield "\n## Metrics\n\nEvery agent answers `GET /metrics` on port 9100 of the mgmt network.\n"
-    yield "| metric | type | labels | meaning |\n| --- | --- | --- | --- |"
-    for metric in vars(Metrics()).values():
+    yield "\n## Metrics\n\nEvery agent answers `GET /metrics` on port 9100 of the mgmt network, and the controller of a"
+    yield "trial on a port of its own on localhost. Of an agent's, `ue` is its name, so `bs` for the base station.\n"
+    for title, metrics in (("agents", Metrics()), ("the controller", ControllerMetrics(""))):
+        yield f"| metric of {title} | type | labels | meaning |\n| --- | --- | --- | --- |"
+        yield from _metrics(metrics)
+        yield ""
+
+
+def _metrics(metrics: Metrics | ControllerMetrics) -> Iterator[str]:
+    for metric in vars(metrics).values():
         if hasattr(metric, "_documentation"):
             suffix = "_total" if metric._type == "counter" else ""
             labels = ", ".join(metric._labelnames)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from controller.judge.results import Results
 from controller.trial.duration import in_words
+from controller.trial.exporter import exported
 from controller.trial.journal import finished
 from controller.trial.prepare import bring_up, prepare, save_logs
 from controller.trial.rounds import Trial
@@ -50,7 +51,8 @@ def field_trial(
     try:
         deployment = bring_up(engine, prepared, "run", watcher, mine)
         try:
-            return Trial(engine, prepared, deployment, out, watcher).run()
+            with exported(deployment, watcher) as watching:
+                return Trial(engine, prepared, deployment, out, watching).run()
         finally:
             with _undisturbed():
                 save_logs(engine, deployment, out)

@@ -13,6 +13,7 @@ from typing import Any
 from agents.job import Job
 from agents.schedule.task import Schedule
 from controller.judge.derive import accuracy_of, derive
+from controller.judge.host_load import host_load
 from controller.judge.measured import Happened, happened, idle_shares, round_row
 from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
@@ -183,7 +184,8 @@ class Trial:
         if report.dropped:
             ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
-        self._watcher(RoundEnded(planned.label, row, idle_shares(plan.ues, rows, row.round_s), at))
+        idle, load = idle_shares(plan.ues, rows, row.round_s), host_load(host, [one for one in rows if one.computed])
+        self._watcher(RoundEnded(planned.label, row, idle, at, load))
         return row
 
     def _record(self, event: str, planned: Planned, lines: Iterable[Mapping[str, Any]]) -> None:

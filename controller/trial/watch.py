@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.plan import Plan
-from controller.judge.results import Round, SchemeResult
+from controller.judge.results import HostLoad, Round, SchemeResult
+
+ChangeKind = Literal["plan", "channel", "fault"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Changed:
 
     label: str
     number: int
-    kind: Literal["plan", "channel", "fault"]
+    kind: ChangeKind
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,13 @@ class RoundBegins:
 
 @dataclass(frozen=True)
 class RoundEnded:
-    """A round ended; ``idle``: the share of it in which each UE of the plan did not compute."""
+    """A round ended; ``idle``: the share of it in which each UE of the plan did not compute; ``host``: its load."""
 
     label: str
     row: Round
     idle: Mapping[str, float]
     at: float
+    host: HostLoad
 
 
 @dataclass(frozen=True)

@@ -140,3 +140,23 @@ def test_overruns_are_counted_per_agent():
     meter = metered("ue2")
     meter.computed(Task(Key(0, 0, 0, "ue_forward", "ue2"), "ue2", Compute("ue2", 0, 1, 4, 4)), Span(0, S, overrun_ns=5))
     assert shown(meter, "cpu_overruns_total", ue="ue2") == 1
+
+
+def test_what_has_not_happened_yet_is_none_not_missing():
+    assert shown(metered(BS), "rounds_total") == shown(metered(BS), "bs_idle_seconds_total") == 0
+    assert shown(metered("ue1"), "cpu_overruns_total", ue="ue1") == 0
+    assert shown(metered("ue1"), "ue_busy_seconds_total", ue="ue1") == 0
+
+
+def test_an_agent_tells_how_it_was_held_back_in_its_last_round():
+    meter = metered(BS)
+    for waited in (9 * S, 1 * S):
+        meter.begin_segment(first=True)
+        meter.computed(FORWARD, Span(0, 4 * S, cpu_ns=3 * S, wait_ns=waited))
+        for throttled_s in (0.5, 0.0):
+            meter.counted({"monotonic_s": 2.5, "throttled_s": throttled_s})
+        meter.end_round(10.0)
+    assert shown(meter, "agent_waited_ratio", ue=BS) == pytest.approx(0.25)
+    assert shown(meter, "agent_throttled_ratio", ue=BS) == pytest.approx(0.1)
+    samples = parse(generate_latest(meter.metrics.registry).decode())
+    assert samples["testbed_agent_memory_bytes", frozenset({("trial", "t"), ("ue", BS)})] > 1e7

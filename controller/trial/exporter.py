@@ -1,0 +1,145 @@
+"""What only the controller knows of a trial, for Prometheus: predictions, plans, progress, verdicts, the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from agents.exposition import Exporter
+from controller.trial.watch import (
+    Changed,
+    ChangeKind,
+    Evaluated,
+    Event,
+    RoundBegins,
+    RoundEnded,
+    SchemeBegins,
+    SchemeEnded,
+    TrialBegins,
+    TrialEnded,
+    Warned,
+    Watcher,
+)
+from testbed.deploy import Deployment
+from testbed.errors import TestbedError
+from testbed.monitor.targets import found_with
+
+LATE = 2.0
+"""A round is late when it takes so many times as long as predicted."""
+READ_S = 5.0
+"""No longer does a trial that has ended wait for whoever reads its metrics."""
+
+
+class ControllerMetrics:
+    """A watcher of one trial; gauges of a scheme that ended go on standing."""
+
+    def __init__(self, trial: str) -> None:
+        self._trial, self._dilation, self._ues = trial, 1.0, frozenset[str]()
+        self.registry = CollectorRegistry()
+        alone, base = ["trial"], ["trial", "scheme"]
+        gauge = self._gauge
+        self.predicted_s = gauge("predicted_round_seconds", "Predicted duration of the round under way or last", base)
+        self.predicted_bubble = gauge("predicted_bubble_ratio", "Predicted idle share of the BS in that round", base)
+        self.planned_bps = gauge(
+            "planned_link_bits_per_second", "Planned payload rate of that round", [*base, "ue", "direction"]
+        )
+        self.emulated_s = gauge("emulated_seconds", "Emulated time of the rounds completed", base)
+        self.train_loss = gauge("train_loss", "Training loss of the last round", base)
+        self.round = gauge("round_number", "The round under way or last", base)
+        self.rounds = gauge("rounds_planned", "Rounds that a scheme is run for", base)
+        self.started = gauge("round_started_timestamp_seconds", "When that round began, wall time", base)
+        self.deadline = gauge(
+            "round_deadline_timestamp_seconds", f"When the round under way has taken {LATE:g} times as predicted", base
+        )
+        self.dilation = gauge("time_dilation_ratio", "Wall seconds per emulated second", alone)
+        self.changes = Counter(
+            "testbed_changes", "Changes before rounds, by kind", [*base, "kind"], registry=self.registry
+        )
+        self.fidelity = gauge("fidelity_ok", "Verdict on a scheme that has ended: 1 yes, 0 no", base)
+        self.ues = gauge("ues", "UEs that the trial should have", alone)
+        self.connected = gauge("ues_connected", "UEs that it has", alone)
+        self.busy = gauge("host_busy_ratio", "Share of the host's cores in use in the last round", alone)
+        self.steal = gauge("host_steal_ratio", "Share of them that the hypervisor took", alone)
+        self.others = gauge("host_others_ratio", "Share of them that programs other than agents used", alone)
+
+    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
+        return Gauge(f"testbed_{name}", text, labels, registry=self.registry)
+
+    def serve(self) -> Exporter:
+        """Serves them on a port of this host that only it can reach."""
+        return Exporter(self.registry, "127.0.0.1", 0)
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event in."""
+        match event:
+            case TrialBegins():
+                self._trial_begins(event)
+            case SchemeBegins(label=label):
+                self.rounds.labels(self._trial, label).set(event.rounds)
+                self.emulated_s.labels(self._trial, label).set(0.0)
+                for kind in get_args(ChangeKind):
+                    self.changes.labels(self._trial, label, kind)
+            case Changed():
+                self.changes.labels(self._trial, event.label, event.kind).inc()
+            case RoundBegins():
+                self._round_begins(event)
+            case RoundEnded():
+                self._round_ended(event)
+            case Evaluated():
+                self.emulated_s.labels(self._trial, event.label).set(event.emulated_s)
+            case SchemeEnded():
+                self.fidelity.labels(self._trial, event.label).set(event.result.fidelity.ok)
+            case TrialEnded(lost=lost):
+                self.connected.labels(self._trial).set(len(self._ues.difference(lost)))
+
+    def _trial_begins(self, event: TrialBegins) -> None:
+        self._dilation, self._ues = event.time_dilation, frozenset(event.ues)
+        self.dilation.labels(self._trial).set(event.time_dilation)
+        self.ues.labels(self._trial).set(len(self._ues))
+        self.connected.labels(self._trial).set(len(self._ues))
+
+    def _round_begins(self, event: RoundBegins) -> None:
+        labels = self._trial, event.label
+        self.predicted_s.labels(*labels).set(event.predicted_s)
+        self.predicted_bubble.labels(*labels).set(event.predicted_bubble_rate)
+        self.round.labels(*labels).set(event.number)
+        self.started.labels(*labels).set(event.at)
+        self.deadline.labels(*labels).set(event.at + LATE * event.predicted_s * self._dilation)
+        for name, ue in event.plan.ues.items():
+            self.planned_bps.labels(*labels, name, "up").set(ue.uplink_bps)
+            self.planned_bps.labels(*labels, name, "down").set(ue.downlink_bps)
+
+    def _round_ended(self, event: RoundEnded) -> None:
+        labels = self._trial, event.label
+        self.deadline.remove(*labels)
+        self.emulated_s.labels(*labels).inc(event.row.round_s)
+        self.train_loss.labels(*labels).set(event.row.train_loss)
+        self.busy.labels(self._trial).set(event.host.busy_share)
+        self.steal.labels(self._trial).set(event.host.steal_share)
+        self.others.labels(self._trial).set(event.host.others_share)
+
+
+@contextmanager
+def exported(deployment: Deployment, watcher: Watcher) -> Iterator[Watcher]:
+    """A watcher that passes everything on to another, and to metrics that are served meanwhile.
+
+    Where somebody reads them, they and the agents stay until the last of them can have been read.
+    """
+    metrics = ControllerMetrics(deployment.trial)
+
+    def watch(event: Event) -> None:
+        metrics(event)
+        watcher(event)
+
+    with metrics.serve() as exporter, found_with(deployment, exporter.address) as why:
+        if why:
+            watcher(Warned(why))
+        try:
+            yield watch
+        except TestbedError:
+            exporter.await_reader(READ_S)
+            raise
+        exporter.await_reader(READ_S)
