@@ -21,6 +21,7 @@ from controller.cli.plan import plan
 from controller.cli.ps import ps
 from controller.cli.results import results
 from controller.cli.run import run
+from controller.cli.topology import topology
 from controller.cli.up import up
 from controller.cli.validate import validate
 from testbed.errors import TestbedError
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-for verb in (validate, plan, calibrate, doctor, up, run, results, ps, down):
+for verb in (validate, topology, plan, calibrate, doctor, up, run, results, ps, down):
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")

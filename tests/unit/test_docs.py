@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from controller.cli import main
 from controller.planners.planning import plan_all
 from controller.predict.sizes import differences
 from controller.predict.workload import real_sizes
@@ -29,3 +31,20 @@ def test_the_files_of_a_page_make_a_plan(page, tmp_path):
         assert differences(topology, real_sizes(topology)) == []
         for planned in plan_all(topology):
             assert planned.predicted.round_s > 0
+
+
+def test_the_commands_about_ones_own_topology_do_what_the_page_says(tmp_path, monkeypatch):
+    page = (DOCS / "own-topology.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "mycell.yaml").write_text(blocks[0])
+    for name in ("topologies", "docs"):
+        shutil.copytree(DOCS.parent / name, tmp_path / name)
+    (tmp_path / "docs" / "scene.svg").unlink()
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"`testbed ((?:validate|topology|plan) \S+\.yaml[^`]*)`", page)
+    assert len(commands) == 6
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main(command.split())
+        assert stop.value.code == 0, command
+    assert (tmp_path / "docs" / "scene.svg").read_bytes() == (DOCS / "scene.svg").read_bytes()

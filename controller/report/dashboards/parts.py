@@ -251,11 +251,15 @@ def rows(about: About, keys: Mapping[str, str], columns: Sequence[Column]) -> ta
         "renameByName": {**keys, **values},
         "indexByName": {name: i for i, name in enumerate(shown)},
     }
-    panel = table.Panel().show_header(True).transformations(
-        [
-            models.DataTransformerConfig(id_val="merge", options={}),
-            models.DataTransformerConfig(id_val="organize", options=organize),
-        ]
+    panel = (
+        table.Panel()
+        .show_header(True)
+        .transformations(
+            [
+                models.DataTransformerConfig(id_val="merge", options={}),
+                models.DataTransformerConfig(id_val="organize", options=organize),
+            ]
+        )
     )
     for column in columns:
         properties = [_property("unit", column.unit)]

@@ -1,0 +1,1 @@
+"""A topology as a scene: who is where, how fast it computes and what its link carries; as data, text and picture."""
