@@ -60,3 +60,7 @@ class TrialError(TestbedError):
 
 class SolverError(TestbedError):
     """A solver failed, or ended with a status that is not a certain answer."""
+
+
+class RecordError(TestbedError):
+    """A run directory is there, but nothing in it can be shown."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from agents.plan import Plan
-from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, goes_up
+from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, down, goes_up
 from controller.judge.measured import Happened, after_warm_up
 from controller.judge.results import Explained, Round
 from controller.predict.latency import NONE, Latency
@@ -147,7 +147,8 @@ class _Measured:
         self._segment_of = schedule.segment_of
         at: dict[str, list[Happened]] = {}
         for row in sorted(rows, key=lambda r: (r.start_s, r.end_s)):
-            at.setdefault(row.place, []).append(row)
+            place = down(row.ue) if row.place == BROADCAST_PLACE else row.place  # it does not wait for itself elsewhere
+            at.setdefault(place, []).append(row)
         self._before_it = {id(row): before for mine in at.values() for before, row in pairwise(mine)}
 
     def waited_for(self, row: Happened, links: Links) -> tuple[Happened | None, bool]:

@@ -129,15 +129,15 @@ def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) ->
     """Per UE: mean busy and idle seconds per round and goodput, over the rounds after the first."""
     counted = {r.round: r.round_s for r in after_warm_up(rounds)}
     mean_round_s = sum(counted.values()) / len(counted)
+    at = at_places(row for row in rows if row.round in counted)
     found = {}
     for ue in plan.ues:
-        mine = [row for row in rows if row.round in counted]
-        busy_s = sum(row.seconds for row in mine if row.place == ue) / len(counted)
+        busy_s = sum(row.seconds for row in at.get(ue, ())) / len(counted)
         found[ue] = UeResult(
             busy_s=busy_s,
             idle_s=mean_round_s - busy_s,
-            uplink_bps=goodput_bps([row for row in mine if row.place == up(ue)]),
-            downlink_bps=goodput_bps([row for row in mine if row.place == down(ue)]),
+            uplink_bps=goodput_bps(at.get(up(ue), ())),
+            downlink_bps=goodput_bps(at.get(down(ue), ())),
         )
     return found
 
@@ -149,6 +149,14 @@ def idle_shares(ues: Iterable[str], rows: Sequence[Happened], round_s: float) ->
         if row.place in busy_s:
             busy_s[row.place] += row.seconds
     return {ue: max(0.0, 1.0 - busy / round_s) for ue, busy in busy_s.items()}
+
+
+def at_places(rows: Iterable[Happened]) -> dict[str, list[Happened]]:
+    """The tasks of each place, in the order in which places and tasks come."""
+    found: dict[str, list[Happened]] = {}
+    for row in rows:
+        found.setdefault(row.place, []).append(row)
+    return found
 
 
 def idle_times(rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, float]:
@@ -180,10 +188,15 @@ def speed(transfers: Sequence[Happened], planned_s: Callable[[Happened], float],
 
 def _bursts(transfers: Sequence[Happened]) -> list[Happened]:
     """Transfers of one link, those without a pause between them as one."""
-    found: list[Happened] = []
+    found: list[list[Happened]] = []
     for row in sorted(transfers, key=lambda r: (r.round, r.start_s, r.end_s)):
-        if found and found[-1].round == row.round and row.start_s - found[-1].end_s <= NO_PAUSE_S:
-            found[-1] = replace(found[-1], end_s=row.end_s, bytes=found[-1].bytes + row.bytes)
+        if found and found[-1][-1].round == row.round and row.start_s - found[-1][-1].end_s <= NO_PAUSE_S:
+            found[-1].append(row)
         else:
-            found.append(row)
-    return found
+            found.append([row])
+    return [one[0] if len(one) == 1 else _joined(one) for one in found]
+
+
+def _joined(rows: Sequence[Happened]) -> Happened:
+    """Transfers that follow one another, as one."""
+    return replace(rows[0], end_s=rows[-1].end_s, bytes=sum(row.bytes for row in rows))

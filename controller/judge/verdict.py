@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agents.schedule.task import BROADCAST_PLACE, Schedule
+from agents.schedule.task import BROADCAST_PLACE, Schedule, is_link
 from controller.judge.explain import Links, explain
 from controller.judge.host_load import Counters, host_load
-from controller.judge.measured import Happened, after_warm_up, speed
+from controller.judge.measured import Happened, after_warm_up, at_places, speed
 from controller.judge.results import Explained, Fidelity, HostLoad, Round, Summary
 
 ROUND_ERROR = 0.03
@@ -138,10 +138,11 @@ def link_errors(links_of: Callable[[int], Links], rows: Sequence[Happened], shar
         return links.on_air_s(burst) + links.slot_s(burst)
 
     errors: dict[str, float] = {}
-    for link in dict.fromkeys(row.place for row in rows if not row.computed and row.place != BROADCAST_PLACE):
-        found = speed([row for row in rows if row.place == link], planned_s, share)
-        if found is not None:
-            errors[link] = found - 1.0
+    for link, mine in at_places(rows).items():
+        if is_link(link) and link != BROADCAST_PLACE:
+            found = speed(mine, planned_s, share)
+            if found is not None:
+                errors[link] = found - 1.0
     return errors
 
 

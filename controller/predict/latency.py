@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from agents.plan import Plan
 from controller.predict.instance import Decision, Floats, Instance, link_rates
 from testbed.shaping.rates import MTU, holds_back, slot_period_s, wire_rate
 
@@ -59,6 +60,15 @@ class Latency:
         """The same for some of the UEs."""
         return replace(self, up=self.up.of(rows), down=self.down.of(rows))
 
+    def under(self, plan: Plan, frame_s: float) -> Latency:
+        """The same where links are not gated; else with the slots and link rates of this plan."""
+        if not self.gated:
+            return self
+        ues = plan.ues.values()
+        up = [ue.slot_up_s for ue in ues], [ue.uplink_bps for ue in ues]
+        down = [ue.slot_down_s for ue in ues], [ue.downlink_bps for ue in ues]
+        return replace(self, up=_gate(*up, frame_s), down=_gate(*down, frame_s))
+
     def up_s(self, duration_s: Floats) -> Floats:
         """What uplinks (n, …) of these durations wait."""
         return self.fixed_s + self.up.wait_s(duration_s)
@@ -96,7 +106,8 @@ def latency(instance: Instance, decision: Decision) -> Latency:
     return Latency(fixed_s, *(_gate(slot_s, rate, instance.frame_s) for slot_s, rate in slots))
 
 
-def _gate(slot_s: Floats, rate_bps: Floats, frame_s: float) -> Gate:
+def _gate(slot_s: Iterable[float], rate_bps: Iterable[float], frame_s: float) -> Gate:
+    slot_s = np.array(list(slot_s))
     gated = np.array([holds_back(seconds, frame_s) for seconds in slot_s])
     period_s = [
         slot_period_s(wire_rate(bps, MTU), frame_s, MTU) if has_slots else 0.0

@@ -54,23 +54,36 @@ class Journal:
 
 def read(out: Path) -> list[Line]:
     """The lines of a run directory's journal; a last line that was cut off is left out. InputError."""
+    lines, wrong = read_as_far(out)
+    if wrong is not None:
+        raise wrong
+    return lines
+
+
+def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
+    """The lines up to one that is no JSON, and what is wrong with that one. InputError where it cannot be read at all.
+
+    A last line that was being written when the trial ended is left out.
+    """
     path = out / FILE
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
         raise InputError(str(out), f"has no {FILE} that can be read", "give the --out of a trial") from error
     lines: list[Line] = []
+    wrong: InputError | None = None
     whole = text.split("\n")
+    decode = json.JSONDecoder().decode
     for number, one in enumerate(whole, 1):
         try:
             if one:
-                lines.append(json.loads(one))
-        except ValueError as error:
-            if number == len(whole):  # a line that was being written when the trial ended
-                break
-            raise InputError(f"{path}:{number}", "is no JSON", "the journal was changed by hand") from error
+                lines.append(decode(one))
+        except ValueError:
+            if number < len(whole):
+                wrong = InputError(f"{path}:{number}", "is no JSON", "the journal was changed by hand")
+            break
     _check(path, lines)
-    return lines
+    return lines, wrong
 
 
 def _check(path: Path, lines: list[Line]) -> None:

@@ -20,9 +20,10 @@ from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
 from controller.predict.channel import Moment, changes
 from controller.predict.prediction import costs_of
+from controller.trial import lines
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
-from controller.trial.journal import RESULTS, VERSION, Journal
+from controller.trial.journal import RESULTS, Journal
 from controller.trial.prepare import Prepared
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
@@ -95,9 +96,8 @@ class Trial:
         host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
         fitted, at = self._prepared.fitted, time.time()
         coming = tuple(Coming(p.label, p.rounds, fitted.takes.schemes_s[p.label]) for p in fitted.planned)
-        head = {"version": VERSION, "topology": self._topology.model_dump(mode="json"), "host": host}
-        later = {"coming": list(map(dataclasses.asdict, coming)), "at": at}
-        self._journal.append("journal", [{**head, "time_dilation": self._prepared.dilation, **later}])
+        head = lines.head(self._topology, host, self._prepared.dilation)
+        self._journal.append("journal", [{**head, "coming": list(map(dataclasses.asdict, coming)), "at": at}])
         names = tuple(ue.name for ue in self._topology.ues)
         self._watcher(TrialBegins(self._topology.name, names, self._prepared.dilation, coming, at))
 
@@ -107,7 +107,7 @@ class Trial:
         folder = self._out / planned.label
         folder.mkdir(exist_ok=True)
         write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
-        self._record("scheme", planned, [_beginning(planned, self._topology.training.target_accuracy)])
+        self._record("scheme", planned, [lines.beginning(planned, self._topology.training.target_accuracy)])
         links.set_links(self._engine, self._deployment, plan, self._topology.radio)
         job = self._job(planned)
         before = self._counters(planned.label)
@@ -141,7 +141,7 @@ class Trial:
         """Links and agents brought from one round to the next; the job that they do in it."""
         before, now = (step.now for step in steps)
         if steps[1].gained_s is not None:
-            self._record("plan", planned, [_made(number, steps[1])])
+            self._record("plan", planned, [lines.made(number, steps[1])])
         if not steps[1].kept:
             self._watcher(Changed(planned.label, number, "plan"))
         found = list(changes(number, before, now))
@@ -176,11 +176,8 @@ class Trial:
         row = round_row(number, rows, train_loss, **predicted, charged_s=step.charged_s)
         session.end_round(row.round_s)
         self._record("task", planned, map(dataclasses.asdict, rows))
-        rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in plan.ues.items()}
-        changed = {"rates": rates, "broadcast_bps": plan.broadcast_bps} if plan != step.planned.plan else {}
-        charged = {"charged_s": step.charged_s} if step.charged_s else {}
         at = time.time()
-        ended = {"round": number, "train_loss": train_loss, **predicted, **charged, **changed, "host": host, "at": at}
+        ended = {**lines.ended(number, step, train_loss, host), "at": at}
         if report.dropped:
             ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
@@ -188,8 +185,8 @@ class Trial:
         self._watcher(RoundEnded(planned.label, row, idle, at, load))
         return row
 
-    def _record(self, event: str, planned: Planned, lines: Iterable[Mapping[str, Any]]) -> None:
-        self._journal.append(event, ({"scheme": planned.label, **line} for line in lines))
+    def _record(self, event: str, planned: Planned, found: Iterable[Mapping[str, Any]]) -> None:
+        self._journal.append(event, ({"scheme": planned.label, **line} for line in found))
 
     def _evaluate(self, session: Session, schedule: Schedule, last: bool) -> tuple[dict[str, float], float | None]:
         """Test accuracy of each UE's model; where weights are shared, of the one that all have.
@@ -244,28 +241,6 @@ class Trial:
             bs_threads=self._prepared.fitted.bs_threads,
             group_sizes=t.group_sizes or (),
         )
-
-
-def _beginning(planned: Planned, target_accuracy: float | None) -> dict[str, Any]:
-    """All of a plan that its results are derived from."""
-    return {
-        "plan": planned.plan.to_json(),
-        "predicted": dataclasses.asdict(planned.predicted),
-        "costs": costs_of(planned.problem).to_json(),
-        "paper": planned.paper,
-        "units": len(planned.problem.workload.units),
-        "duplex": planned.problem.duplex,
-        "seed": planned.seed,
-        "waits": planned.latency.to_json(),
-        "target_accuracy": target_accuracy,
-    }
-
-
-def _made(number: int, step: Step) -> dict[str, Any]:
-    """What planning anew came to: all of the plan that results are derived from, if it is another one."""
-    made = {} if step.kept else {"waits": step.planned.latency.to_json()}
-    plan = None if step.kept else step.planned.plan.to_json()
-    return {"round": number, "plan": plan, **made, "planner_s": step.planner_s, "gained_s": step.gained_s}
 
 
 def _deadline_s(now: Moment) -> float:

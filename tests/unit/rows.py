@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from agents.plan import Plan
-from agents.schedule.costs import Costs
 from agents.schedule.task import BROADCAST_PLACE, BS, Schedule, down, up
 from agents.schemes import SCHEMES
 from controller.judge.measured import Happened
-from controller.predict.simulate import Timeline
 
 UNITS = 2
 
@@ -30,17 +28,3 @@ def place_of(task: str, ue: str) -> str:
 def schedule_of(plan: Plan, duplex: str = "tdd", number: int = 1) -> Schedule:
     """What happens in a round of a plan for a model of two units."""
     return SCHEMES[plan.scheme].schedule(plan, UNITS, duplex, 0, number)
-
-
-def as_predicted(timeline: Timeline, schedule: Schedule, costs: Costs, number: int = 2) -> list[Happened]:
-    """The round as it would have been measured had it gone exactly as predicted. A broadcast arrives at each UE."""
-    rows = []
-    for event in timeline.events:
-        task = schedule.by_key[event.key]
-        turn, step, micro_batch, kind, ue = event.key
-        size = costs.bytes(task)
-        carried = 0 if size is None else size + costs.message_bytes
-        for whose in schedule.receivers(task) if event.place == BROADCAST_PLACE else (ue,):
-            spent = (turn, event.start_s, event.end_s, event.place, step)
-            rows.append(Happened(number, kind, whose, micro_batch, *spent, bytes=carried))  # type: ignore[arg-type]
-    return rows

@@ -19,6 +19,7 @@ from agents.wire.air import Air
 from controller.judge.derive import scheme_result
 from controller.judge.explain import Links
 from controller.judge.measured import goodput_bps
+from controller.judge.record import records
 from controller.judge.verdict import link_errors
 from controller.planners.planning import plan_one
 from controller.predict.channel import changes, draws, fastest, instance_at, moment
@@ -137,6 +138,12 @@ def test_a_round_is_predicted_with_its_own_rates(tmp_path, index):
     assert list(changes(3, after, after)) == []
 
 
+def result(lines):
+    """What follows from the lines of one scheme."""
+    (record,) = records({"scheme": "psl", **line} for line in lines).values()
+    return scheme_result(record)
+
+
 def test_a_change_takes_no_time_of_its_round(tmp_path):
     topology, base = scene("{trace: trace.csv}", tmp_path, "1,ue1,8,4,\n")
     planned = plan_one(topology, base, 0, topology.schemes[0], 1.0)
@@ -151,7 +158,7 @@ def test_a_change_takes_no_time_of_its_round(tmp_path):
     tasks = [{"event": "task", **one} for one in rows]
     told = [{"event": "change", **asdict(change)} for change in changes(2, before, after)]
     assert told
-    still, changed = (scheme_result([begin, *more, *tasks, end]) for more in ([], told))
+    still, changed = (result([begin, *more, *tasks, end]) for more in ([], told))
     assert still == changed
     assert changed.summary.round_error == pytest.approx(0.0, abs=1e-12)
 

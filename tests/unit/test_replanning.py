@@ -9,11 +9,12 @@ import pytest
 
 from agents.schedule.task import Give
 from controller.judge.derive import scheme_result
+from controller.judge.record import records
 from controller.planners import replanning
 from controller.planners.planning import plan_all
 from controller.planners.replanning import Course
-from controller.trial.rounds import _beginning, _made
 from testbed.loading import digest, parse
+from tests import recorded
 
 HEAD = """
 name: anew
@@ -135,43 +136,17 @@ def test_what_is_up_stays_up_when_plans_are_made_anew():
     assert digest(topology) == digest(still(topology))
 
 
-def lines_of(topology, planned):
-    """The journal of a trial in which all went as predicted."""
-    found = [{"event": "scheme", **_beginning(planned, None)}]
-    for number, step in enumerate(steps(topology, planned), 1):
-        if step.gained_s is not None:
-            found.append({"event": "plan", **_made(number, step)})
-        plan, schedule = step.now.plan, step.planned.schedule(number)
-        costs = replanning_costs(step)
-        for event in step.now.timeline.events:
-            turn, at, micro_batch, kind, ue = event.key
-            size = costs.bytes(schedule.by_key[event.key]) or 0.0
-            found.append({
-                "event": "task", "round": number, "task": kind, "ue": ue, "micro_batch": micro_batch, "turn": turn,
-                "step": at, "place": event.place, "start_s": event.start_s, "end_s": event.end_s, "bytes": size,
-            })  # fmt: skip
-        rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in plan.ues.items()}
-        predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
-        charged = {"charged_s": step.charged_s}
-        found.append({
-            "event": "round", "round": number, "train_loss": 1.0, **predicted, **charged, "rates": rates, "host": [],
-        })  # fmt: skip
-    return found
-
-
-def replanning_costs(step):
-    """What work costs in a round."""
-    from controller.predict.prediction import costs_of
-
-    return costs_of(step.now.instance)
-
-
 @pytest.mark.parametrize("charge", ["false", "true"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_results_of_rounds_under_several_plans_follow_from_the_journal(scheme, charge):
     topology, planned = scene(scheme, f"{{charge: {charge}}}")
-    lines = lines_of(topology, planned)
-    found = scheme_result(lines)
+    lines = [{"event": event, "scheme": scheme, **line} for event, line in recorded.scheme(topology, planned, 0.0, 5)]
+    (record,) = records(lines).values()
+    found = scheme_result(record)
+    for number, row in enumerate(found.rounds, 1):
+        predicted = record.predicted(number)
+        assert predicted is not None
+        assert predicted.round_s + row.charged_s == pytest.approx(row.predicted_s, abs=1e-9)
     assert found.summary.round_error == pytest.approx(0.0, abs=1e-9)
     assert found.summary.bubble_rate_error == pytest.approx(0.0, abs=1e-9)
     assert max(abs(error) for error in found.fidelity.link_errors.values()) < 1e-6

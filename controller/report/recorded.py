@@ -1,0 +1,147 @@
+"""A run directory as far as it can be read: results, the record of each scheme, and what is missing, in words.
+
+Trials that broke off, still run, lost a part of their files or were written by another version are read as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from agents.own import OwnError, set_folder
+from agents.schedule.task import ScheduleError
+from controller.judge.derive import scheme_result
+from controller.judge.record import Record, by_scheme
+from controller.judge.results import Results, SchemeResult
+from controller.trial.journal import FILE, RESULTS, Line, read_as_far
+from testbed.errors import InputError, RecordError
+
+Stage = Literal["running", "ended", "broken off"]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a run directory holds. ``stage``: ``running`` where no end was written, so also when it was killed.
+
+    ``records``: of each scheme that began and can be read, by label; ``missing``: sentences. A scheme that began may
+    have no results yet, and one may have results (from ``results.json``) and no record. ``lost``: the agents for whose loss the
+    trial broke off.
+    """
+
+    directory: Path
+    results: Results
+    stage: Stage
+    records: Mapping[str, Record] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the topology."""
+        return str(self.results.topology.get("name", self.directory.name))
+
+
+def recorded(directory: Path) -> Recorded:
+    """The run directory. InputError where there is none; RecordError where nothing in it can be shown."""
+    if not directory.is_dir():
+        raise InputError(str(directory), "is no directory", "give the --out of a trial")
+    set_folder(directory)
+    try:
+        lines, wrong = read_as_far(directory)
+    except InputError as error:
+        return _from_results(directory, error)
+    missing = [f"{wrong}; what follows it is left out"] if wrong else []
+    return _from_lines(directory, lines, missing)
+
+
+def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str]) -> Recorded:
+    head = lines[0]
+    try:
+        ended = next((line for line in reversed(lines) if line["event"] == "end"), None)
+        of, without = _results_of(lines)
+        missing += without
+        results = Results(
+            topology=head["topology"],
+            host=head["host"],
+            time_dilation=head["time_dilation"],
+            schemes={label: one for label, (_, one) in of.items() if one is not None},
+            error=ended.get("error") if ended else None,
+        )
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        return _from_results(directory, InputError(f"{directory / FILE}", f"lacks {_named(error)}"))
+    stage: Stage = "running" if ended is None else "broken off" if results.error else "ended"
+    having = {label: record for label, (record, _) in of.items()}
+    missing += _unfinished(results, stage, having)
+    lost = tuple(ended.get("lost", ())) if ended else ()
+    return Recorded(directory, results, stage, having, tuple(missing), lost)
+
+
+def _results_of(lines: Sequence[Line]) -> tuple[dict[str, tuple[Record, SchemeResult | None]], list[str]]:
+    """The record of each scheme with what follows from it, and which have none, and why."""
+    found: dict[str, tuple[Record, SchemeResult | None]] = {}
+    missing: list[str] = []
+    for label, events in by_scheme(lines).items():
+        try:
+            record = Record(label, events)
+            found[label] = record, scheme_result(record) if record.ends else None
+        except (OwnError, ScheduleError) as error:
+            missing.append(f"{label}: {error} ({error.hint})")
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            missing.append(f"{label}: its lines in {FILE} lack {_named(error)}")
+    return found, missing
+
+
+def _unfinished(results: Results, stage: Stage, of: Mapping[str, Record]) -> Iterator[str]:
+    """What a trial that is not over, or broke off, has not measured."""
+    if stage == "running":
+        yield f"{FILE} has no end: the trial is still running, or was killed"
+    if results.error:
+        yield f"the trial broke off: {results.error}"
+    for label, record in of.items():
+        rounds = f"{len(record.ends)} round{'s' if len(record.ends) != 1 else ''}"
+        if record.finish is None:
+            yield f"{label} is not over: {rounds} measured"
+        if "costs" not in record.begin:
+            yield f"{label}: an older version wrote no costs of its tasks, so no predicted timeline can be drawn"
+    for label in _asked(results.topology):
+        if label not in of and label not in results.schemes:
+            yield f"{label} was not begun"
+
+
+def _asked(topology: Mapping[str, Any]) -> Iterator[str]:
+    """The labels of the schemes that a topology asks for."""
+    for choice in topology.get("schemes", ()):
+        yield choice.get("label") or choice["scheme"].rpartition(":")[2].replace("_", "-")
+
+
+def _from_results(directory: Path, error: InputError) -> Recorded:
+    """What ``results.json`` holds, as far as this version knows it; RecordError where that is nothing."""
+    missing = [f"{error.message if error.path == str(directory) else error}: no pipelines, only what {RESULTS} holds"]
+    try:
+        data = json.loads((directory / RESULTS).read_text(encoding="utf-8"))
+        schemes: dict[str, SchemeResult] = {}
+        for label, one in data["schemes"].items():
+            try:
+                schemes[label] = SchemeResult.model_validate(one, extra="ignore")
+            except ValidationError as wrong:
+                missing.append(f"{label}: {RESULTS} has no {_named(wrong)} as this version knows it")
+        results = Results.model_validate({**data, "schemes": {}}, extra="ignore").model_copy(
+            update={"schemes": schemes}
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
+        message = f"{directory}: nothing can be shown: {error}, and {RESULTS} cannot be read either"
+        raise RecordError(message, "give the --out of a trial") from wrong
+    stage: Stage = "broken off" if results.error else "ended"
+    return Recorded(directory, results, stage, {}, tuple([*missing, *_unfinished(results, stage, {})]))
+
+
+def _named(error: Exception) -> str:
+    """What an error says is not there."""
+    if isinstance(error, ValidationError):
+        return ".".join(map(str, error.errors()[0]["loc"]))
+    return str(error)
