@@ -29,8 +29,8 @@ class Recorded:
     """What a run directory holds. ``stage``: ``running`` where no end was written, so also when it was killed.
 
     ``records``: of each scheme that began and can be read, by label; ``missing``: sentences. A scheme that began may
-    have no results yet, and one may have results (from ``results.json``) and no record. ``lost``: the agents for whose loss the
-    trial broke off.
+    have no results yet, and one may have results (from ``results.json``) and no record. ``lost``: the agents for whose
+    loss the trial broke off.
     """
 
     directory: Path
