@@ -10,12 +10,11 @@ from rich.text import Text
 from agents.schedule.task import BS
 from agents.schedule.vocabulary import replica
 from controller.planners.planning import Planned
-from controller.predict.simulate import Band, Event
-from controller.report.pipeline import colour, headline, rows
+from controller.predict.simulate import Event
+from controller.report.pipeline import colour, headline, row_name, rows
 
 COLUMNS = 72
 MOST_UES = 8
-NAMES: dict[Band, str] = {"UE": "", "up": " up", "down": " down", "BS": ""}
 DIGITS = "123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -29,10 +28,9 @@ def gantt(planned: Planned) -> Group:
     ues = list(planned.plan.ues)[:MOST_UES]
     shown = {*ues, BS, *map(replica, ues)}
     lines = [Text(headline(planned), "bold")]
-    for (band, ue), events in rows(planned.timeline, tuple(planned.plan.ues)).items():
+    for (band, ue), events in rows(planned.timeline.events, tuple(planned.plan.ues)).items():
         if ue in shown:
-            name = ue.replace(BS, "BS", 1) if band == "BS" else f"{ue}{NAMES[band]}"
-            lines.append(Text(f"{name:>14} ") + _line(events, round_s))
+            lines.append(Text(f"{row_name(band, ue):>14} ") + _line(events, round_s))
     if len(planned.plan.ues) > MOST_UES:
         lines.append(Text(f"{'':>14} and {len(planned.plan.ues) - MOST_UES} more UEs", "dim"))
     lines.append(Text(f"{'':>14} 0{f'{round_s:.4g} s':>{COLUMNS - 1}}", "dim"))

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from controller.cli import main
+from controller.cli.selection import select
 from controller.planners import PLANNERS
+from controller.planners.planning import plan_all
+from controller.report.chart import write_chart
 from testbed.errors import InputError
+from testbed.loading import load, parse
 
 QUICKSTART = "topologies/quickstart.yaml"
+CROWD = (
+    "name: crowd\nues: {count: 100}\nschemes: [{scheme: c2p2sl, micro_batches: 2}]\ntraining: {batch: 400}\n"
+    "model: {profile: [{unit: a, forward_flops: 1.0e+6, output_bytes: 1000},"
+    " {unit: b, forward_flops: 1.0e+6, output_bytes: 40}]}\n"
+)
 
 
 def run(*arguments: str) -> int | str | None:
@@ -20,6 +30,24 @@ def run(*arguments: str) -> int | str | None:
     with pytest.raises(SystemExit) as stop:
         main(list(arguments))
     return stop.value.code
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+def test_the_same_plan_gives_the_same_bytes_in_every_format(suffix, tmp_path):
+    planned = plan_all(select(load(Path(QUICKSTART)), ["c2p2sl"]))
+    files = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
+    for file in files:
+        write_chart(planned, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].read_bytes()[:4] in (b"<svg", b"%PDF", b"\x89PNG")
+
+
+def test_blocks_have_the_numbers_of_their_micro_batches_unless_rows_are_too_low_for_them(tmp_path):
+    few = plan_all(select(load(Path(QUICKSTART)), ["c2p2sl"]))
+    many = plan_all(parse(CROWD, "crowd"))
+    for planned, numbers in ((few, {"1", "2", "3", "4"}), (many, set())):
+        write_chart(planned, tmp_path / "chart.svg")
+        assert set(re.findall(r'font-weight="bold"[^>]*>(\d+)<', (tmp_path / "chart.svg").read_text())) == numbers
 
 
 def test_the_chart_is_svg_with_a_row_for_everybody_and_the_same_bytes_again(tmp_path):
