@@ -34,17 +34,22 @@ READ_S = 5.0
 
 
 class ControllerMetrics:
-    """A watcher of one trial; gauges of a scheme that ended go on standing."""
+    """A watcher of one trial; gauges of a scheme that ended go on standing.
+
+    Predictions and planned rates are those of the last round, as what agents export is, so that they can be compared
+    under links and plans that change: the next round's come into force when it ends.
+    """
 
     def __init__(self, trial: str) -> None:
         self._trial, self._dilation, self._ues = trial, 1.0, frozenset[str]()
+        self._under_way: RoundBegins | None = None
         self.registry = CollectorRegistry()
         alone, base = ["trial"], ["trial", "scheme"]
         gauge = self._gauge
-        self.predicted_s = gauge("predicted_round_seconds", "Predicted duration of the round under way or last", base)
+        self.predicted_s = gauge("predicted_round_seconds", "Predicted duration of the last or first round", base)
         self.predicted_bubble = gauge("predicted_bubble_ratio", "Predicted idle share of the BS in that round", base)
         self.planned_bps = gauge(
-            "planned_link_bits_per_second", "Planned payload rate of that round", [*base, "ue", "direction"]
+            "planned_link_bits_per_second", "Planned payload rate in that round", [*base, "ue", "direction"]
         )
         self.emulated_s = gauge("emulated_seconds", "Emulated time of the rounds completed", base)
         self.train_loss = gauge("train_loss", "Training loss of the last round", base)
@@ -78,6 +83,7 @@ class ControllerMetrics:
             case TrialBegins():
                 self._trial_begins(event)
             case SchemeBegins(label=label):
+                self._expected(event)
                 self.rounds.labels(self._trial, label).set(event.rounds)
                 self.emulated_s.labels(self._trial, label).set(0.0)
                 for kind in get_args(ChangeKind):
@@ -103,17 +109,23 @@ class ControllerMetrics:
 
     def _round_begins(self, event: RoundBegins) -> None:
         labels = self._trial, event.label
-        self.predicted_s.labels(*labels).set(event.predicted_s)
-        self.predicted_bubble.labels(*labels).set(event.predicted_bubble_rate)
+        self._under_way = event
         self.round.labels(*labels).set(event.number)
         self.started.labels(*labels).set(event.at)
         self.deadline.labels(*labels).set(event.at + LATE * event.predicted_s * self._dilation)
+
+    def _expected(self, event: SchemeBegins | RoundBegins) -> None:
+        labels = self._trial, event.label
+        self.predicted_s.labels(*labels).set(event.predicted_s)
+        self.predicted_bubble.labels(*labels).set(event.predicted_bubble_rate)
         for name, ue in event.plan.ues.items():
             self.planned_bps.labels(*labels, name, "up").set(ue.uplink_bps)
             self.planned_bps.labels(*labels, name, "down").set(ue.downlink_bps)
 
     def _round_ended(self, event: RoundEnded) -> None:
         labels = self._trial, event.label
+        if self._under_way:
+            self._expected(self._under_way)
         self.deadline.remove(*labels)
         self.emulated_s.labels(*labels).inc(event.row.round_s)
         self.train_loss.labels(*labels).set(event.row.train_loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -57,9 +58,19 @@ def told(*events) -> dict[str, float]:
     return found
 
 
-def test_the_prediction_is_the_rounds_own():
+@pytest.mark.parametrize("expected", ["predicted_round_seconds", "planned_link_bits_per_second ue1 up"])
+def test_what_is_expected_is_of_the_round_that_was_measured(expected):
+    """Agents tell of the last round, also while another is under way on other links."""
+    slow = replace(PLAN, ues={"ue1": replace(PLAN.ues["ue1"], uplink_bps=2.5)})
+    second = replace(began(2, 2.5), plan=slow)
+    first = {"predicted_round_seconds": 1.5, "planned_link_bits_per_second ue1 up": 8e6}[expected]
+    assert told(BEGIN, SCHEME)[expected] == first
+    assert told(BEGIN, SCHEME, began(1, 1.5), ended(1, 1.6), second)[expected] == first
+    assert told(BEGIN, SCHEME, began(1, 1.5), ended(1, 1.6), second, ended(2, 2.6))[expected] == 2.5
+
+
+def test_what_there_is_while_a_round_is_under_way():
     found = told(BEGIN, SCHEME, began(1, 1.5), ended(1, 1.6), began(2, 2.5))
-    assert found["predicted_round_seconds"] == 2.5
     assert found["predicted_bubble_ratio"] == 0.7
     assert found["round_number"] == 2
     assert found["rounds_planned"] == 10

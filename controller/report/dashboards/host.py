@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from controller.report.dashboards.parts import About, Ask, frame, heat, lines, number
-from controller.report.dashboards.promql import by_agent, lately, of_trial
+from controller.report.dashboards.promql import by_agent, by_ue, lately, of_trial, running
 
 
 def host() -> dashboard.Dashboard:
@@ -17,13 +17,13 @@ def host() -> dashboard.Dashboard:
             Ask(of_trial("time_dilation_ratio")),
         ),
         number(
-            About("Busy now", "Part of all cores' time that was used.", "percentunit", 6, 4),
+            About("Busy now", "Part of the cores' time in the last round that was used.", "percentunit", 6, 4),
             Ask(of_trial("host_busy_ratio")),
         ),
         number(
             About(
                 "Used by others now",
-                "Part of all cores' time that went to other programs than the trial's.",
+                "Part of the cores' time in the last round that programs other than agents used.",
                 "percentunit",
                 6,
                 4,
@@ -32,14 +32,14 @@ def host() -> dashboard.Dashboard:
         ),
         number(
             About(
-                "Stolen now", "Part of all cores' time that the hypervisor gave to other guests.", "percentunit", 6, 4
+                "Stolen now", "Part of the cores' time in the last round that the hypervisor took.", "percentunit", 6, 4
             ),
             Ask(of_trial("host_steal_ratio")),
         ),
         lines(
             About(
                 "Cores",
-                "Busy, used by other programs, and stolen by a hypervisor, of all cores' time.",
+                "Parts of the cores' time in the last round: all used, used by other programs than agents, stolen.",
                 "percentunit",
                 24,
             ),
@@ -48,22 +48,32 @@ def host() -> dashboard.Dashboard:
             Ask(of_trial("host_steal_ratio"), "stolen"),
         ),
         heat(
-            About("Held back by quota", "Part of the time in which an agent's CPU quota held it back.", "percentunit"),
-            Ask(by_agent("agent_throttled_ratio"), "{{ue}}"),
+            About(
+                "Held back by quota",
+                "Part of the last round in which an agent's CPU quota held it back.",
+                "percentunit",
+            ),
+            Ask(running(by_ue("agent_throttled_ratio")), "{{ue}}"),
             scheme="Oranges",
         ),
         heat(
             About(
-                "Waited for a core", "Part of the time in which an agent could have run and had no core.", "percentunit"
+                "Waited for a core",
+                "Part of an agent's CPU time in the last round, waits included, without a core.",
+                "percentunit",
             ),
-            Ask(by_agent("agent_waited_ratio"), "{{ue}}"),
+            Ask(running(by_ue("agent_waited_ratio")), "{{ue}}"),
             scheme="Oranges",
+        ),
+        heat(
+            About("Memory", "Resident memory of an agent after its last round.", "bytes"),
+            Ask(by_agent("agent_memory_bytes"), "{{ue}}"),
         ),
         lines(
             About(
-                "Overruns", "Computations over the chosen time that took longer than modelled, by agent.", "none", 24
+                "Overruns", "Computations over the chosen time that took longer than modelled, at all agents.", "none"
             ),
-            Ask(f"topk(10, {lately('cpu_overruns_total')})", "{{ue}}"),
+            Ask(f"sum({lately('cpu_overruns_total')})", "overruns"),
         ),
     ]
     return frame("host", "Testbed: host", text, panels, window=True)
