@@ -12,6 +12,7 @@ from testbed.errors import InputError
 TopologyFile = Annotated[Path, typer.Argument(help="A topology file, for example topologies/quickstart.yaml.")]
 Trial = Annotated[str, typer.Argument(help="The name in the topology file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show only what comes out, not how it goes.")]
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.arguments import AsJson, TopologyFile, seconds
+from controller.cli.arguments import AsJson, Quiet, TopologyFile, seconds
 from controller.cli.output import console, show
 
 
@@ -23,20 +23,21 @@ def run(
         str, typer.Option(help="The longest that it may take on the wall clock: 90s, 45m, 2h.", metavar="TIME")
     ] = "1h",
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a field trial: deploy, train under every scheme, measure, report, take down."""
     from controller.cli.selection import select
+    from controller.report.live.terminal import watching
     from controller.report.outcome import results_table
-    from controller.report.progress import Terminal
     from controller.trial.field_trial import field_trial
     from testbed.engine import Engine
     from testbed.loading import load
 
     most_s = math.inf if yes else seconds("--max-wall", max_wall)
     chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
-    with Terminal(console(stderr=True)) as terminal:
-        results = field_trial(Engine.connect(), chosen, out, terminal, force, most_s)
+    with watching(console(stderr=True), chosen.name, quiet) as watcher:
+        results = field_trial(Engine.connect(), chosen, out, watcher, force, most_s)
     show(results.model_dump(mode="json"), as_json, results_table(results))
     if not as_json:
         print(f"results: {out / 'results.json'}")

@@ -29,7 +29,7 @@ def scheme_result(record: Record) -> SchemeResult:
     """The results of one scheme, of which at least one round has ended."""
     begin, finish, rounds = record.begin, record.finish, record.rounds
     rows = [row for number in record.ends for row in record.rows(number)]
-    summary = _summary(rounds)
+    summary = summary_of(rounds)
     evidence = gather(
         record.links,
         record.schedule,
@@ -55,7 +55,8 @@ def scheme_result(record: Record) -> SchemeResult:
     )
 
 
-def _summary(rounds: Sequence[Round]) -> Summary:
+def summary_of(rounds: Sequence[Round]) -> Summary:
+    """The rounds in short; there must be one."""
     counted = after_warm_up(rounds)
     lengths = [(r.round_s, r.predicted_s) for r in counted if r.predicted_s]
     rates = [(r.bubble_rate, r.predicted_bubble_rate) for r in counted if r.predicted_bubble_rate is not None]

@@ -16,6 +16,7 @@ from tests.bench import (
     dilation,
     field,
     links,
+    live,
     memory,
     papers,
     pipar,
@@ -35,6 +36,7 @@ from tests.bench.number import Number
 BENCHES = {
     "accuracy": accuracy.numbers,
     "links": links.numbers,
+    "live": live.numbers,
     "qdiscs": qdiscs.numbers,
     "field": field.numbers,
     "schemes": schemes.numbers,
