@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial test test-vm test-gpu bench-vm lint format bench bench-papers clean
+.PHONY: setup images trial monitor test test-vm test-gpu bench-vm lint format bench bench-papers clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -14,6 +14,10 @@ images: .venv
 trial: .venv  ## a first emulated field trial; results and report under runs/
 	$(with_docker) sh -c '$(bin)/testbed images build && \
 	    exec $(bin)/testbed run topologies/quickstart.yaml --out runs/quickstart-$(shell date +%Y%m%d-%H%M%S)'
+
+monitor: .venv  ## Prometheus, and Grafana where its image can be had, for whatever trials run; the engine stays up
+	@images/host/docker.sh >/dev/null
+	$(bin)/testbed monitor up
 
 test: lint
 	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest tests/unit tests/contract tests/trial && \

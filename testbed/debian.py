@@ -101,6 +101,15 @@ def bootstrap(root: Path, include: str) -> Mirror:
     return mirror
 
 
+def fetch(package: str, pages: str, folder: Path) -> None:
+    """Downloads a package and what it depends on whose name matches ``pages``, by this machine's apt. ImageError."""
+    if not shutil.which("apt-get"):
+        raise ImageError(f"no image registry answers, and there is no apt-get to fetch Debian's {package} with")
+    of_no_use = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    told = _run(["apt-cache", "depends", "--recurse", *of_no_use, package]).splitlines()
+    _run(["apt-get", "download", "-q", package, *(name for name in told if re.match(pages, name))], folder)
+
+
 def _keyring(value: str) -> str | None:
     """A keyring that debootstrap can be given; else (a key in the text, an armoured file) it uses Debian's own."""
     return value if re.fullmatch(r"/\S+\.(gpg|pgp|kbx)", value) else None
@@ -112,11 +121,13 @@ def environment() -> dict[str, str]:
     return {"http_proxy": proxy, **os.environ} if proxy else dict(os.environ)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace")
+def _run(command: list[str], folder: Path | None = None) -> str:
+    """Runs a command, in a folder if one is given; what it printed. ImageError."""
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", cwd=folder)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise ImageError(f"{command[0]} failed: {last}", "is the mirror in apt's configuration reachable?")
+    return done.stdout
 
 
 def _apt_proxy() -> str:

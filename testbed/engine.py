@@ -47,7 +47,10 @@ ONE_SHARE = 1024
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A container to create. ``volumes``: volume name → mount point. ``networks``: network → alias in it."""
+    """A container to create. ``volumes``: volume name → mount point. ``networks``: network → alias in it.
+
+    ``folders``: of this machine → mount point, where they are read-only. ``host_network``: it has the host's own.
+    """
 
     name: str
     image: str
@@ -56,10 +59,12 @@ class ContainerSpec:
     command: Sequence[str] | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     capabilities: Sequence[str] = ()
     tmpfs: Sequence[str] = ("/tmp",)
     host_pid: bool = False
+    host_network: bool = False
     gpu: bool = False
     memory_bytes: int = 2 << 30
     pids: int = 256
@@ -115,6 +120,11 @@ class Engine:
         info: dict[str, Any] = _docker(self.client.info)
         return info
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine: its folders and localhost are ours."""
+        return str(self.client.api.base_url).startswith("http+docker://localhost")
+
     def has_gpu(self) -> bool:
         """Whether this engine can give a GPU to a container."""
         return "nvidia" in self.info().get("Runtimes", {})
@@ -149,11 +159,14 @@ class Engine:
             mem_limit=spec.memory_bytes,
             pids_limit=spec.pids,
             pid_mode="host" if spec.host_pid else None,
-            binds=[f"{volume}:{path}" for volume, path in spec.volumes.items()],
+            binds=[
+                *(f"{volume}:{path}" for volume, path in spec.volumes.items()),
+                *(f"{folder}:{path}:ro" for folder, path in spec.folders.items()),
+            ],
             sysctls=dict(spec.sysctls),
             log_config=docker.types.LogConfig(type="json-file", config={"max-size": "4m", "max-file": "1"}),
             device_requests=[docker.types.DeviceRequest(count=1, capabilities=[["gpu"]])] if spec.gpu else None,
-            network_mode=next(iter(spec.networks), "none"),
+            network_mode="host" if spec.host_network else next(iter(spec.networks), "none"),
         )
         endpoints = {net: api.create_endpoint_config(aliases=[alias]) for net, alias in spec.networks.items()}
         first = next(iter(endpoints), None)

@@ -38,6 +38,7 @@ LABEL = "io.testbed.image"
 INPUTS = "io.testbed.inputs"
 BASE = "testbed-base:latest"
 PULLED = "python:3.11-slim"
+PROMETHEUS = "testbed-prometheus:latest"
 PATIENCE_S = 20.0
 PACKAGES = {"Dockerfile": "packages.Dockerfile", "install.sh": "install.sh"}
 PYTHON = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]  # the image's, whatever runs here
@@ -144,6 +145,34 @@ def _import_debian(client: Any, inputs: str, say: Say) -> str:
     client.api.import_image_from_file(str(archive), repository, tag, changes=changes)
     archive.unlink()
     return str(_current(client, BASE, inputs))
+
+
+def prometheus(client: Any, say: Say) -> str:
+    """The tag of an image that runs Prometheus, and has promtool; made when it is missing. ImageError."""
+    folder = IMAGES / "prometheus"
+    pulled, unpacked = {"Dockerfile": folder / "pull.Dockerfile"}, {"Dockerfile": folder / "Dockerfile"}
+    inputs = digest({**pulled, "unpacked": folder / "Dockerfile"})
+    try:
+        if _current(client, PROMETHEUS, inputs):
+            return PROMETHEUS
+        image = pulled["Dockerfile"].read_text().rpartition("FROM ")[2].strip()
+        say(f"prometheus: pulling {image}")
+        why = "" if client.api.images(image) else pull(client, image)
+        if not why:
+            _make(client, PROMETHEUS, pulled, inputs)
+            return PROMETHEUS
+        say(f"prometheus: cannot pull {image}: {why}; taking Debian's package")
+        _base(client, say)
+        with tempfile.TemporaryDirectory() as packages:
+            debian.fetch("prometheus", "libjs-|fonts-", Path(packages))
+            debs = {f"packages/{path.name}": path for path in Path(packages).glob("*.deb")}
+            _make(client, PROMETHEUS, {**unpacked, **debs}, inputs)
+    except FAILURES as error:
+        raise ImageError(
+            f"no image of Prometheus can be made: {error}", "testbed doctor tells what is missing"
+        ) from error
+    _prune(client)
+    return PROMETHEUS
 
 
 def _role(client: Any, role: str, base: str, say: Say) -> str:

@@ -17,6 +17,7 @@ from controller.cli.doctor import doctor
 from controller.cli.down import down
 from controller.cli.images import images_app
 from controller.cli.links import links_app
+from controller.cli.monitor import monitor_app
 from controller.cli.plan import plan
 from controller.cli.ps import ps
 from controller.cli.results import results
@@ -38,6 +39,7 @@ for verb in (validate, topology, plan, calibrate, doctor, up, run, results, ps, 
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")
+app.add_typer(monitor_app, name="monitor")
 
 
 @app.callback()

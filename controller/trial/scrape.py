@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.ports import METRICS_PORT
 from testbed.errors import TrialError
+from testbed.monitor.api import DIRECT
 
-DIRECT = build_opener(ProxyHandler({}))
-"""Agents are on this host's own networks: a proxy that the environment names does not reach them."""
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

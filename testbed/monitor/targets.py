@@ -27,11 +27,17 @@ def folder() -> Path:
 
 
 def groups(trial: str, addresses: Mapping[str, str], controller: str = "") -> list[dict[str, Any]]:
-    """Prometheus' ``file_sd`` document of a trial: agents by their mgmt address, and the controller's own exporter."""
+    """Prometheus' ``file_sd`` document of a trial: agents by their mgmt address, and the controller's own exporter.
+
+    Instances are named, not addressed, so that a trial that is run again goes on with the same series.
+    """
     listening = {agent: f"{address}:{METRICS_PORT}" for agent, address in addresses.items()}
     if controller:
         listening[CONTROLLER] = controller
-    return [{"targets": [at], "labels": {"trial": trial, "agent": agent}} for agent, at in listening.items()]
+    return [
+        {"targets": [at], "labels": {"trial": trial, "agent": agent, "instance": f"{trial}/{agent}"}}
+        for agent, at in listening.items()
+    ]
 
 
 def write(deployment: Deployment, controller: str = "") -> str:

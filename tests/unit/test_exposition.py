@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from agents.exposition import Exporter, Exposition
-from controller.trial.scrape import DIRECT, parse
+from controller.trial.scrape import parse
+from testbed.monitor.api import DIRECT
 
 
 @pytest.fixture
