@@ -178,11 +178,13 @@ def curves(about: About, x: str, x_name: str, x_unit: str, y: str) -> trend.Pane
     Rows of both queries are merged by time and line; from them a table is made with a row for each x and a column for
     each line. Where two lines have no x in common, they are drawn across the gaps.
     """
-    corner = f"{x_name}\\line"
+    corner = "Value #A\\line"
     steps: list[tuple[str, object]] = [
         ("merge", {}),
-        ("organize", {"excludeByName": {"Time": True}, "renameByName": {"Value #A": x_name, "Value #B": "y"}}),
-        ("groupingToMatrix", {"columnField": "line", "rowField": x_name, "valueField": "y", "emptyValue": "null"}),
+        (
+            "groupingToMatrix",
+            {"columnField": "line", "rowField": "Value #A", "valueField": "Value #B", "emptyValue": "null"},
+        ),
         ("convertFieldType", {"conversions": [{"targetField": corner, "destinationType": "number"}]}),
         ("sortBy", {"sort": [{"field": corner}]}),
     ]
