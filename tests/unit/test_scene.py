@@ -65,7 +65,7 @@ def test_mermaid_has_a_box_and_a_link_for_everybody_and_no_reserved_word(tmp_pat
     text = mermaid(cell(tmp_path, "[{name: end, distance_m: 80, memory_mb: 900}, {name: graph}]"))
     assert text.startswith("flowchart LR\n")
     assert '  u1["<b>end</b><br/>80 m<br/>19.2 GFLOP/s<br/>900 MB"]\n' in text
-    assert len(re.findall(r'^ *u\d ---\|"up [\d.]+, down [\d.]+ Mbit/s<br/>0.5 of the air"\| bs$', text, re.M)) == 2
+    assert len(re.findall(r'^ *u\d ---\|"up [\d.]+, down [\d.]+<br/>Mbit/s, 50.0% of the air"\| bs$', text, re.M)) == 2
     assert not re.search(r"^\s*(end|graph)\W*\[", text, re.M)
     assert text.count("subgraph") == len(re.findall(r"^ *end$", text, re.M))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from controller.report.scene.marks import Point, circle, line, ray, short, square, text
 from controller.report.scene.scene import Place, Scene, gflop, mbps
 
-CENTRE_X = 318.0
+CENTRE_X = 326.0
 NEAREST = 40.0
 MOST_RAYS = 140
 """Beyond so many UEs only some have their names in the map; the list has all."""
@@ -101,7 +101,7 @@ def _beside(spot: Spot) -> Iterator[str]:
     anchor = "middle" if not side else "end" if side < 0 else ""
     top = y - LINE * len(said) / 2 + 9 if side else y + 12
     if side:
-        x += math.copysign(4, side)
+        x += math.copysign(8, side)
     for i, words in enumerate(said):
         yield text(x, top + LINE * i, words, f"{'soft' if i else 'name'} {anchor}")
 

@@ -31,5 +31,5 @@ def _ue(ue: Place) -> str:
 
 
 def _rates(ue: Place) -> str:
-    share = f"<br/>{ue.share:.3g} of the air" if ue.share < 1 else ""
-    return f"up {mbps(ue.shared_uplink_bps)}, down {mbps(ue.shared_downlink_bps)} Mbit/s{share}"
+    share = f", {ue.share:.1%} of the air" if ue.share < 1 else ""
+    return f"up {mbps(ue.shared_uplink_bps)}, down {mbps(ue.shared_downlink_bps)}<br/>Mbit/s{share}"

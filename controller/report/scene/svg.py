@@ -64,7 +64,9 @@ def _legend(scene: Scene) -> Iterator[str]:
     bs, y = scene.base_station, 60.0
     yield text(MARGIN, 30, scene.name, "title name")
     memory = [f"memory {bs.memory_mb:.4g} MB"] if bs.memory_mb is not None else []
-    rates = ["alone: with the air to itself; shared: with an equal share of it, as in the map"] if scene.shared else []
+    rates = (
+        ["alone: with the air to itself", "shared: with an equal share of it, as in the map"] if scene.shared else []
+    )
     blocks = (
         ("bs", "base station", [gflop(bs.flop_per_s) + workers(bs), *memory]),
         ("ue", f"{len(scene.ues)} UEs", [f"training {scene.model}"]),
@@ -73,7 +75,7 @@ def _legend(scene: Scene) -> Iterator[str]:
             "air: shaped, training traffic only",
             [*_wrapped(scene.air.split(", ")), *rates, "a thicker line is a faster uplink"],
         ),
-        ("mgmt", "mgmt: unshaped, not drawn", ["plans, metrics, evaluation; joins all of them and the controller"]),
+        ("mgmt", "mgmt: unshaped, not drawn", ["plans, metrics, evaluation;", "joins all of them and the controller"]),
         ("", f"host: {bs.host}", ["a container each, and the controller"]),
     )
     for look, heading, lines in blocks:
@@ -94,7 +96,7 @@ def _symbol(look: str, x: float, y: float) -> str:
     return line(look, (x - 8, y), (x + 8, y), 2.5) if look else ""
 
 
-def _wrapped(parts: Sequence[str], most: int = 60) -> list[str]:
+def _wrapped(parts: Sequence[str], most: int = 48) -> list[str]:
     """The parts in lines of at most so many characters."""
     lines = [parts[0]]
     for part in parts[1:]:
