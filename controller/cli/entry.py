@@ -23,6 +23,7 @@ from controller.cli.ps import ps
 from controller.cli.results import results
 from controller.cli.run import run
 from controller.cli.topology import topology
+from controller.cli.trace import trace
 from controller.cli.up import up
 from controller.cli.validate import validate
 from testbed.errors import TestbedError
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-for verb in (validate, topology, plan, calibrate, doctor, up, run, results, ps, down):
+for verb in (validate, topology, plan, calibrate, doctor, up, run, results, trace, ps, down):
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")

@@ -25,12 +25,16 @@ class Links:
     plan: Plan
     waits: Latency = NONE
 
+    def rate_bps(self, row: Happened) -> float:
+        """The planned rate of its link."""
+        if row.place == BROADCAST_PLACE:
+            return self.plan.broadcast_bps
+        ue = self.plan.ues[row.ue]
+        return ue.uplink_bps if goes_up(row.place) else ue.downlink_bps
+
     def on_air_s(self, row: Happened) -> float:
         """Seconds for its bytes at the planned rate."""
-        if row.place == BROADCAST_PLACE:
-            return row.bytes * BITS / self.plan.broadcast_bps
-        ue = self.plan.ues[row.ue]
-        return row.bytes * BITS / (ue.uplink_bps if goes_up(row.place) else ue.downlink_bps)
+        return row.bytes * BITS / self.rate_bps(row)
 
     def slot_s(self, row: Happened) -> float:
         """Seconds until its first slot, and after its last."""
@@ -45,14 +49,19 @@ class Links:
 class Chain:
     """A round taken apart (s): what its chain of tasks should have taken, and what each cause added.
 
-    ``tasks``: the keys of the chain, the first one first.
+    ``rows``: the tasks of the chain as they were, the first one first.
     """
 
     planned_s: float = 0.0
     compute_s: float = 0.0
     transfers_s: float = 0.0
     wake_ups_s: float = 0.0
-    tasks: tuple[Key, ...] = ()
+    rows: tuple[Happened, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[Key, ...]:
+        """Which tasks they were."""
+        return tuple(row.key for row in self.rows)
 
     def with_link(
         self, row: Happened, before: Happened | None, after: Happened | None, links: Links, queued: bool
@@ -80,7 +89,7 @@ class Chain:
             self.compute_s + compute_s,
             self.transfers_s + transfers_s,
             self.wake_ups_s + wake_ups_s,
-            (row.key, *self.tasks),
+            (row, *self.rows),
         )
 
 
@@ -158,8 +167,9 @@ class _Measured:
         before it on its link.
         """
         own_s = 0.0 if row.computed else links.waits.fixed_s + links.slot_s(row)
-        needed = [*self._rows(self._needs[row.key], row), *self._ended_last(self._segment_of[row.key])]
-        queue = self._rows(self._queue[row.key], row)
+        needs = self._schedule.by_key[row.key].needs
+        needed = [*self._rows(self._timed(needs), row), *self._ended_last(self._segment_of[row.key])]
+        queue = self._rows(self._timed(k for k in self._schedule.before[row.key] if k not in needs), row)
         if id(row) in self._before_it:
             queue.append(self._before_it[id(row)])
         some = [(one.end_s + own_s, one, False) for one in needed] + [(one.end_s, one, True) for one in queue]
@@ -188,18 +198,8 @@ class _Measured:
                     found[segment] = row
         return found
 
-    @cached_property
-    def _needs(self) -> Mapping[Key, Sequence[Key]]:
-        """What each task needs; what takes no time stands for all that it waits for itself."""
-        return {task.key: self._timed(task.needs) for task in self._schedule.tasks}
-
-    @cached_property
-    def _queue(self) -> Mapping[Key, Sequence[Key]]:
-        """What comes before each task at its place, likewise."""
-        before = self._schedule.before
-        return {t.key: self._timed([k for k in before[t.key] if k not in t.needs]) for t in self._schedule.tasks}
-
     def _timed(self, keys: Iterable[Key]) -> Sequence[Key]:
+        """These tasks; what takes no time stands for all that it waits for itself."""
         found: dict[Key, None] = {}
         queue = list(keys)
         while queue:

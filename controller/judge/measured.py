@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Happened:
     wait_s: float = 0.0
     late_s: float = 0.0
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """Which task of the schedule it was."""
         whose = EVERYBODY if self.place == BROADCAST_PLACE else self.ue

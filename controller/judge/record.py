@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 from agents.plan import Plan
@@ -75,6 +76,7 @@ class Record:
         self._tasks, self._changes = events.get("task", ()), events.get("change", ())
         self._in_force: dict[int, tuple[Plan, Links]] = {}
         self._schedules: dict[tuple[int, bool], Rounds] = {}
+        self._foreseen: tuple[Schedule, Plan, Costs, Timeline] | None = None
 
     @cached_property
     def rounds(self) -> tuple[Round, ...]:
@@ -123,25 +125,31 @@ class Record:
 
     def predicted(self, number: int) -> Timeline | None:
         """The timeline that a round was predicted to have; None where the journal does not say what work costs."""
-        costs, links = self.costs(number), self.links(number)
+        costs, links, schedule = self.costs(number), self.links(number), self.schedule(number)
         if costs is None:
             return None
+        before = self._foreseen
+        if before is not None and before[0] is schedule and before[1:3] == (links.plan, costs):
+            return before[3]
         waits = wait_s(links.plan, costs, links.waits)
-        return simulate(self.schedule(number), lambda task: costs.seconds(task, links.plan), waits)
+        found = simulate(schedule, lambda task: costs.seconds(task, links.plan), waits)
+        self._foreseen = schedule, links.plan, costs, found
+        return found
 
     def chain(self, number: int) -> Chain:
         """The tasks that a round waited for, and what it took apart."""
         return chain(self.rows(number), self.schedule(number), self.links(number))
 
     @cached_property
+    def begins_s(self) -> Mapping[int, float]:
+        """When each round that has ended began (emulated s since the scheme did): after all rounds before."""
+        before_s = accumulate((row.round_s for row in self.rounds), initial=0.0)
+        return {row.round: begin_s for row, begin_s in zip(self.rounds, before_s, strict=False)}
+
+    @cached_property
     def starts_s(self) -> Mapping[int, float]:
-        """When the first task of each round could start (emulated s since the scheme began): after the rounds before,
-        and after what is charged of the planner's time."""
-        found, clock_s = {}, 0.0
-        for row in self.rounds:
-            found[row.round] = clock_s + row.charged_s
-            clock_s += row.round_s
-        return found
+        """When the first task of each round could start: later by what is charged of the planner's time."""
+        return {row.round: self.begins_s[row.round] + row.charged_s for row in self.rounds}
 
     @cached_property
     def emulated_s(self) -> float:
@@ -186,18 +194,14 @@ class Record:
             self._in_force[number] = plan, Links(plan, waits)
         return self._in_force[number]
 
-    def _begins_s(self, number: int) -> float:
-        """When a round began; the one that has not ended, after those that have."""
-        charged_s = self.ends[number].get("charged_s", 0.0) if number in self.ends else 0.0
-        return self.starts_s.get(number, self.emulated_s) - charged_s
-
     def _mark_of_plan(self, one: Replanned) -> Mark:
         plan = Plan.from_json(one.plan or {})
         text = f"cut {plan.cut}, k {plan.micro_batches}: {1e3 * one.gained_s:.4g} ms shorter"
-        return Mark(self._begins_s(one.round), one.round, "plan", "", text)
+        at_s = self.begins_s.get(one.round, self.emulated_s)
+        return Mark(at_s, one.round, "plan", "", text)
 
     def _mark_of_change(self, one: Change) -> Mark:
-        at_s = self._begins_s(one.round)
+        at_s = self.begins_s.get(one.round, self.emulated_s)  # of the round that has not ended: after those that have
         if one.flops is not None:
             return Mark(at_s, one.round, "device", one.ue, f"{one.flops / 1e9:.4g} GFLOP/s")
         up, down = ((bps or 0.0) / 1e6 for bps in (one.uplink_bps, one.downlink_bps))

@@ -46,8 +46,11 @@ class Recorded:
         return str(self.results.topology.get("name", self.directory.name))
 
 
-def recorded(directory: Path) -> Recorded:
-    """The run directory. InputError where there is none; RecordError where nothing in it can be shown."""
+def recorded(directory: Path, judged: bool = True) -> Recorded:
+    """The run directory. InputError where there is none; RecordError where nothing in it can be shown.
+
+    Where it need not be ``judged``, the results have no schemes; that takes half of the time.
+    """
     if not directory.is_dir():
         raise InputError(str(directory), "is no directory", "give the --out of a trial")
     set_folder(directory)
@@ -56,14 +59,14 @@ def recorded(directory: Path) -> Recorded:
     except InputError as error:
         return _from_results(directory, error)
     missing = [f"{wrong}; what follows it is left out"] if wrong else []
-    return _from_lines(directory, lines, missing)
+    return _from_lines(directory, lines, missing, judged)
 
 
-def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str]) -> Recorded:
+def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str], judged: bool) -> Recorded:
     head = lines[0]
     try:
         ended = next((line for line in reversed(lines) if line["event"] == "end"), None)
-        of, without = _results_of(lines)
+        of, without = _results_of(lines, judged)
         missing += without
         results = Results(
             topology=head["topology"],
@@ -81,14 +84,15 @@ def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str]) -> R
     return Recorded(directory, results, stage, having, tuple(missing), lost)
 
 
-def _results_of(lines: Sequence[Line]) -> tuple[dict[str, tuple[Record, SchemeResult | None]], list[str]]:
+def _results_of(lines: Sequence[Line], judged: bool) -> tuple[dict[str, tuple[Record, SchemeResult | None]], list[str]]:
     """The record of each scheme with what follows from it, and which have none, and why."""
     found: dict[str, tuple[Record, SchemeResult | None]] = {}
     missing: list[str] = []
     for label, events in by_scheme(lines).items():
         try:
             record = Record(label, events)
-            found[label] = record, scheme_result(record) if record.ends else None
+            measured = record.rounds
+            found[label] = record, scheme_result(record) if judged and measured else None
         except (OwnError, ScheduleError) as error:
             missing.append(f"{label}: {error} ({error.hint})")
         except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -13,6 +13,8 @@ from controller.planners.planning import plan_all
 from controller.predict.sizes import differences
 from controller.predict.workload import real_sizes
 from testbed.loading import load
+from tests import recorded
+from tests.unit.perfetto import parsed
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = {"own-model.md": "net.py", "data.md": "load.py", "own-scheme.md": "mine.py"}
@@ -48,3 +50,23 @@ def test_the_commands_about_ones_own_topology_do_what_the_page_says(tmp_path, mo
             main(command.split())
         assert stop.value.code == 0, command
     assert (tmp_path / "docs" / "scene.svg").read_bytes() == (DOCS / "scene.svg").read_bytes()
+
+
+def test_the_commands_about_traces_write_the_rows_that_the_page_names(tmp_path, monkeypatch):
+    page = (DOCS / "trace.md").read_text()
+    recorded.write(tmp_path / "runs/quickstart", load(DOCS.parent / "topologies/quickstart.yaml"), rounds=7)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^testbed (.*)$", page, re.M)
+    assert len(commands) == 2
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main(command.split())
+        assert stop.value.code == 0, command
+    whole, some = (parsed(tmp_path / name) for name in ("runs/quickstart/trace.pftrace.gz", "some.pftrace.gz"))
+    rows = re.findall(r"^\| (`.*?) \|", page, re.M)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    absent = {"what changed", "planner", "late_s", "cpu_s", "wait_s", "overrun_s"}  # of which this trial has none
+    arguments = {name for track in whole.values() for one in track.slices for name in one.args}
+    shown = {name for path in whole for name in path} | arguments | {"turn", "step"}
+    assert named - shown == absent
+    assert {path[0] for path in some} == {"psl", "c2p2sl"}
