@@ -20,6 +20,7 @@ from controller.cli.links import links_app
 from controller.cli.monitor import monitor_app
 from controller.cli.plan import plan
 from controller.cli.ps import ps
+from controller.cli.report import report
 from controller.cli.results import results
 from controller.cli.run import run
 from controller.cli.topology import topology
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-for verb in (validate, topology, plan, calibrate, doctor, up, run, results, trace, ps, down):
+for verb in (validate, topology, plan, calibrate, doctor, up, run, results, report, trace, ps, down):
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")

@@ -47,7 +47,7 @@ def test_blocks_have_the_numbers_of_their_micro_batches_unless_rows_are_too_low_
     many = plan_all(parse(CROWD, "crowd"))
     for planned, numbers in ((few, {"1", "2", "3", "4"}), (many, set())):
         write_chart(planned, tmp_path / "chart.svg")
-        assert set(re.findall(r'font-weight="bold"[^>]*>(\d+)<', (tmp_path / "chart.svg").read_text())) == numbers
+        assert set(re.findall(r'font-size="8px"[^>]*>(\d+)<', (tmp_path / "chart.svg").read_text())) == numbers
 
 
 def test_the_chart_is_svg_with_a_row_for_everybody_and_the_same_bytes_again(tmp_path):

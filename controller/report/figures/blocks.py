@@ -15,6 +15,7 @@ from controller.report.pipeline import PALETTE, row_name
 
 WEIGHTS = "weights"
 WAYS = ("forward, activations", "backward, gradients", WEIGHTS)
+SOLID = dict(zip(WAYS, (1.0, 0.3, 0.55), strict=True))
 """Forward is solid; backward is a tint with its outline, and so are weights, in grey."""
 TITLES = {
     "what": "what",
@@ -77,13 +78,16 @@ def filled(chart: Drawing, share: float, shades: Sequence[str], digit_s: float) 
     """
     colours = _colours(shades, "m")
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    opacity = alt.Scale(type="ordinal", domain=list(WAYS), range=[1, 0.3, 0.55])
-    solid = chart.mark_bar(height=alt.RelativeBandSize(share), strokeWidth=0.7, clip=True).encode(
-        x2="end_s:Q",
-        fill=alt.Fill("shade:N", title=LEGEND, scale=scale),
-        stroke=alt.Stroke("shade:N", title=LEGEND, scale=scale),
-        fillOpacity=alt.FillOpacity("way:N", scale=opacity, legend=None),
-        tooltip=["what:N", "task:N", "ue:N", "micro_batch:Q", "start_s:Q", "end_s:Q"],
+    solid = (
+        chart.transform_calculate(solid=f"{json.dumps(SOLID)}[datum.way]")
+        .mark_bar(height=alt.RelativeBandSize(share), strokeWidth=0.7, clip=True)
+        .encode(
+            x2="end_s:Q",
+            fill=alt.Fill("shade:N", title=LEGEND, scale=scale),
+            stroke=alt.Stroke("shade:N", scale=scale, legend=None),
+            fillOpacity=alt.FillOpacity("solid:Q", scale=None),
+            tooltip=["what:N", "task:N", "ue:N", "micro_batch:Q", "start_s:Q", "end_s:Q"],
+        )
     )
     return alt.layer(solid, _numbers(chart, shades, digit_s))
 
@@ -108,6 +112,6 @@ def _numbers(chart: Drawing, shades: Sequence[str], digit_s: float) -> Drawing:
             middle_s="(datum.start_s + datum.end_s) / 2",
             ink=f"datum.way == '{WAYS[1]}' ? '{INK}' : {inks}[datum.shade]",
         )
-        .mark_text(fontSize=8, fontWeight="bold", clip=True)
+        .mark_text(fontSize=8, clip=True)
         .encode(x="middle_s:Q", text="micro_batch:Q", color=alt.Color("ink:N", scale=None))
     )

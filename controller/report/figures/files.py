@@ -1,4 +1,7 @@
-"""Figures as files: SVG and PDF for a paper, PNG, and their data as CSV; the same figure gives the same bytes."""
+"""Figures as files: SVG and PDF for a paper, PNG, and their data as CSV; the same figure gives the same bytes.
+
+The converter writes several fonts in no fixed order, so that a figure may have only one, in one weight.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ LIGHT: Mapping[str, str] = {
     "link": "#1a56a8",
     "measured": "#0060a8",
     "predicted": "#b04a00",
-    "limit": "#e3e6ea",
     "s0": "#0060a8",
     "s1": "#b04a00",
     "s2": "#00795a",
@@ -51,7 +50,6 @@ DARK: Mapping[str, str] = {
     "link": "#8ab8ff",
     "measured": "#56b4e9",
     "predicted": "#f0a15a",
-    "limit": "#2a3036",
     "s0": "#56b4e9",
     "s1": "#f0a15a",
     "s2": "#3fc79a",
@@ -72,7 +70,7 @@ DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3))
 """Numbers of which none divides another: two series that share a colour differ in shape and dash."""
 
 INK, SOFT, LINE, PAPER = "var(--ink)", "var(--soft)", "var(--line)", "var(--paper)"
-MEASURED, PREDICTED, LIMIT = "var(--measured)", "var(--predicted)", "var(--limit)"
+MEASURED, PREDICTED = "var(--measured)", "var(--predicted)"
 
 CONFIG: Mapping[str, Any] = {
     "background": None,
