@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from agents.exposition import Exporter
+from agents.exposition import Exporter, Families
 from agents.host_counters import memory_bytes
 from agents.pace import Span
 from agents.schedule.task import BROADCAST_PLACE, BS, Task
@@ -21,45 +19,39 @@ from agents.wire.inbox import Arrival
 Event = dict[str, Any]
 
 
-class Metrics:
-    """The Prometheus side: one registry per agent, all names prefixed ``testbed_``."""
+class Metrics(Families):
+    """The Prometheus side of an agent."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        super().__init__()
         base, per_ue = ["trial", "scheme"], ["trial", "scheme", "ue"]
-        self.bs_busy = self._counter("bs_busy_seconds", "BS compute time", base)
-        self.bs_idle = self._counter("bs_idle_seconds", "Time in rounds in which the BS did not compute", base)
-        self.bs_bubble = self._gauge("bs_bubble_ratio", "Idle share of the BS in the last round", base)
-        self.round_seconds = self._gauge("round_seconds", "Duration of the last round", base)
-        self.rounds = self._counter("rounds", "Rounds completed", base)
-        self.ue_busy = self._counter("ue_busy_seconds", "UE compute time", per_ue)
-        self.ue_idle = self._counter("ue_idle_seconds", "Time in rounds in which the UE did not compute", per_ue)
-        self.link_bytes = self._counter("link_bytes", "Training bytes received", [*per_ue, "direction"])
-        self.goodput = self._gauge("link_goodput_bits_per_second", "Goodput of the last round", [*per_ue, "direction"])
-        self.overruns = self._counter("cpu_overruns", "Tasks that took longer than modelled", per_ue)
-        self.throttled = self._gauge(
+        self.bs_busy = self.counter("bs_busy_seconds", "BS compute time", base)
+        self.bs_idle = self.counter("bs_idle_seconds", "Time in rounds in which the BS did not compute", base)
+        self.bs_bubble = self.gauge("bs_bubble_ratio", "Idle share of the BS in the last round", base)
+        self.round_seconds = self.gauge("round_seconds", "Duration of the last round", base)
+        self.rounds = self.counter("rounds", "Rounds completed", base)
+        self.ue_busy = self.counter("ue_busy_seconds", "UE compute time", per_ue)
+        self.ue_idle = self.counter("ue_idle_seconds", "Time in rounds in which the UE did not compute", per_ue)
+        self.link_bytes = self.counter("link_bytes", "Training bytes received", [*per_ue, "direction"])
+        self.goodput = self.gauge("link_goodput_bytes_per_second", "Goodput of the last round", [*per_ue, "direction"])
+        self.overruns = self.counter("cpu_overruns", "Tasks that took longer than modelled", per_ue)
+        self.throttled = self.gauge(
             "agent_throttled_ratio", "Share of the last round in which its quota held an agent back", per_ue
         )
-        self.waited = self._gauge(
+        self.waited = self.gauge(
             "agent_waited_ratio",
             "Share of the last round's CPU time, waits included, spent waiting for a core",
             per_ue,
         )
-        self.memory = self._gauge(
+        self.memory = self.gauge(
             "agent_memory_bytes", "Resident memory of an agent after its last round", ["trial", "ue"]
         )
-        self.accuracy = self._gauge("accuracy_ratio", "Test accuracy at the last evaluation", base)
-        self.plan_info = self._gauge("plan_info", "The plan in force", [*base, "planner", "cut", "micro_batches"])
-
-    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
-        return Counter(f"testbed_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
-        return Gauge(f"testbed_{name}", text, labels, registry=self.registry)
+        self.accuracy = self.gauge("accuracy_ratio", "Test accuracy at the last evaluation", base)
+        self.plan_info = self.gauge("plan_info", "The plan in force", [*base, "planner", "cut", "micro_batches"])
 
     def serve(self, address: str, port: int) -> None:
         """Answers ``GET /metrics`` on this address from a thread of its own."""
-        Exporter(self.registry, address, port)
+        Exporter(self, address, port)
 
 
 @dataclass
@@ -168,7 +160,7 @@ class Meter:
         for (ue, direction), link in self.transfers.items():
             m.link_bytes.labels(*labels, ue, direction).inc(link.bytes)
             if link.seconds > 0:
-                m.goodput.labels(*labels, ue, direction).set(link.bytes * 8 / link.seconds)
+                m.goodput.labels(*labels, ue, direction).set(link.bytes / link.seconds)
         m.throttled.labels(*labels, self.owner).set(self.throttled_s / max(1e-9, self.counted_s))
         m.waited.labels(*labels, self.owner).set(self.wait_ns / max(1, self.wait_ns + self.cpu_ns))
         m.memory.labels(self.trial, self.owner).set(memory_bytes())

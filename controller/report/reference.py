@@ -11,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from agents.exposition import Families, full_name
 from agents.meter import Metrics
 from agents.schemes import SCHEMES
 from controller.judge.results import Results
@@ -55,12 +56,10 @@ def _reference() -> Iterator[str]:
         yield ""
 
 
-def _metrics(metrics: Metrics | ControllerMetrics) -> Iterator[str]:
-    for metric in vars(metrics).values():
-        if hasattr(metric, "_documentation"):
-            suffix = "_total" if metric._type == "counter" else ""
-            labels = ", ".join(metric._labelnames)
-            yield f"| `{metric._name}{suffix}` | {metric._type} | {labels} | {metric._documentation} |"
+def _metrics(metrics: Families) -> Iterator[str]:
+    for family in metrics.families:
+        labels = ", ".join(family._labelnames)
+        yield f"| `{full_name(family)}` | {family._type} | {labels} | {family._documentation} |"
 
 
 def _section(title: str, model: type[BaseModel]) -> Iterator[str]:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from agents.exposition import Exporter
+from agents.exposition import Exporter, Families
 from controller.trial.watch import (
     Changed,
     ChangeKind,
@@ -33,7 +31,7 @@ READ_S = 5.0
 """No longer does a trial that has ended wait for whoever reads its metrics."""
 
 
-class ControllerMetrics:
+class ControllerMetrics(Families):
     """A watcher of one trial; gauges of a scheme that ended go on standing.
 
     Predictions and planned rates are those of the last round, as what agents export is, so that they can be compared
@@ -43,13 +41,12 @@ class ControllerMetrics:
     def __init__(self, trial: str) -> None:
         self._trial, self._dilation, self._ues = trial, 1.0, frozenset[str]()
         self._under_way: RoundBegins | None = None
-        self.registry = CollectorRegistry()
-        alone, base = ["trial"], ["trial", "scheme"]
-        gauge = self._gauge
+        super().__init__()
+        alone, base, gauge = ["trial"], ["trial", "scheme"], self.gauge
         self.predicted_s = gauge("predicted_round_seconds", "Predicted duration of the last or first round", base)
         self.predicted_bubble = gauge("predicted_bubble_ratio", "Predicted idle share of the BS in that round", base)
         self.planned_bps = gauge(
-            "planned_link_bits_per_second", "Planned payload rate in that round", [*base, "ue", "direction"]
+            "planned_link_bytes_per_second", "Planned payload rate in that round", [*base, "ue", "direction"]
         )
         self.emulated_s = gauge("emulated_seconds", "Emulated time of the rounds completed", base)
         self.train_loss = gauge("train_loss", "Training loss of the last round", base)
@@ -60,9 +57,7 @@ class ControllerMetrics:
             "round_deadline_timestamp_seconds", f"When the round under way has taken {LATE:g} times as predicted", base
         )
         self.dilation = gauge("time_dilation_ratio", "Wall seconds per emulated second", alone)
-        self.changes = Counter(
-            "testbed_changes", "Changes before rounds, by kind", [*base, "kind"], registry=self.registry
-        )
+        self.changes = self.counter("changes", "Changes before rounds, by kind", [*base, "kind"])
         self.fidelity = gauge("fidelity_ok", "Verdict on a scheme that has ended: 1 yes, 0 no", base)
         self.ues = gauge("ues", "UEs that the trial should have", alone)
         self.connected = gauge("ues_connected", "UEs that it has", alone)
@@ -70,12 +65,9 @@ class ControllerMetrics:
         self.steal = gauge("host_steal_ratio", "Share of them that the hypervisor took", alone)
         self.others = gauge("host_others_ratio", "Share of them that programs other than agents used", alone)
 
-    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
-        return Gauge(f"testbed_{name}", text, labels, registry=self.registry)
-
     def serve(self) -> Exporter:
         """Serves them on a port of this host that only it can reach."""
-        return Exporter(self.registry, "127.0.0.1", 0)
+        return Exporter(self, "127.0.0.1", 0)
 
     def __call__(self, event: Event) -> None:
         """Takes an event in."""
@@ -119,8 +111,8 @@ class ControllerMetrics:
         self.predicted_s.labels(*labels).set(event.predicted_s)
         self.predicted_bubble.labels(*labels).set(event.predicted_bubble_rate)
         for name, ue in event.plan.ues.items():
-            self.planned_bps.labels(*labels, name, "up").set(ue.uplink_bps)
-            self.planned_bps.labels(*labels, name, "down").set(ue.downlink_bps)
+            self.planned_bps.labels(*labels, name, "up").set(ue.uplink_bps / 8)
+            self.planned_bps.labels(*labels, name, "down").set(ue.downlink_bps / 8)
 
     def _round_ended(self, event: RoundEnded) -> None:
         labels = self._trial, event.label

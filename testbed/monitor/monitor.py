@@ -51,27 +51,33 @@ def up(engine: Engine, ports: Mapping[str, int], say: Say, name: str = NAME) -> 
     ``ports``: of each part. Returns why there is no Grafana, or ''. InputError names a port that is in use.
     """
     if not engine.is_local:
-        raise EngineError(
-            "the monitor needs an engine on this machine", "unset DOCKER_HOST, or: testbed monitor export DIR"
-        )
+        hint = "unset DOCKER_HOST, or: testbed monitor export DIR"
+        raise EngineError("the monitor needs an engine on this machine", hint)
     there = parts(engine, name)
     for part in there.values():
         if not part.running:
             raise EngineError(f"{part.name} {part.state.condition}", "type: testbed monitor down")
-    for part_name in (PROMETHEUS, GRAFANA):
-        if part_name not in there:
-            check_free(ports[part_name], f"--{part_name}-port")
+    for missing in [part for part in (PROMETHEUS, GRAFANA) if part not in there]:
+        check_free(ports[missing], f"--{missing}-port")
     if PROMETHEUS not in there:
-        image = images.prometheus(engine.client, say)
-        _start(engine, _prometheus(name, image, ports[PROMETHEUS]), prometheus_files(), say)
-    if GRAFANA in there:
-        return ""
+        start_prometheus(engine, ports[PROMETHEUS], say, name)
+    return "" if GRAFANA in there else start_grafana(engine, ports[GRAFANA], say, name)
+
+
+def start_prometheus(engine: Engine, port: int, say: Say, name: str = NAME) -> None:
+    """Starts Prometheus on this port; returns when it answers."""
+    image = images.prometheus(engine.client, say)
+    _start(engine, _prometheus(name, image, port), prometheus_files(), say)
+
+
+def start_grafana(engine: Engine, port: int, say: Say, name: str = NAME) -> str:
+    """Starts Grafana on this port, to show what Prometheus has; why that cannot be, or ''."""
     say(f"grafana: pulling {GRAFANA_IMAGE}")
     why = "" if engine.client.api.images(GRAFANA_IMAGE) else images.pull(engine.client, GRAFANA_IMAGE)
     if why:
         return f"cannot pull {GRAFANA_IMAGE}: {why}"
     url = f"http://{parts(engine, name)[PROMETHEUS].address}"
-    _start(engine, _grafana(name, ports[GRAFANA]), grafana_files(url), say)
+    _start(engine, _grafana(name, port), grafana_files(url), say)
     return ""
 
 

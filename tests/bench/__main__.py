@@ -14,6 +14,7 @@ from rich.table import Table
 from tests.bench import (
     accuracy,
     dilation,
+    exporter,
     field,
     links,
     live,
@@ -50,6 +51,7 @@ BENCHES = {
     "verdict": verdict.numbers,
     "dilation": dilation.numbers,
     "memory": memory.numbers,
+    "exporter": exporter.numbers,
 }
 OF_THE_PAPERS = {
     "papers-planning": papers.planning,

@@ -51,19 +51,19 @@ def told(*events) -> dict[str, float]:
     for event in events:
         metrics(event)
     found = {}
-    for (name, labels), value in parse(Exposition(metrics.registry).text()).items():
+    for (name, labels), value in parse(Exposition(metrics.families).text()).items():
         assert dict(labels)["trial"] == "t"
         rest = sorted(value for key, value in labels if key not in ("trial", "scheme"))
         found[" ".join([name.removeprefix("testbed_"), *rest])] = value
     return found
 
 
-@pytest.mark.parametrize("expected", ["predicted_round_seconds", "planned_link_bits_per_second ue1 up"])
+@pytest.mark.parametrize("expected", ["predicted_round_seconds", "planned_link_bytes_per_second ue1 up"])
 def test_what_is_expected_is_of_the_round_that_was_measured(expected):
     """Agents tell of the last round, also while another is under way on other links."""
-    slow = replace(PLAN, ues={"ue1": replace(PLAN.ues["ue1"], uplink_bps=2.5)})
+    slow = replace(PLAN, ues={"ue1": replace(PLAN.ues["ue1"], uplink_bps=20.0)})
     second = replace(began(2, 2.5), plan=slow)
-    first = {"predicted_round_seconds": 1.5, "planned_link_bits_per_second ue1 up": 8e6}[expected]
+    first = {"predicted_round_seconds": 1.5, "planned_link_bytes_per_second ue1 up": 1e6}[expected]
     assert told(BEGIN, SCHEME)[expected] == first
     assert told(BEGIN, SCHEME, began(1, 1.5), ended(1, 1.6), second)[expected] == first
     assert told(BEGIN, SCHEME, began(1, 1.5), ended(1, 1.6), second, ended(2, 2.6))[expected] == 2.5
@@ -76,7 +76,10 @@ def test_what_there_is_while_a_round_is_under_way():
     assert found["rounds_planned"] == 10
     assert found["emulated_seconds"] == 1.6
     assert found["train_loss"] == 0.4
-    assert (found["planned_link_bits_per_second ue1 up"], found["planned_link_bits_per_second down ue2"]) == (8e6, 3e6)
+    assert (found["planned_link_bytes_per_second ue1 up"], found["planned_link_bytes_per_second down ue2"]) == (
+        1e6,
+        375e3,
+    )
     assert (found["host_busy_ratio"], found["host_others_ratio"], found["host_steal_ratio"]) == (0.5, 0.1, 0.02)
 
 

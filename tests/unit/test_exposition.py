@@ -6,45 +6,45 @@ import threading
 from urllib.error import HTTPError
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import generate_latest
 
-from agents.exposition import Exporter, Exposition
+from agents.exposition import Exporter, Exposition, Families
 from controller.trial.scrape import parse
 from testbed.monitor.api import DIRECT
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    """A counter, a gauge with labels that need escapes, and one without labels or samples."""
-    found = CollectorRegistry()
-    Counter("testbed_rounds", "Rounds", ["trial"], registry=found).labels("t").inc(3)
-    gauge = Gauge("testbed_ratio", "A share", ["trial", "ue"], registry=found)
+def families() -> Families:
+    """A counter, a gauge with labels that need escapes, and one without samples."""
+    found = Families()
+    found.counter("rounds", "Rounds", ["trial"]).labels("t").inc(3)
+    gauge = found.gauge("ratio", "A share", ["trial", "ue"])
     gauge.labels("t", 'a "b"\\\n').set(0.25)
     gauge.labels("t", "ue2").set(float("inf"))
-    Gauge("testbed_one", "Alone", registry=found).set(1e-9)
-    Gauge("testbed_none", "Nothing yet", ["trial"], registry=found)
+    gauge.labels("t", "ue3").set(1e-9)
+    found.gauge("none", "Nothing yet", ["trial"])
     return found
 
 
-def test_the_text_says_what_the_librarys_says(registry: CollectorRegistry) -> None:
-    exposition = Exposition(registry)
+def test_the_text_says_what_the_librarys_says(families: Families) -> None:
+    exposition = Exposition(families.families)
     for _ in range(2):
-        assert parse(exposition.text()) == parse(generate_latest(registry).decode())
-    heads = [line for line in generate_latest(registry).decode().splitlines() if line.startswith("#")]
+        assert parse(exposition.text()) == parse(generate_latest(families.registry).decode())
+    heads = [line for line in generate_latest(families.registry).decode().splitlines() if line.startswith("#")]
     assert [line for line in exposition.text().splitlines() if line.startswith("#")] == heads
 
 
-def test_a_series_that_is_gone_is_not_told_of(registry: CollectorRegistry) -> None:
-    gauge = Gauge("testbed_later", "Comes and goes", ["trial"], registry=registry)
+def test_a_series_that_is_gone_is_not_told_of(families: Families) -> None:
+    gauge = families.gauge("later", "Comes and goes", ["trial"])
     gauge.labels("t").set(1)
-    exposition = Exposition(registry)
+    exposition = Exposition(families.families)
     assert "testbed_later{" in exposition.text()
     gauge.remove("t")
     assert "testbed_later{" not in exposition.text()
 
 
-def test_a_scraper_is_answered_until_the_exporter_is_closed(registry: CollectorRegistry) -> None:
-    with Exporter(registry, "127.0.0.1", 0) as exporter:
+def test_a_scraper_is_answered_until_the_exporter_is_closed(families: Families) -> None:
+    with Exporter(families, "127.0.0.1", 0) as exporter:
         with DIRECT.open(f"http://{exporter.address}/metrics", timeout=10) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             assert parse(answer.read().decode())["testbed_rounds_total", frozenset({("trial", "t")})] == 3
@@ -54,8 +54,8 @@ def test_a_scraper_is_answered_until_the_exporter_is_closed(registry: CollectorR
         DIRECT.open(f"http://{exporter.address}/metrics", timeout=10)
 
 
-def test_who_reads_gets_what_is_at_the_end_and_who_does_not_is_not_waited_for(registry: CollectorRegistry) -> None:
-    with Exporter(registry, "127.0.0.1", 0) as exporter:
+def test_who_reads_gets_what_is_at_the_end_and_who_does_not_is_not_waited_for(families: Families) -> None:
+    with Exporter(families, "127.0.0.1", 0) as exporter:
         exporter.await_reader(timeout_s=60)
 
         def read() -> None:

@@ -116,7 +116,7 @@ def test_transfers_queue_behind_each_other_on_a_link():
     meter.end_round(10.0)
     link = {"ue": "ue1", "direction": "up"}
     assert shown(meter, "link_bytes_total", **link) == 500
-    assert shown(meter, "link_goodput_bits_per_second", **link) == pytest.approx(1000)
+    assert shown(meter, "link_goodput_bytes_per_second", **link) == pytest.approx(125)
 
 
 def test_what_all_were_sent_and_what_one_was_are_told_apart():

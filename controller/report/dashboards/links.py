@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from controller.report.dashboards.parts import About, AnyPanel, Ask, frame, heat, lines
-from controller.report.dashboards.promql import SCHEMES, by_link, recorded, running
+from controller.report.dashboards.promql import SCHEMES, rate_of_link, recorded, running
 
 
 def links() -> dashboard.Dashboard:
@@ -15,17 +15,17 @@ def links() -> dashboard.Dashboard:
     for way in ("up", "down"):
         panels += [
             _rates(
-                "link_goodput_bits_per_second", way, f"Goodput {way}", "Training bytes over their time on the link."
+                "link_goodput_bytes_per_second", way, f"Goodput {way}", "Training bytes over their time on the link."
             ),
             _rates(
-                "planned_link_bits_per_second", way, f"Planned {way}", "The radio's rate times the share of the air."
+                "planned_link_bytes_per_second", way, f"Planned {way}", "The radio's rate times the share of the air."
             ),
         ]
     return frame("links", "Testbed: links", text, panels)
 
 
 def _rates(metric: str, way: str, title: str, text: str) -> AnyPanel:
-    return heat(About(title, text, "bps"), Ask(running(by_link(metric, way)), "{{ue}}"))
+    return heat(About(title, text, "bps"), Ask(running(rate_of_link(metric, way)), "{{ue}}"))
 
 
 def _error_lines() -> AnyPanel:

@@ -31,9 +31,9 @@ def by_agent(metric: str) -> str:
     return f"max by (trial, ue) (testbed_{metric}{{{TRIAL}}})"
 
 
-def by_link(metric: str, direction: str) -> str:
-    """One value for each scheme and UE, of its link ``up`` or ``down``."""
-    return f'max by (trial, scheme, ue) (testbed_{metric}{{{SCHEMES}, direction="{direction}"}})'
+def rate_of_link(metric: str, direction: str) -> str:
+    """A rate in bit/s for each scheme and UE, of its link ``up`` or ``down``; metrics count bytes."""
+    return f'8 * max by (trial, scheme, ue) (testbed_{metric}{{{SCHEMES}, direction="{direction}"}})'
 
 
 def recorded(rule: str, more: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard
 
 from controller.report.dashboards.parts import About, AnyPanel, Ask, Column, frame, heat, lines, number, rows
-from controller.report.dashboards.promql import by_link, by_ue, lately, of_trial, recorded, running, share_lately
+from controller.report.dashboards.promql import by_ue, lately, of_trial, rate_of_link, recorded, running, share_lately
 
 ERROR_SHOWN = 0.1
 """Goodput this far off its plan, to either side, has the strongest colour."""
@@ -79,7 +79,7 @@ def _spread() -> AnyPanel:
 
 
 def _table() -> AnyPanel:
-    goodput, planned = "link_goodput_bits_per_second", "planned_link_bits_per_second"
+    goodput, planned = "link_goodput_bytes_per_second", "planned_link_bytes_per_second"
     return rows(
         About(
             "UEs of each scheme", "Goodput of the last round; idle share and overruns of all rounds.", "none", 24, 10
@@ -87,10 +87,10 @@ def _table() -> AnyPanel:
         {"scheme": "scheme", "ue": "UE"},
         [
             Column("idle share", f"max by (trial, scheme, ue) ({recorded('ue_idle_ratio')})", "percentunit"),
-            Column("up", by_link(goodput, "up"), "bps"),
-            Column("up planned", by_link(planned, "up"), "bps"),
-            Column("down", by_link(goodput, "down"), "bps"),
-            Column("down planned", by_link(planned, "down"), "bps"),
+            Column("up", rate_of_link(goodput, "up"), "bps"),
+            Column("up planned", rate_of_link(planned, "up"), "bps"),
+            Column("down", rate_of_link(goodput, "down"), "bps"),
+            Column("down planned", rate_of_link(planned, "down"), "bps"),
             Column("overruns", by_ue("cpu_overruns_total"), "none"),
         ],
     )
