@@ -1,4 +1,4 @@
-"""Measurements, kept on disk from one run to the next."""
+"""What is kept on disk from one run to the next: measurements, and what goes on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ T = TypeVar("T")
 def cache_folder() -> Path:
     """Where measurements are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed"
+
+
+def state_folder() -> Path:
+    """Where it is written what goes on: which trials run, and where they write."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "testbed"
 
 
 def kept(

@@ -27,6 +27,7 @@ from controller.cli.topology import topology
 from controller.cli.trace import trace
 from controller.cli.up import up
 from controller.cli.validate import validate
+from controller.cli.watch import watch
 from testbed.errors import TestbedError
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-for verb in (validate, topology, plan, calibrate, doctor, up, run, results, report, trace, ps, down):
+for verb in (validate, topology, plan, calibrate, doctor, up, run, watch, results, report, trace, ps, down):
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 from agents.plan import Plan
 from agents.schedule.costs import Costs
@@ -21,6 +21,7 @@ from controller.predict.latency import Latency
 from controller.predict.prediction import wait_s
 from controller.predict.simulate import Timeline, simulate
 from controller.trial.journal import Line
+from testbed.topology import SchemeChoice
 
 _TASK = tuple(f.name for f in fields(Happened))
 _CHANGE = tuple(f.name for f in fields(Change))
@@ -53,9 +54,27 @@ def by_scheme(lines: Iterable[Line]) -> dict[str, Events]:
     return {label: events for label, events in found.items() if "scheme" in events}
 
 
+def asked(topology: Mapping[str, Any]) -> dict[str, int]:
+    """The labels of the schemes that a topology in a journal asks for, and how many rounds of each."""
+    rounds = topology.get("training", {}).get("rounds", 0)
+    choices = [SchemeChoice.model_construct(**choice) for choice in topology.get("schemes", ())]
+    return {choice.key: choice.rounds or rounds for choice in choices}
+
+
 def records(lines: Iterable[Line]) -> dict[str, Record]:
     """The record of each scheme in a journal, by label."""
     return {label: Record(label, events) for label, events in by_scheme(lines).items()}
+
+
+def happened_in(line: Line) -> Happened:
+    """The task of a ``task`` line."""
+    return Happened(**{name: line[name] for name in _TASK if name in line})
+
+
+def round_of(end: Line, rows: Sequence[Happened]) -> Round:
+    """The round of a ``round`` line, in which these tasks happened."""
+    predicted = end["predicted_s"], end["predicted_bubble_rate"]
+    return round_row(end["round"], rows, end["train_loss"], *predicted, end.get("charged_s", 0.0))
 
 
 class Record:
@@ -81,17 +100,7 @@ class Record:
     @cached_property
     def rounds(self) -> tuple[Round, ...]:
         """The rounds that have ended, as measured."""
-        return tuple(
-            round_row(
-                number,
-                self.rows(number),
-                end["train_loss"],
-                end["predicted_s"],
-                end["predicted_bubble_rate"],
-                end.get("charged_s", 0.0),
-            )
-            for number, end in self.ends.items()
-        )
+        return tuple(round_of(end, self.rows(number)) for number, end in self.ends.items())
 
     def rows(self, number: int) -> Sequence[Happened]:
         """The tasks of a round as measured, in order of start; as far as they are known."""
@@ -177,7 +186,7 @@ class Record:
     def _rows(self) -> Mapping[int, Sequence[Happened]]:
         found: dict[int, list[Happened]] = {}
         for line in self._tasks:
-            row = Happened(**{name: line[name] for name in _TASK if name in line})
+            row = happened_in(line)
             found.setdefault(row.round, []).append(row)
         return found
 

@@ -9,14 +9,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
 from agents.own import OwnError, set_folder
 from agents.schedule.task import ScheduleError
 from controller.judge.derive import scheme_result
-from controller.judge.record import Record, by_scheme
+from controller.judge.record import Record, asked, by_scheme
 from controller.judge.results import Results, SchemeResult
 from controller.trial.journal import FILE, RESULTS, Line, read_as_far
 from testbed.errors import InputError, RecordError
@@ -112,15 +112,9 @@ def _unfinished(results: Results, stage: Stage, of: Mapping[str, Record]) -> Ite
             yield f"{label} is not over: {rounds} measured"
         if "costs" not in record.begin:
             yield f"{label}: an older version wrote no costs of its tasks, so no predicted timeline can be drawn"
-    for label in _asked(results.topology):
+    for label in asked(results.topology):
         if label not in of and label not in results.schemes:
             yield f"{label} was not begun"
-
-
-def _asked(topology: Mapping[str, Any]) -> Iterator[str]:
-    """The labels of the schemes that a topology asks for."""
-    for choice in topology.get("schemes", ()):
-        yield choice.get("label") or choice["scheme"].rpartition(":")[2].replace("_", "-")
 
 
 def _from_results(directory: Path, error: InputError) -> Recorded:

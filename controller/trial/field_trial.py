@@ -15,6 +15,7 @@ from controller.trial.journal import finished
 from controller.trial.prepare import bring_up, prepare, save_logs
 from controller.trial.rounds import Trial
 from controller.trial.watch import Stage, Watcher
+from controller.trial.whereabouts import findable
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.errors import InputError
@@ -37,6 +38,11 @@ def field_trial(
     """
     if finished(out) and not force:
         raise InputError("--out", f"{out} holds a finished trial", "choose another directory, or add --force")
+    with findable(topology.name, out, watcher) as watching:
+        return _field_trial(engine, topology, out, watching, most_s)
+
+
+def _field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher, most_s: float) -> Results:
     prepared = prepare(engine, topology, watcher)
     if prepared.fitted.takes.wall_s > most_s:
         message = f"this takes longer than {in_words(most_s)}: {prepared.fitted}"

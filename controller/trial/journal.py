@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,11 +82,11 @@ def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
             if number < len(whole):
                 wrong = InputError(f"{path}:{number}", "is no JSON", "the journal was changed by hand")
             break
-    _check(path, lines)
+    check(path, lines)
     return lines, wrong
 
 
-def _check(path: Path, lines: list[Line]) -> None:
+def check(path: Path, lines: Sequence[Line]) -> None:
     """InputError unless the lines begin like a journal of this version."""
     head = lines[0] if lines else {}
     if not isinstance(head, dict) or head.get("event") != "journal":

@@ -6,7 +6,6 @@ Whoever has containers up writes it, whether anybody watches or not, and takes i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from agents.ports import METRICS_PORT
 from testbed.deploy import MGMT, Deployment
 from testbed.files import write_atomically
+from testbed.kept import state_folder
 
 CONTROLLER = "controller"
 """The ``agent`` label of what the controller itself tells."""
@@ -22,8 +22,7 @@ CONTROLLER = "controller"
 
 def folder() -> Path:
     """Where the files are."""
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    return state / "testbed" / "targets"
+    return state_folder() / "targets"
 
 
 def groups(trial: str, addresses: Mapping[str, str], controller: str = "") -> list[dict[str, Any]]:
