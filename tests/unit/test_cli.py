@@ -75,7 +75,7 @@ def test_every_verb_is_there() -> None:
         [sys.executable, "-c", "from controller.cli import main; main()", "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    verbs = ("validate", "plan", "images", "calibrate", "doctor", "up", "run", "ps", "links", "down")
+    verbs = ("validate", "topology", "plan", "images", "calibrate", "doctor", "up", "run", "ps", "links", "down")
     assert all(f" {verb} " in done.stdout for verb in verbs)
 
 

@@ -56,6 +56,7 @@ def test_shared_rates_are_what_the_uniform_planner_gives_to_all_at_once(name: st
 def test_where_a_ue_is_follows_from_what_its_rate_follows_from(tmp_path: Path) -> None:
     by_snr = cell(tmp_path, "[{name: a, snr_db: 12.5}, {name: b, distance_m: 80}]")
     assert [ue.where for ue in by_snr.ues] == ["12.5 dB SNR", "80 m"]
+    assert [(ue.snr_db, ue.distance_m) for ue in by_snr.ues] == [(12.5, None), (None, 80)]
     own = cell(tmp_path, "[{name: a, distance_m: 80}]", "{access: dedicated, network: wifi}")
     assert [(ue.where, ue.share, ue.uplink_bps) for ue in own.ues] == [("", 1, 50e6)]
     assert [ue.where for ue in scene(load(Path("topologies/moving.yaml"))).ues][:2] == ["120 m, moves", "200 m"]
