@@ -17,6 +17,7 @@ from testbed.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[1]
 DASHBOARDS = ROOT / "images/grafana/dashboards"
+PAGE = ROOT / "docs/monitoring.md"
 RULES = ROOT / "images/prometheus/rules"
 LABEL_VALUES = re.compile(r"label_values\((?:(?P<expr>.+),\s*)?(?P<label>\w+)\)")
 
@@ -46,8 +47,10 @@ def promtool(engine: Engine, command: str, folders: dict[Path, str]) -> None:
 
 
 def expressions(trial: str) -> dict[str, list[str]]:
-    """Every PromQL expression of every panel, variable, annotation and rule, with its variables filled in, by where."""
+    """Every PromQL expression of panels, variables, annotations, rules and docs, with its variables filled in, by file."""
     found = {path.name: list(_of_dashboard(json.loads(path.read_text()), trial)) for path in DASHBOARDS.glob("*.json")}
+    asked = re.findall(r"^```promql\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    found[PAGE.name] = [line.replace("quickstart", trial) for block in asked for line in block.splitlines()]
     for path in RULES.glob("*.yml"):
         rules = [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
         found[path.name] = [rule["expr"] for rule in rules]

@@ -85,3 +85,16 @@ def test_the_commands_about_reports_write_what_the_page_says(tmp_path, monkeypat
         assert stop.value.code == 0, capsys.readouterr().err
     for written in ("runs/mine/report.html", "runs/mine/report/round_time.svg", "both.html", "both/round_time.pdf"):
         assert (tmp_path / written).stat().st_size > 0
+
+
+def test_the_page_about_watching_names_commands_that_are_there_and_every_alert(tmp_path, monkeypatch, capsys):
+    page = (DOCS / "monitoring.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    for command in re.findall(r"^testbed (.*)$", page, re.M):
+        words = command.split() if "export" in command else [*command.partition(" topologies")[0].split(), "--help"]
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0, capsys.readouterr().err
+    assert (tmp_path / "monitoring/grafana/dashboards/overview.json").exists()
+    rules = (DOCS.parent / "images/prometheus/rules/testbed.yml").read_text()
+    assert set(re.findall(r"^\| `(Testbed\w+)`", page, re.M)) == set(re.findall(r"alert: (\w+)", rules))
