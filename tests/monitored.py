@@ -47,7 +47,7 @@ def promtool(engine: Engine, command: str, folders: dict[Path, str]) -> None:
 
 
 def expressions(trial: str) -> dict[str, list[str]]:
-    """Every PromQL expression of panels, variables, annotations, rules and docs, with its variables filled in, by file."""
+    """Every PromQL expression of panels, variables, annotations, rules and docs, variables filled in, by file."""
     found = {path.name: list(_of_dashboard(json.loads(path.read_text()), trial)) for path in DASHBOARDS.glob("*.json")}
     asked = re.findall(r"^```promql\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     found[PAGE.name] = [line.replace("quickstart", trial) for block in asked for line in block.splitlines()]
