@@ -16,6 +16,7 @@ from tests.bench import (
     dilation,
     exporter,
     field,
+    large,
     links,
     live,
     memory,
@@ -52,6 +53,7 @@ BENCHES = {
     "dilation": dilation.numbers,
     "memory": memory.numbers,
     "exporter": exporter.numbers,
+    "large": large.numbers,
 }
 OF_THE_PAPERS = {
     "papers-planning": papers.planning,

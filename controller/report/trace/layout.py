@@ -41,7 +41,7 @@ def tracks(record: Record, numbers: Sequence[int], flows: Iterator[int], error: 
     places = _Places(record, flows)
     for number in numbers:
         places.add(number)
-    return [
+    found = [
         *_rounds(record, numbers),
         *_marks(record, numbers, error),
         *_ratios(record, numbers),
@@ -50,6 +50,7 @@ def tracks(record: Record, numbers: Sequence[int], flows: Iterator[int], error: 
         Track("goodput down", values=counted(places.goodput_down), unit="bit/s"),
         *places.tracks(),
     ]
+    return [track for track in found if track.slices or track.instants or track.values]
 
 
 def _rounds(record: Record, numbers: Sequence[int]) -> Iterator[Track]:
