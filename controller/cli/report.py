@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from controller.cli.uncollected import uncollected
+
 
 def report(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Run directories: the --out of trials.")],
@@ -24,8 +26,9 @@ def report(
     alone = directories[0] / "report.html" if len(directories) == 1 else Path("comparison.html")
     page = out or alone
     folder = None if page_only else figures or page.with_suffix("")
-    for line in publish(directories, page, folder, round_ or []):
-        print(line)
+    with uncollected():
+        for line in publish(directories, page, folder, round_ or []):
+            print(line)
     if open_:
         import webbrowser
 

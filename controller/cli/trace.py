@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +10,7 @@ import typer
 
 from controller.cli.arguments import AsJson
 from controller.cli.output import print_json
+from controller.cli.uncollected import uncollected
 
 FILE = "trace.pftrace.gz"
 
@@ -34,7 +32,7 @@ def trace(
     from testbed.files import write_atomically
 
     file, numbers = out or directory / FILE, rounds_of(rounds) if rounds else None
-    with _uncollected():
+    with uncollected():
         found = recorded(directory, judged=False)
         chosen = processes(found, [name.strip() for name in scheme.split(",")] if scheme else None, numbers)
         content = serialised(chosen.items(), file.suffix == ".gz")
@@ -50,13 +48,3 @@ def trace(
         print_json({**told, "missing": list(found.missing)})
     else:
         print(f"trace: {file} ({len(content) / 1e6:.2f} MB); open it in https://ui.perfetto.dev, where it stays local")
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """A large trial is millions of objects, none of them in cycles, and looking for some takes a quarter longer."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

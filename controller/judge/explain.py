@@ -11,7 +11,7 @@ import numpy as np
 
 from agents.plan import Plan
 from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, down, goes_up
-from controller.judge.measured import Happened, after_warm_up
+from controller.judge.measured import Happened, after_warm_up, by_round
 from controller.judge.results import Explained, Round
 from controller.predict.latency import NONE, Latency
 
@@ -24,6 +24,10 @@ class Links:
 
     plan: Plan
     waits: Latency = NONE
+
+    @cached_property
+    def _gated(self) -> bool:
+        return self.waits.gated
 
     def rate_bps(self, row: Happened) -> float:
         """The planned rate of its link."""
@@ -38,7 +42,7 @@ class Links:
 
     def slot_s(self, row: Happened) -> float:
         """Seconds until its first slot, and after its last."""
-        if row.place == BROADCAST_PLACE:
+        if row.place == BROADCAST_PLACE or not self._gated:
             return 0.0
         gate = self.waits.up if goes_up(row.place) else self.waits.down
         index = list(self.plan.ues).index(row.ue)
@@ -114,10 +118,8 @@ def explain(
     by_error = sorted(after_warm_up(rounds), key=lambda r: r.round_s / predicted[r.round])
     quarter = (len(by_error) + 1) // 4
     typical = sorted(r.round for r in by_error[quarter : len(by_error) - quarter])
-    chains = {
-        number: chain([row for row in rows if row.round == number], schedule_of(number), links_of(number))
-        for number in typical
-    }
+    of = by_round(rows)
+    chains = {number: chain(of[number], schedule_of(number), links_of(number)) for number in typical}
 
     def mean(value: Callable[[Chain], float]) -> float:
         return sum(value(found) / predicted[number] for number, found in chains.items()) / len(chains)

@@ -152,6 +152,14 @@ def idle_shares(ues: Iterable[str], rows: Sequence[Happened], round_s: float) ->
     return {ue: max(0.0, 1.0 - busy / round_s) for ue, busy in busy_s.items()}
 
 
+def by_round(rows: Iterable[Happened]) -> dict[int, list[Happened]]:
+    """The tasks of each round."""
+    found: dict[int, list[Happened]] = {}
+    for row in rows:
+        found.setdefault(row.round, []).append(row)
+    return found
+
+
 def at_places(rows: Iterable[Happened]) -> dict[str, list[Happened]]:
     """The tasks of each place, in the order in which places and tasks come."""
     found: dict[str, list[Happened]] = {}
@@ -162,29 +170,33 @@ def at_places(rows: Iterable[Happened]) -> dict[str, list[Happened]]:
 
 def idle_times(rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, float]:
     """Idle times as PiPar means them (s), the mean of a round after the first."""
-    found = [idle([row for row in rows if row.round == r.round], r.round_s) for r in after_warm_up(rounds)]
+    of = by_round(rows)
+    found = [idle(of[r.round], r.round_s) for r in after_warm_up(rounds)]
     return {key: sum(getattr(one, key) for one in found) / len(found) for key in ("bs_idle_s", "ue_idle_s")}
 
 
 def goodput_bps(transfers: Sequence[Happened]) -> float | None:
     """Bits per second on the air, the median over all bytes; None without any."""
-    return speed(transfers, lambda burst: 8.0 * burst.bytes)
+    found = speeds(transfers, lambda burst: 8.0 * burst.bytes, (0.5,))
+    return found[0] if found else None
 
 
-def speed(transfers: Sequence[Happened], planned_s: Callable[[Happened], float], share: float = 0.5) -> float | None:
-    """How fast against its ``planned_s`` a burst was, at most, for this share of all bytes; None without any.
+def speeds(
+    transfers: Sequence[Happened], planned_s: Callable[[Happened], float], shares: Sequence[float]
+) -> tuple[float, ...]:
+    """How fast against its ``planned_s`` a burst was, at most, for each of these shares of all bytes; () without any.
 
     A burst is transfers that follow each other at once on a link: a receiver that wakes up late takes from one
-    what it adds to the next. By default the median, as one that does so at the end of a burst is not a slow link.
+    what it adds to the next. The share of a half is the median, as one that does so at the end of a burst is not a
+    slow link.
     """
     bursts = [burst for burst in _bursts(transfers) if burst.seconds > 0]
     if not bursts:
-        return None
-    speeds = np.array([planned_s(burst) / burst.seconds for burst in bursts])
-    order = np.argsort(speeds)
+        return ()
+    each = np.array([planned_s(burst) / burst.seconds for burst in bursts])
+    order = np.argsort(each)
     bytes_below = np.cumsum([bursts[i].bytes for i in order])
-    middle = int(np.searchsorted(bytes_below, bytes_below[-1] * share))
-    return float(speeds[order[middle]])
+    return tuple(float(each[order[int(np.searchsorted(bytes_below, bytes_below[-1] * s))]]) for s in shares)
 
 
 def _bursts(transfers: Sequence[Happened]) -> list[Happened]:

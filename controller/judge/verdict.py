@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agents.schedule.task import BROADCAST_PLACE, Schedule, is_link
 from controller.judge.explain import Links, explain
 from controller.judge.host_load import Counters, host_load
-from controller.judge.measured import Happened, after_warm_up, at_places, speed
+from controller.judge.measured import Happened, after_warm_up, at_places, speeds
 from controller.judge.results import Explained, Fidelity, HostLoad, Round, Summary
 
 ROUND_ERROR = 0.03
@@ -57,12 +57,13 @@ def gather(
     numbers = {r.round for r in after_warm_up(rounds)}
     counted = [row for row in rows if row.round in numbers]
     computed = [row for row in counted if row.computed]
+    errors = link_errors(links_of, counted, (0.1, 0.5, 0.9))
     return Evidence(
         summary=summary,
         computed=len(computed),
         overruns=[row.overrun_s for row in computed if row.overrun_s > 0],
-        link_errors=link_errors(links_of, counted),
-        steady_link_errors=steady_errors(links_of, counted),
+        link_errors={link: median for link, (_, median, _) in errors.items()},
+        steady_link_errors={link: steady_error(low, high) for link, (low, _, high) in errors.items()},
         explained=explain(links_of, schedule_of, predicted_s, rounds, rows),
         host=host_load(counters, computed),
     )
@@ -127,8 +128,10 @@ def _shares(e: Explained) -> str:
     return f"{named}, unexplained {e.unexplained:+.1%}"
 
 
-def link_errors(links_of: Callable[[int], Links], rows: Sequence[Happened], share: float = 0.5) -> dict[str, float]:
-    """Relative distance of each link's goodput (its median, or another share) from its plan, if it sent.
+def link_errors(
+    links_of: Callable[[int], Links], rows: Sequence[Happened], shares: Sequence[float]
+) -> dict[str, tuple[float, ...]]:
+    """Relative distance of each link's goodput from its plan, if it sent: at most this for these shares of its bytes.
 
     The plan is that of each round: a rate, and on a gated link the wait for the first slot.
     """
@@ -137,19 +140,14 @@ def link_errors(links_of: Callable[[int], Links], rows: Sequence[Happened], shar
         links = links_of(burst.round)
         return links.on_air_s(burst) + links.slot_s(burst)
 
-    errors: dict[str, float] = {}
-    for link, mine in at_places(rows).items():
-        if is_link(link) and link != BROADCAST_PLACE:
-            found = speed(mine, planned_s, share)
-            if found is not None:
-                errors[link] = found - 1.0
-    return errors
+    of = {link: mine for link, mine in at_places(rows).items() if is_link(link) and link != BROADCAST_PLACE}
+    found = {link: speeds(mine, planned_s, shares) for link, mine in of.items()}
+    return {link: tuple(speed - 1.0 for speed in each) for link, each in found.items() if each}
 
 
-def steady_errors(links_of: Callable[[int], Links], rows: Sequence[Happened]) -> dict[str, float]:
-    """How far a link is off that is off, to one side, with nine of ten bytes.
+def steady_error(low: float, high: float) -> float:
+    """How far a link is off that is off, to one side, with nine of ten bytes: from ``low`` to ``high``.
 
     A wrong link is wrong with every burst; a thread that wakes up late is late now and then.
     """
-    low, high = (link_errors(links_of, rows, share) for share in (0.1, 0.9))
-    return {link: low[link] if low[link] > 0 else min(high[link], 0.0) for link in low}
+    return low if low > 0 else min(high, 0.0)

@@ -172,7 +172,8 @@ def test_a_link_is_judged_by_the_rate_of_its_round(tmp_path):
     ]
     assert goodput_bps(rows[1:]) != pytest.approx(planned.plan.ues["ue1"].uplink_bps, rel=1e-2)
     for rounds in (rows, rows[:1], rows[1:]):
-        assert link_errors(lambda number: Links(plans[number]), rounds) == {"ue1/up": pytest.approx(0.0, abs=1e-5)}
+        found = link_errors(lambda number: Links(plans[number]), rounds, (0.5,))
+        assert found == {"ue1/up": (pytest.approx(0.0, abs=1e-5),)}
 
 
 def test_a_job_changes_its_plan_and_speeds_and_nothing_else():

@@ -10,7 +10,7 @@ from agents.plan import Plan, UePlan
 from controller.judge.explain import Links
 from controller.judge.host_load import host_load
 from controller.judge.results import Explained, HostLoad, Spread, Summary
-from controller.judge.verdict import Evidence, judge, link_errors, steady_errors
+from controller.judge.verdict import Evidence, judge, link_errors, steady_error
 from tests.unit.rows import row
 
 CALM = HostLoad(
@@ -100,8 +100,9 @@ PLAN = Plan("t", "psl", "uniform", 1, 1, 1.0, {"ue1": UePlan(4, 0.005, 0.005, 8e
 )
 def test_a_wrong_link_is_wrong_nearly_always(seconds, median, steady):
     rows = [row(2 + i, "uplink", "ue1", 0, 0.0, s, bytes=1000) for i, s in enumerate(seconds)]
-    assert link_errors(lambda _: Links(PLAN), rows) == {"ue1/up": pytest.approx(median)}
-    assert steady_errors(lambda _: Links(PLAN), rows) == {"ue1/up": pytest.approx(steady)}
+    ((link, (low, half, high)),) = link_errors(lambda _: Links(PLAN), rows, (0.1, 0.5, 0.9)).items()
+    assert (link, half) == ("ue1/up", pytest.approx(median))
+    assert steady_error(low, high) == pytest.approx(steady)
 
 
 def sight(kernel: str = "a", **changes: float) -> dict[str, float | str]:
