@@ -32,7 +32,9 @@ def results_table(results: Results) -> RenderableType:
 
 
 def _table(title: str, results: Results, columns: Sequence[tuple[str, Cell]]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, leading=1, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, leading=1, padding=(0, 1, 0, 0)
+    )
     for heading, _ in columns:
         first = heading == SCHEME
         table.add_column(Text(heading), justify="left" if first else "right", no_wrap=not first, overflow="fold")
@@ -61,7 +63,8 @@ def _reasons(results: Results) -> list[Text]:
         for label, scheme in results.schemes.items()
         for reason in scheme.fidelity.reasons
     ]
-    return [*doubts, *([Text(f"the trial broke off: {results.error}", "red")] if results.error else [])]
+    broken = [Text(f"the trial broke off: {results.error}", "red")] if results.error else []
+    return [Text(""), *doubts, *broken] if doubts or broken else []
 
 
 def _scheme(label: str, s: SchemeResult) -> str:

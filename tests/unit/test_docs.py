@@ -13,6 +13,8 @@ from controller.cli.selection import select
 from controller.planners.planning import plan_all
 from controller.predict.sizes import differences
 from controller.predict.workload import real_sizes
+from controller.trial.watch import Stage, TrialBegins, silent
+from controller.trial.whereabouts import findable
 from testbed.loading import load
 from tests import recorded
 from tests.unit.perfetto import parsed
@@ -98,3 +100,27 @@ def test_the_page_about_watching_names_commands_that_are_there_and_every_alert(t
     assert (tmp_path / "monitoring/grafana/dashboards/overview.json").exists()
     rules = (DOCS.parent / "images/prometheus/rules/testbed.yml").read_text()
     assert set(re.findall(r"^\| `(Testbed\w+)`", page, re.M)) == set(re.findall(r"alert: (\w+)", rules))
+
+
+def test_the_commands_about_watching_show_what_the_page_says(tmp_path, monkeypatch, capsys):
+    page = (DOCS / "watching.md").read_text()
+    topology = select(load(DOCS.parent / "topologies" / "quickstart.yaml"), ["psl"], rounds=3)
+    recorded.write(tmp_path / "runs" / "quickstart", topology)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with findable("quickstart", tmp_path / "runs" / "quickstart", silent) as watcher:
+        watcher(Stage("starting containers"))
+        watcher(TrialBegins("quickstart", (), 1.0, (), 0.0))
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^testbed (watch .*)$", page, re.M)
+    assert len(commands) == 2
+    shown = set()
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main(command.split())
+        assert stop.value.code == 0, command
+        shown |= {tuple(re.findall(r"(\w+)[:=]", line)) for line in capsys.readouterr().err.splitlines()}
+    said = [
+        line for line in page.splitlines() if re.match(r"(stage|trial|scheme|round|evaluation|verdict|end): ", line)
+    ]
+    assert len(said) == 7
+    assert {tuple(re.findall(r"(\w+)[:=]", line)) for line in said} <= shown

@@ -65,7 +65,7 @@ def test_eq_16_is_shown_only_of_rounds_as_the_plan_has_them():
 )
 def test_cut_and_k_say_how_the_plan_changed(made, words):
     text = shown(trial(PREDICTED_S, made), 120)
-    assert f" {words} " in text
+    assert f"\n{words}  " in text
     plans = len({1: None, **made})
     assert (f"{plans} plans" in text) == (plans > 1)
 
