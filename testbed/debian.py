@@ -105,6 +105,9 @@ def fetch(package: str, pages: str, folder: Path) -> None:
     """Downloads a package and what it depends on whose name matches ``pages``, by this machine's apt. ImageError."""
     if not shutil.which("apt-get"):
         raise ImageError(f"no image registry answers, and there is no apt-get to fetch Debian's {package} with")
+    no_list = subprocess.run(["apt-cache", "show", package], capture_output=True).returncode
+    if no_list:
+        _run(["apt-get", "update", "-qq"])
     of_no_use = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     told = _run(["apt-cache", "depends", "--recurse", *of_no_use, package]).splitlines()
     _run(["apt-get", "download", "-q", package, *(name for name in told if re.match(pages, name))], folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agents.exposition import Exposition, Families
 from agents.meter import Meter, Metrics
@@ -13,19 +15,19 @@ from agents.pace import Span
 from agents.schedule.task import BS
 from controller.trial.exporter import ControllerMetrics
 from controller.trial.watch import TrialEnded
-from testbed.engine import Engine
+from testbed.deploy import resource
+from testbed.engine import LABEL, Engine
 from testbed.errors import EngineError, InputError
 from testbed.monitor import monitor
 from testbed.monitor.api import Prometheus
 from testbed.monitor.status import status
-from tests.monitored import ROOT, free_port, promtool
+from tests.monitored import NAME, ROOT, free_port, promtool
 from tests.unit.test_exporter import BEGIN, SCHEME, began, ended
 from tests.unit.test_measured import DOWNLINK, FORWARD, S, arrival
 
 pytestmark = pytest.mark.docker
 
 IMAGES = {ROOT / "images": "/images"}
-NAME = "monitor-test"
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +37,13 @@ def engine() -> Engine:
 
 
 def test_the_configuration_is_valid(engine: Engine) -> None:
-    promtool(engine, "check config --lint=all --lint-fatal /images/prometheus/prometheus.yml", IMAGES)
+    assert promtool(engine, "check config --lint=all --lint-fatal /images/prometheus/prometheus.yml", IMAGES) == ""
 
 
 def test_rules_are_valid_and_do_what_they_say(engine: Engine) -> None:
-    promtool(engine, "check rules --lint=all --lint-fatal /images/prometheus/rules/testbed.yml", IMAGES)
-    promtool(engine, "test rules /tests/rules.test.yml", {**IMAGES, Path(__file__).parent: "/tests"})
+    assert promtool(engine, "check rules --lint=all --lint-fatal /images/prometheus/rules/testbed.yml", IMAGES) == ""
+    tests = {**IMAGES, Path(__file__).parent: "/tests"}
+    assert promtool(engine, "test rules /tests/rules.test.yml", tests) == ""
 
 
 def _of_an_agent(owner: str) -> Families:
@@ -71,7 +74,7 @@ def test_metrics_keep_to_the_conventions(engine: Engine, tmp_path: Path) -> None
         text = Exposition(families.families).text()
         (tmp_path / name).write_text(text)
         of_all |= {line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")}
-        promtool(engine, f"check metrics </expositions/{name}", {tmp_path: "/expositions"})
+        assert promtool(engine, f"check metrics </expositions/{name}", {tmp_path: "/expositions"}) == ""
     assert len(of_all) == len({family._name for one in exporters.values() for family in one.families})
 
 
@@ -84,14 +87,15 @@ def port(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_down_removes_what_up_made_and_nothing_else(engine: Engine, port: int) -> None:
-    before = _all(engine)
+    others = resource("monitor-witness", "data")
+    engine.create_volume(others, {LABEL: "monitor-witness"})
     monitor.start_prometheus(engine, port, print, NAME)
     assert Prometheus(f"127.0.0.1:{port}").query("1 + 1")[0].values[0][1] == 2
     (row,) = status(engine, NAME)["containers"]
     assert (row["part"], row["status"], row["url"]) == ("prometheus", "running", f"http://127.0.0.1:{port}")
     assert monitor.down(engine, NAME) == 3
-    assert _all(engine) == before
     assert monitor.down(engine, NAME) == 0
+    assert engine.remove(**{LABEL: "monitor-witness"}) == 1
     assert status(engine, NAME) == {"containers": [], "trials": [], "alerts": []}
 
 
@@ -122,11 +126,43 @@ def test_a_monitor_that_has_stopped_is_told_of(engine: Engine, port: int) -> Non
         monitor.up(engine, {monitor.PROMETHEUS: port, monitor.GRAFANA: free_port()}, print, NAME)
 
 
-def _all(engine: Engine) -> dict[str, list[str]]:
-    """Everything on the engine, of whomever."""
-    api = engine.client.api
-    return {
-        "containers": sorted(one["Id"] for one in api.containers(all=True)),
-        "volumes": sorted(one["Name"] for one in api.volumes()["Volumes"] or []),
-        "networks": sorted(one["Id"] for one in api.networks()),
-    }
+STAND_IN = """
+FROM testbed-base
+WORKDIR /healthy
+RUN mkdir api && touch api/health
+USER 10001:10001
+CMD ["python3", "-c", "import http.server as h, os; a = os.environ; \\
+    h.test(h.SimpleHTTPRequestHandler, port=int(a['GF_SERVER_HTTP_PORT']), bind=a['GF_SERVER_HTTP_ADDR'])"]
+"""
+"""What listens where a Grafana would, and is well: none can be had everywhere."""
+
+
+def test_grafana_finds_what_it_provisions(
+    engine: Engine, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Dockerfile").write_text(STAND_IN)
+    image = "testbed-stand-in:latest"
+    engine.client.images.build(path=str(tmp_path), tag=image, rm=True)
+    monkeypatch.setattr(monitor, "GRAFANA_IMAGE", image)
+    ports = {monitor.PROMETHEUS: port, monitor.GRAFANA: free_port()}
+    try:
+        assert monitor.up(engine, ports, print, NAME) == ""
+        grafana = monitor.parts(engine, NAME)[monitor.GRAFANA]
+        environment = engine.client.api.inspect_container(grafana.state.name)["Config"]["Env"]
+        (provisioning,) = (e.partition("=")[2] for e in environment if e.startswith("GF_PATHS_PROVISIONING="))
+        source = _content(engine, grafana.state.name, f"{provisioning}/datasources/testbed.yaml")
+        assert f"url: http://127.0.0.1:{port}\n" in source
+        provider = yaml.safe_load(_content(engine, grafana.state.name, f"{provisioning}/dashboards/testbed.yaml"))
+        shown = provider["providers"][0]["options"]["path"]
+        assert json.loads(_content(engine, grafana.state.name, f"{shown}/overview.json"))["uid"] == "testbed-overview"
+        assert monitor.up(engine, ports, print, NAME) == "", "what is up stays as it is"
+    finally:
+        monitor.down(engine, NAME)
+        engine.client.images.remove(image)
+
+
+def _content(engine: Engine, container: str, path: str) -> str:
+    """A file in a running container."""
+    exit_code, output = engine.client.containers.get(container).exec_run(["cat", path])
+    assert exit_code == 0, output
+    return str(output.decode())

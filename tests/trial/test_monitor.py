@@ -17,12 +17,11 @@ from testbed.engine import Engine
 from testbed.monitor import monitor, targets
 from testbed.monitor.api import Prometheus, Series
 from testbed.monitor.status import status
-from tests.monitored import alert_expressions, expressions, free_port
+from tests.monitored import NAME, alert_expressions, expressions, free_port
 from tests.trial.conftest import TRIAL, call, command
 
 pytestmark = pytest.mark.docker
 
-NAME = "monitor-test"
 WATCHED = """
 name: small
 seed: 3

@@ -64,5 +64,8 @@ def test_who_reads_gets_what_is_at_the_end_and_who_does_not_is_not_waited_for(fa
         read()
         waiting = threading.Thread(target=exporter.await_reader, args=(60,), daemon=True)
         waiting.start()
+        reads = 0
         while waiting.is_alive():
             read()
+            reads += 1
+        assert reads >= 2
