@@ -105,8 +105,10 @@ class _Writer:
         event = packet.track_event
         event.MergeFromString(self._beginning(one, packet))
         event.track_uuid = uuid
-        event.terminating_flow_ids.extend(one.flows_in)
-        event.flow_ids.extend(one.flows_out)
+        if one.flows_in:
+            event.terminating_flow_ids.extend(one.flows_in)
+        if one.flows_out:
+            event.flow_ids.extend(one.flows_out)
         self._tell(event, one.args, packet)
         end = self._packet(builder, one.end_ns).track_event
         end.type, end.track_uuid = _END, uuid
