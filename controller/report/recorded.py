@@ -6,18 +6,19 @@ Trials that broke off, still run, lost a part of their files or were written by 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from agents.own import OwnError, set_folder
 from agents.schedule.task import ScheduleError
-from controller.judge.derive import scheme_result
+from controller.judge.derive import scheme_result, summary_of
+from controller.judge.measured import after_warm_up
 from controller.judge.record import Record, asked, by_scheme
-from controller.judge.results import Results, SchemeResult
+from controller.judge.results import Results, Round, SchemeResult
 from controller.trial.journal import FILE, RESULTS, Line, read_as_far
 from testbed.errors import InputError, RecordError
 
@@ -67,7 +68,6 @@ def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str], judg
     try:
         ended = next((line for line in reversed(lines) if line["event"] == "end"), None)
         of, without = _results_of(lines, judged)
-        missing += without
         results = Results(
             topology=head["topology"],
             host=head["host"],
@@ -79,41 +79,44 @@ def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str], judg
         return _from_results(directory, InputError(f"{directory / FILE}", f"lacks {_named(error)}"))
     stage: Stage = "running" if ended is None else "broken off" if results.error else "ended"
     having = {label: record for label, (record, _) in of.items()}
-    missing += _unfinished(results, stage, having)
+    missing += [*without.values(), *_unfinished(results, stage, having, {*having, *without})]
     lost = tuple(ended.get("lost", ())) if ended else ()
     return Recorded(directory, results, stage, having, tuple(missing), lost)
 
 
-def _results_of(lines: Sequence[Line], judged: bool) -> tuple[dict[str, tuple[Record, SchemeResult | None]], list[str]]:
-    """The record of each scheme with what follows from it, and which have none, and why."""
+def _results_of(
+    lines: Sequence[Line], judged: bool
+) -> tuple[dict[str, tuple[Record, SchemeResult | None]], dict[str, str]]:
+    """The record of each scheme with what follows from it; and which have none, and why."""
     found: dict[str, tuple[Record, SchemeResult | None]] = {}
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     for label, events in by_scheme(lines).items():
         try:
             record = Record(label, events)
             measured = record.rounds
             found[label] = record, scheme_result(record) if judged and measured else None
         except (OwnError, ScheduleError) as error:
-            missing.append(f"{label}: {error} ({error.hint})")
+            missing[label] = f"{label}: {error} ({error.hint})"
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            missing.append(f"{label}: its lines in {FILE} lack {_named(error)}")
+            missing[label] = f"{label}: its lines in {FILE} lack {_named(error)}"
     return found, missing
 
 
-def _unfinished(results: Results, stage: Stage, of: Mapping[str, Record]) -> Iterator[str]:
+def _unfinished(results: Results, stage: Stage, of: Mapping[str, Record], begun: Collection[str]) -> Iterator[str]:
     """What a trial that is not over, or broke off, has not measured."""
     if stage == "running":
         yield f"{FILE} has no end: the trial is still running, or was killed"
     if results.error:
         yield f"the trial broke off: {results.error}"
+    measured = {label: len(one.rounds) for label, one in results.schemes.items() if one.partial}
+    measured |= {label: len(record.ends) for label, record in of.items() if record.finish is None}
+    for label, rounds in measured.items():
+        yield f"{label} is not over: {rounds} round{'s' if rounds != 1 else ''} measured"
     for label, record in of.items():
-        rounds = f"{len(record.ends)} round{'s' if len(record.ends) != 1 else ''}"
-        if record.finish is None:
-            yield f"{label} is not over: {rounds} measured"
         if "costs" not in record.begin:
             yield f"{label}: an older version wrote no costs of its tasks, so no predicted timeline can be drawn"
     for label in asked(results.topology):
-        if label not in of and label not in results.schemes:
+        if label not in begun:
             yield f"{label} was not begun"
 
 
@@ -125,17 +128,25 @@ def _from_results(directory: Path, error: InputError) -> Recorded:
         schemes: dict[str, SchemeResult] = {}
         for label, one in data["schemes"].items():
             try:
-                schemes[label] = SchemeResult.model_validate(one, extra="ignore")
+                schemes[label] = _as_known(one)
             except ValidationError as wrong:
                 missing.append(f"{label}: {RESULTS} has no {_named(wrong)} as this version knows it")
-        results = Results.model_validate({**data, "schemes": {}}, extra="ignore").model_copy(
-            update={"schemes": schemes}
-        )
+        whole = Results.model_validate({**data, "schemes": {}}, extra="ignore")
+        results = whole.model_copy(update={"schemes": schemes})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
         message = f"{directory}: nothing can be shown: {error}, and {RESULTS} cannot be read either"
         raise RecordError(message, "give the --out of a trial") from wrong
     stage: Stage = "broken off" if results.error else "ended"
-    return Recorded(directory, results, stage, {}, tuple([*missing, *_unfinished(results, stage, {})]))
+    return Recorded(directory, results, stage, {}, (*missing, *_unfinished(results, stage, {}, data["schemes"])))
+
+
+def _as_known(one: dict[str, Any]) -> SchemeResult:
+    """A scheme's results as another version wrote them. The summary follows from the rounds. ValidationError."""
+    rounds = [Round.model_validate(row, extra="ignore") for row in one.get("rounds", ())]
+    summary = (
+        {"summary": summary_of(rounds).model_dump()} if any(row.predicted_s for row in after_warm_up(rounds)) else {}
+    )
+    return SchemeResult.model_validate({**one, **summary}, extra="ignore")
 
 
 def _named(error: Exception) -> str:

@@ -150,19 +150,23 @@ def test_a_journal_that_was_spoilt_is_read_up_to_there(whole):
     assert found.missing[0].startswith(f"{whole / FILE}:{at[1] + 2}: is no JSON")
 
 
-@pytest.mark.parametrize("key", ["rounds", "summary", "plan"])
+@pytest.mark.parametrize("key", ["rounds", "fidelity", "plan"])
 def test_of_another_versions_trial_the_results_are_shown(whole, key):
     (whole / FILE).write_text('{"event": "journal", "version": 99}\n')
     results = json.loads((whole / RESULTS).read_text())
     results["schemes"]["psl-of-tomorrow"] = {"colour": "blue"}
     results["schemes"]["sl"]["tomorrow"] = 1
     del results["schemes"]["c2p2sl"][key]
+    del results["schemes"]["epsl"]["summary"]["predicted_s"]
     (whole / RESULTS).write_text(json.dumps(results))
     found = read(whole)
     assert found.records == {}
     assert list(found.results.schemes) == ["sl", "sfl-v2", "epsl", "pipar", "centralised"]
     assert "version 99" in found.missing[0]
     assert f"c2p2sl: {RESULTS} has no {key} as this version knows it" in found.missing
+    assert not any("was not begun" in text for text in found.missing)
+    epsl = found.results.schemes["epsl"]
+    assert epsl.summary.predicted_s == pytest.approx(epsl.rounds[1].predicted_s)
 
 
 def test_a_scheme_whose_lines_lack_something_does_not_hide_the_others(whole):
