@@ -68,8 +68,14 @@ class Browser:
         os.close(self._from)
         shutil.rmtree(self._profile, ignore_errors=True)
 
+    def on_paper(self) -> None:
+        """The open page as it is printed."""
+        self.call("Emulation.setEmulatedMedia", {"media": "print"})
+
     def open(self, file: Path, width: int, height: int = 900, dark: bool = False) -> None:
         """Opens a file in a window of this size, in light or dark; returns when its charts are drawn."""
+        self.complaints.clear()
+        self.requested.clear()
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -51,8 +51,9 @@ def _chart(field: str, title: str, names: Sequence[str]) -> Drawing:
             "scheme:N", scale=_cycled(names, [list(DASHES[i % len(DASHES)]) for i in many]), legend=legend
         ),
     }
+    axis = alt.Axis(tickMinStep=1) if field == "round" else alt.Axis()
     base = alt.Chart(data("accuracy")).encode(
-        x=alt.X(f"{field}:Q", title=title, scale=alt.Scale(zero=True), axis=alt.Axis(tickMinStep=1)),
+        x=alt.X(f"{field}:Q", title=title, scale=alt.Scale(zero=True), axis=axis),
         y=alt.Y("accuracy:Q", title="accuracy on the test set [%]", axis=alt.Axis(format="%")),
         tooltip=["scheme:N", "round:Q", "emulated_s:Q", alt.Tooltip("accuracy:Q", format=".2%")],
     )

@@ -67,14 +67,15 @@ def base(name: str, order: Sequence[str], end_s: float) -> Drawing:
             title="emulated time since the round began [s]",
             scale=alt.Scale(domain=[0, end_s], nice=False),
         ),
-        y=alt.Y("track:N", title=None, sort=list(order), scale=alt.Scale(paddingInner=0.1), axis=names),
+        y=alt.Y("track:N", title=None, scale=alt.Scale(domain=list(order), paddingInner=0.1), axis=names),
     )
 
 
-def filled(chart: Drawing, share: float, shades: Sequence[str], digit_s: float) -> Drawing:
+def filled(chart: Drawing, share: float, shades: Sequence[str], digit_s: float, zooms: bool = False) -> Drawing:
     """Blocks filled by micro-batch, as high as this share of their track.
 
-    Those that are longer than ``digit_s`` for each digit of their micro-batch's number have it written on them.
+    Those that are longer than ``digit_s`` for each digit of their micro-batch's number have it written on them; in a
+    chart that ``zooms``, or is as wide as its place, only while it fits.
     """
     colours = _colours(shades, "m")
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
@@ -89,7 +90,7 @@ def filled(chart: Drawing, share: float, shades: Sequence[str], digit_s: float) 
             tooltip=["what:N", "task:N", "ue:N", "micro_batch:Q", "start_s:Q", "end_s:Q"],
         )
     )
-    return alt.layer(solid, _numbers(chart, shades, digit_s))
+    return alt.layer(solid, _numbers(chart, shades, digit_s, zooms))
 
 
 def present(blocks: Frame) -> list[str]:
@@ -103,10 +104,12 @@ def _colours(shades: Sequence[str], kind: str) -> dict[str, str]:
     return {shade: f"var(--{kind}{shade if shade == WEIGHTS else int(shade) - 1})" for shade in shades}
 
 
-def _numbers(chart: Drawing, shades: Sequence[str], digit_s: float) -> Drawing:
+def _numbers(chart: Drawing, shades: Sequence[str], digit_s: float, zooms: bool) -> Drawing:
     inks = json.dumps(_colours(shades, "t"))
     wide = f"datum.end_s - datum.start_s > {digit_s:.3g} * length('' + datum.micro_batch)"
-    return (
+    width_px = "scale('x', datum.end_s) - scale('x', datum.start_s)"
+    fits = f"{width_px} > {DIGIT_PX} * length('' + datum.micro_batch)"
+    written = (
         chart.transform_filter(f"datum.way != '{WEIGHTS}' && {wide}")
         .transform_calculate(
             middle_s="(datum.start_s + datum.end_s) / 2",
@@ -115,3 +118,4 @@ def _numbers(chart: Drawing, shades: Sequence[str], digit_s: float) -> Drawing:
         .mark_text(fontSize=8, clip=True)
         .encode(x="middle_s:Q", text="micro_batch:Q", color=alt.Color("ink:N", scale=None))
     )
+    return written.encode(opacity=alt.condition(fits, alt.value(1), alt.value(0))) if zooms else written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import altair as alt
@@ -10,13 +11,15 @@ from controller.judge.record import Mark
 from controller.report.figures.figure import Drawing, Figure, data, slug, spec
 from controller.report.figures.frame import Frame, Value
 from controller.report.figures.series import Series
-from controller.report.figures.theme import INK, MEASURED, PREDICTED, SERIES
+from controller.report.figures.theme import MEASURED, PREDICTED, SERIES
 
 HEIGHT_PX = 190
 LANES = ("measured", "predicted")
 KINDS = {"plan": ("plan made anew", "diamond"), "channel": ("link changed", "triangle-down")}
 KINDS |= {"device": ("device changed", "square"), "fault": ("fault", "cross")}
 MOST_TEXTS = 3
+APART = ("color", "shape", "strokeDash", "y")
+"""What rounds and marks have for themselves: marks are beside the axis of round times."""
 
 
 def course(s: Series, marks: Sequence[Mark]) -> Figure:
@@ -27,8 +30,9 @@ def course(s: Series, marks: Sequence[Mark]) -> Figure:
         "rounds": Frame.of({**titles, "predicted": "predicted [s]", "bubble_rate": "bubble rate [share]"}, rows),
         "marks": Frame.of({"start_s": "at [s]", "kind": "kind", "text": "what"}, _marks(marks)),
     }
+    kinds = [str(row[1]) for row in frames["marks"].rows]
     name, title = f"course_{slug(s.name)}", f"The rounds of {s.name}"
-    return Figure(name, title, _says(s, frames["marks"]), spec(_chart(bool(marks)), HEIGHT_PX), frames)
+    return Figure(name, title, _says(s, frames["marks"]), spec(_chart(kinds), HEIGHT_PX), frames)
 
 
 def _rounds(s: Series) -> Iterator[tuple[Value, ...]]:
@@ -52,7 +56,7 @@ def _joined(texts: Sequence[str]) -> str:
     return "; ".join(texts[:MOST_TEXTS]) + more
 
 
-def _chart(marked: bool) -> Drawing:
+def _chart(kinds: Sequence[str]) -> Drawing:
     x = alt.X("start_s:Q", title="emulated time at which the round began [s]", scale=alt.Scale(zero=True))
     rounds = (
         alt.Chart(data("rounds"))
@@ -68,29 +72,40 @@ def _chart(marked: bool) -> Drawing:
     shape = alt.Shape("what:N", title=None, scale=alt.Scale(domain=list(LANES), range=["circle", "diamond"]))
     lines = rounds.mark_line(strokeWidth=1.5).encode(color=colour, strokeDash=dash)
     points = rounds.mark_point(size=28, opacity=1).encode(color=colour, shape=shape)
-    return alt.layer(lines, points, *(_marked(x) if marked else ()))
+    drawn = alt.layer(lines, points)
+    if not kinds:
+        return drawn
+    return alt.layer(drawn, _marked(x, kinds)).resolve_scale(**dict.fromkeys(APART, "independent"))
 
 
-def _marked(x: alt.X) -> Iterator[Drawing]:
-    """What changed, along the top edge, each kind with a shape and a height of its own."""
-    base = alt.Chart(data("marks")).encode(x=x, tooltip=["kind:N", "start_s:Q", "text:N"])
-    names, shapes = zip(*KINDS.values(), strict=True)
-    heights = [4 + 9 * i for i in range(len(names))]
-    yield base.mark_rule(strokeWidth=0.6, opacity=0.35, color=INK)
-    yield base.mark_point(size=42, filled=True, opacity=1).encode(
-        y=alt.value(heights[0]),
-        shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=list(names), range=list(shapes))),
-        fill=alt.Fill("kind:N", title=None, scale=alt.Scale(domain=list(names), range=list(SERIES[2:6]))),
+def _marked(x: alt.X, kinds: Sequence[str]) -> Drawing:
+    """What changed, along the time axis, each kind with a shape, a colour and a height of its own."""
+    looks = [look for look in KINDS.values() if look[0] in kinds]
+    domain, shapes = [name for name, _ in looks], [shape for _, shape in looks]
+    colours = list(SERIES[2 : 2 + len(domain)])
+    heights_px = {name: HEIGHT_PX - 7 - 11 * i for i, name in enumerate(domain)}
+    return (
+        alt.Chart(data("marks"))
+        .transform_calculate(height_px=f"{json.dumps(heights_px)}[datum.kind]")
+        .mark_point(size=42, filled=True, opacity=1)
+        .encode(
+            x=x,
+            y=alt.Y("height_px:Q", scale=None, axis=None),
+            shape=alt.Shape("kind:N", title=None, scale=alt.Scale(domain=domain, range=shapes)),
+            color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=domain, range=colours)),
+            tooltip=["kind:N", "start_s:Q", "text:N"],
+        )
     )
 
 
 def _says(s: Series, marks: Frame) -> str:
     counts = {kind: sum(row[1] == kind for row in marks.rows) for kind, _ in KINDS.values()}
-    said = [f"{kind} {count} times" if count > 1 else f"{kind} once" for kind, count in counts.items() if count]
+    told = [f"{kind} {count} times" if count > 1 else f"{kind} once" for kind, count in counts.items() if count]
+    said = "; ".join(told).capitalize()
     rounds = s.result.rounds
     lengths = [r.round_s for r in rounds]
     return (
         f"{len(rounds)} rounds of {s.name} in {sum(lengths):.4g} emulated seconds, between {min(lengths):.4g} and "
         f"{max(lengths):.4g} s long; each is, in the median, {s.result.summary.round_error:+.2%} off its own "
-        f"prediction. {'; '.join(said) + '.' if said else 'Plan, links and devices stayed as they were.'}"
+        f"prediction. {f'{said}.' if said else 'Plan, links and devices stayed as they were.'}"
     )

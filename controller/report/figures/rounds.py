@@ -101,7 +101,7 @@ def _of(events: Sequence[Event], ues: Sequence[str]) -> Iterator[Event]:
 def _chart(tracks: Sequence[str], end_s: float, shades: Sequence[str]) -> Drawing:
     base = blocks.base("blocks", tracks, 1.002 * end_s)
     digit_s = blocks.DIGIT_PX * end_s / WIDE_PX
-    measured = blocks.filled(base.transform_filter("datum.what == 'measured'"), 0.66, shades, digit_s)
+    measured = blocks.filled(base.transform_filter("datum.what == 'measured'"), 0.66, shades, digit_s, zooms=True)
     predicted = _outlined(base.transform_filter("datum.what == 'predicted'"), ENDS[0], 1.0, 0.9)
     chain = _outlined(base.transform_filter("datum.critical"), ENDS[1], 0.66, 1.8)
     zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.ctrlKey]")
@@ -112,13 +112,12 @@ def _chart(tracks: Sequence[str], end_s: float, shades: Sequence[str]) -> Drawin
 
 def _outlined(chart: Drawing, what: str, share: float, width_px: float) -> Drawing:
     outline = alt.Scale(domain=list(ENDS), range=[PREDICTED, INK])
-    hollow = alt.Legend(symbolFillColor="transparent")
     return (
         chart.transform_calculate(outline=f"'{what}'")
-        .mark_bar(height=alt.RelativeBandSize(share), fillOpacity=0, strokeWidth=width_px, clip=True)
+        .mark_bar(height=alt.RelativeBandSize(share), filled=False, strokeWidth=width_px, clip=True)
         .encode(
             x2="end_s:Q",
-            stroke=alt.Stroke("outline:N", title="outline", scale=outline, legend=hollow),
+            stroke=alt.Stroke("outline:N", title="outline", scale=outline),
         )
     )
 

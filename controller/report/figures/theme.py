@@ -76,6 +76,7 @@ CONFIG: Mapping[str, Any] = {
     "background": None,
     "font": FONT,
     "aria": False,
+    "mark": {"aria": False},
     "view": {"stroke": None},
     "axis": {
         "domainColor": SOFT,
@@ -88,6 +89,7 @@ CONFIG: Mapping[str, Any] = {
         "titleFontWeight": "normal",
         "labelLimit": 130,
     },
+    "axisXQuantitative": {"tickCount": 9},
     "legend": {
         "labelColor": INK,
         "titleColor": INK,
@@ -102,6 +104,12 @@ CONFIG: Mapping[str, Any] = {
     "title": {"color": INK, "fontSize": 12, "fontWeight": "normal", "anchor": "start"},
     "text": {"color": INK, "fontSize": 10},
 }
+
+NARROW: Mapping[str, Any] = {
+    "axisXQuantitative": {"tickCount": 5},
+    "legend": {**CONFIG["legend"], "columns": 2, "layout": {"top": {"direction": "vertical", "anchor": "start"}}},
+}
+"""What is otherwise where there is no room beside each other."""
 
 
 def on_paper(spec: Mapping[str, Any], width: int) -> dict[str, Any]:

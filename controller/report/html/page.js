@@ -3,6 +3,8 @@
   const report = JSON.parse(document.getElementById("data").textContent);
   const views = new Map(); // of the figures that are drawn, by the id of their element
 
+  const narrow = matchMedia("(max-width: 40rem)");
+
   function records({ titles, rows }) {
     const names = Object.keys(titles);
     return rows.map((row) => Object.fromEntries(names.map((name, i) => [name, row[i]])));
@@ -34,7 +36,7 @@
     const options = {
       actions: false,
       renderer: "svg",
-      config: report.config,
+      config: narrow.matches ? { ...report.config, ...report.narrow } : report.config,
       tooltip: { disableDefaultStyle: true },
     };
     const drawn = await vegaEmbed(element.querySelector(".chart"), { ...figure.spec, datasets }, options);

@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from controller.report.figures.figure import Figure
-from controller.report.figures.theme import CONFIG, DARK, FONT, LIGHT, variables
+from controller.report.figures.theme import CONFIG, DARK, FONT, LIGHT, NARROW, variables
 from controller.report.html import tables
 from controller.report.html.report import Report
 from controller.report.html.words import headline, verdict
@@ -74,9 +74,17 @@ def _data(report: Report) -> dict[str, Any]:
         for story in report.stories
     ]
     figures = {figure.name: _figure(figure) for figure in report.figures}
-    shortest = min(report.series, key=lambda s: s.result.summary.round_s.median, default=None)
+    with_links = [s for s in report.series if s.result.fidelity.link_errors] or report.series
+    shortest = min(with_links, key=lambda s: s.result.summary.round_s.median, default=None)
     first = report.series.index(shortest) if shortest else 0
-    return {"config": CONFIG, "stories": stories, "first": first, "figures": figures, "most_rows": MOST_ROWS}
+    return {
+        "config": CONFIG,
+        "narrow": NARROW,
+        "stories": stories,
+        "first": first,
+        "figures": figures,
+        "most_rows": MOST_ROWS,
+    }
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
