@@ -20,7 +20,8 @@ monitor: .venv  ## Prometheus, and Grafana where its image can be had, for whate
 	$(bin)/testbed monitor up
 
 test: lint
-	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest tests/unit tests/contract tests/trial && \
+	@images/host/chromium.sh
+	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest tests/unit tests/contract tests/trial tests/report && \
 	    exec $(bin)/python -m tests.vm'
 
 test-vm: .venv  ## what needs a kernel with netem, in a VM that is made for it once (root; docs/vm.md)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from controller.cli.uncollected import uncollected
+
+MOST_S = 120.0
+"""What the page at the end of a trial may take on the wall clock."""
 
 
 def report(
@@ -33,3 +38,17 @@ def report(
         import webbrowser
 
         webbrowser.open(page.resolve().as_uri())
+
+
+def write_page(directory: Path, most_s: float = MOST_S) -> str:
+    """Writes a trial's page in a process of its own, for which nothing can go wrong here; what to say of it."""
+    code = "from controller.cli import main; main()"
+    command = [sys.executable, "-c", code, "report", str(directory), "--page-only"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=most_s)
+    except subprocess.TimeoutExpired:
+        return f"no report: it took longer than {most_s:.0f} s; type: testbed report {directory}"
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["it was stopped"])[-1]
+        return f"no report: {why}; type: testbed report {directory}"
+    return done.stdout.strip().splitlines()[-1]

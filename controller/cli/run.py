@@ -27,6 +27,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a field trial: deploy, train under every scheme, measure, report, take down."""
+    from controller.cli.report import write_page
     from controller.cli.selection import select
     from controller.report.live.terminal import watching
     from controller.report.outcome import results_table
@@ -38,8 +39,9 @@ def run(
     chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
     with watching(console(stderr=True), chosen.name, quiet) as watcher:
         results = field_trial(Engine.connect(), chosen, out, watcher, force, most_s)
+    page = write_page(out)
     show(results.model_dump(mode="json"), as_json, results_table(results))
     if not as_json:
-        print(f"results: {out / 'results.json'}")
+        print(f"results: {out / 'results.json'}", page, sep="\n")
     if strict and not all(s.fidelity.ok for s in results.schemes.values()):
         raise typer.Exit(3)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from controller.cli.report import write_page
 from controller.cli.selection import select
 from controller.report.figures.files import SUFFIXES
 from controller.report.html.publish import publish
@@ -179,3 +181,11 @@ def test_what_a_run_directory_says_is_text_and_never_markup(run, tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert evil not in text and "p<b>sl" not in text
     assert "p&lt;b&gt;sl" in text and len(embedded(text)["stories"]) == 2
+
+
+def test_the_page_at_the_end_of_a_trial_is_there_or_it_is_said_why_not(run, tmp_path):
+    whole = shutil.copytree(run, tmp_path / "whole")
+    assert write_page(whole) == f"report: {whole / 'report.html'}"
+    assert (whole / "report.html").stat().st_size > 0
+    assert write_page(tmp_path / "none").startswith(f"no report: {tmp_path / 'none'}: is no directory")
+    assert write_page(run, most_s=0.01) == f"no report: it took longer than 0 s; type: testbed report {run}"
