@@ -18,8 +18,6 @@ LANES = ("measured", "predicted")
 KINDS = {"plan": ("plan made anew", "diamond"), "channel": ("link changed", "triangle-down")}
 KINDS |= {"device": ("device changed", "square"), "fault": ("fault", "cross")}
 MOST_TEXTS = 3
-APART = ("color", "shape", "strokeDash", "y")
-"""What rounds and marks have for themselves: marks are beside the axis of round times."""
 
 
 def course(s: Series, marks: Sequence[Mark]) -> Figure:
@@ -75,7 +73,8 @@ def _chart(kinds: Sequence[str]) -> Drawing:
     drawn = alt.layer(lines, points)
     if not kinds:
         return drawn
-    return alt.layer(drawn, _marked(x, kinds)).resolve_scale(**dict.fromkeys(APART, "independent"))
+    both = alt.layer(drawn, _marked(x, kinds))
+    return both.resolve_scale(color="independent", shape="independent", strokeDash="independent", y="independent")
 
 
 def _marked(x: alt.X, kinds: Sequence[str]) -> Drawing:
