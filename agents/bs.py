@@ -79,7 +79,7 @@ class Bs:
         with suppress(AttributeError):
             del self.trainer  # before the memory for another one is needed
         trim()
-        self.trainer = Trainer(job, self.device)
+        self.trainer = Trainer(job, self.device, job.bs_threads)
         rows = job.footprint.evaluated_rows() if job.footprint else MOST_EVALUATED
         self._evaluator.take_model(self.trainer.whole, rows)
         self._take_own()

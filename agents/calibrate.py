@@ -6,7 +6,7 @@ Prints JSON. ``units``: per unit and number of samples, its bytes (``output_byte
 and the CPU seconds of a forward and a backward pass, while several processes per core do the same, as in a trial:
 cores that share caches, or are two threads of one, are slower together than alone. ``transport``: see
 ``agents.message_cost``. ``noise_s``: CPU seconds for clipping a value and adding noise to it. With
-``TESTBED_THREADS`` in the environment: wall seconds of a single process that computes on so many cores, and units only.
+``TESTBED_THREADS`` in the environment: while as many do the same as one agent has threads, and units only.
 With ``TESTBED_DEVICE`` likewise, on that device, with what it takes to copy to it and back; no units where torch finds
 no GPU.
 """
@@ -121,9 +121,8 @@ def noise_s(info: DatasetInfo) -> float:
     return max(typical_s(partial(privatise, samples, one, generator)) for one in each) / samples.numel()
 
 
-def measure_everywhere(model: str, norm: str, info: DatasetInfo) -> list[Row]:
-    """``measure`` on all cores at once; of each row the mean of all processes."""
-    count = PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
+def measure_together(model: str, norm: str, info: DatasetInfo, count: int) -> list[Row]:
+    """``measure`` in so many processes at once; of each row the mean of all."""
     with ProcessPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         runs = list(pool.map(measure, [model] * count, [norm] * count, [info] * count))
     return [_mean(rows) for rows in zip(*runs, strict=True)]
@@ -143,8 +142,12 @@ if __name__ == "__main__":
         device = pick_device(os.environ["TESTBED_DEVICE"])
         json.dump({"units": [] if device == CPU else measure(*what, device)}, sys.stdout)
     elif "TESTBED_THREADS" in os.environ:
-        torch.set_num_threads(int(os.environ["TESTBED_THREADS"]))
-        json.dump({"units": measure(*what)}, sys.stdout)
+        json.dump({"units": measure_together(*what, int(os.environ["TESTBED_THREADS"]))}, sys.stdout)
     else:
-        found = {"units": measure_everywhere(*what), "transport": message_cost.measure(), "noise_s": noise_s(what[2])}
+        count = PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
+        found = {
+            "units": measure_together(*what, count),
+            "transport": message_cost.measure(),
+            "noise_s": noise_s(what[2]),
+        }
         json.dump(found, sys.stdout)

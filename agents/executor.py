@@ -17,7 +17,7 @@ from agents.job import Job
 from agents.meter import Meter
 from agents.pace import Pacer, sharpen_timers, sleep_until
 from agents.schedule.pieces import Group, at_once, groups, pieces
-from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Noise, Schedule, Task, owner
+from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Noise, Schedule, Task, at_the_bs, owner
 from agents.wire.air import Air, AirError
 from agents.wire.frames import Layout, Sealed, seal
 from agents.wire.inbox import Arrival, Expected
@@ -61,7 +61,7 @@ class Executor:
             mine = [task for task in schedule.tasks if task.agent == self.name and not task.transfers]
             self._users = Counter(key for task in mine for key in task.needs if key in self.expected)
             places = schedule.processors(self.name) or (self.name,)
-            self._processors = {place: self._processors.get(place) or _Processor(self, place) for place in places}
+            self._processors = {place: self._processors.get(place) or _Processor(self, place, job) for place in places}
             computing = {task.place for task in schedule.tasks if task.computes and task.place in places}
             self.meter.processors = max(1, len(computing))
             self._occupy_ns = {
@@ -140,9 +140,9 @@ class Executor:
 class _Processor:
     """One processor of an agent: what is at its place, in order, at the pace of the modelled one."""
 
-    def __init__(self, agent: Executor, place: str) -> None:
+    def __init__(self, agent: Executor, place: str, job: Job) -> None:
         self._agent, self.place = agent, place
-        self._pacer = Pacer()
+        self._pacer = Pacer(job.bs_threads if at_the_bs(place) else 1)
 
     def run(self, segment: int, start_ns: int) -> None:
         """Does the tasks of a segment at this place, which starts at ``start_ns``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -30,6 +31,7 @@ class Half:
         momenta: Momenta | None = None,
     ) -> None:
         self.model = units.to(device)
+        self._twins: list[nn.Module] = []
         self.device = device
         parameters = list(units.parameters())
         self._optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum) if parameters else None
@@ -38,15 +40,28 @@ class Half:
                 self._set_momentum(parameter, momenta[parameter])
         self.zero()
 
+    def twins(self, count: int) -> list[nn.Module]:
+        """The model, and as many more of the same weights as make it so many; their gradients are added for a step."""
+        while len(self._twins) < count - 1:
+            twin = copy.deepcopy(self.model)
+            for parameter, own in zip(twin.parameters(), self.model.parameters(), strict=True):
+                parameter.data, parameter.grad = own.data, None
+            self._twins.append(twin)
+        return [self.model, *self._twins[: count - 1]]
+
     def zero(self) -> None:
         """Forgets accumulated gradients and batch statistics."""
         norm.forget(self.model)
         if self._optimiser:
             self._optimiser.zero_grad()
+        for twin in self._twins:
+            twin.zero_grad()
 
     def step(self) -> None:
         """One SGD step on the accumulated gradients, which are then forgotten; the batch's statistics settle."""
         norm.settle(self.model)
+        for twin in self._twins:
+            _add_gradients(self.model, twin)
         if self._optimiser:
             self._optimiser.step()
         self.zero()
@@ -87,6 +102,14 @@ class Half:
     def _set_momentum(self, parameter: torch.Tensor, buffer: torch.Tensor) -> None:
         assert self._optimiser is not None
         self._optimiser.state[parameter]["momentum_buffer"] = buffer.detach()
+
+
+def _add_gradients(model: nn.Module, twin: nn.Module) -> None:
+    for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
+        if parameter.grad is None:
+            parameter.grad = other.grad
+        elif other.grad is not None:
+            parameter.grad.add_(other.grad)
 
 
 def average(weights: Sequence[Weights], shares: Sequence[float]) -> Weights:

@@ -102,10 +102,13 @@ class Pacer:
     """A modelled processor that runs one task at a time.
 
     A task starts when its input is there and the processor is free, by the modelled times
-    and not by when this thread woke up, so that late wake-ups do not add up over a round.
+    and not by when this thread woke up, so that late wake-ups do not add up over a round. What it is given to do is
+    shared out over so many ``threads``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._cpu_ns = time.thread_time_ns if threads == 1 else time.process_time_ns
         self._free_ns = 0
         self._last_end_ns = 0
 
@@ -128,10 +131,10 @@ class Pacer:
         due_ns = None if duration_s is None else begin_ns + round(duration_s * 1e9)
         _give_way(due_ns)
         ask_for_slices(_slice_ns(due_ns))
-        cpu_ns, started_ns = -time.thread_time_ns(), time.monotonic_ns()
+        cpu_ns, started_ns = -self._cpu_ns(), time.monotonic_ns()
         result = work()
         done_ns = time.monotonic_ns()
-        cpu_ns += time.thread_time_ns()
+        cpu_ns += self._cpu_ns()
         ask_for_slices(SHORT_NS)
         if due_ns is None:
             due_ns = done_ns
@@ -143,6 +146,6 @@ class Pacer:
             sleep_until(due_ns)
             self._free_ns = due_ns
         start_ns, end_ns = max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns)
-        wait_ns = max(0, done_ns - started_ns - cpu_ns)
+        wait_ns = max(0, done_ns - started_ns - cpu_ns // self._threads)
         self._last_end_ns = end_ns
         return result, Span(start_ns, end_ns, overrun_ns, cpu_ns, wait_ns, end_ns - self._free_ns)

@@ -3,12 +3,17 @@
 Most schemes run backward what ran forward. EPSL aggregates the last-layer gradients of m paired rows,
 row r of every UE; its text leaves open at which forward point the aggregate goes back, so there are
 three readings. All return one gradient for the paired rows, to be broadcast, and one per UE for the rest.
+
+A pass may go there and back in chunks of rows, shared out over twins of the model: those have its weights and gradients
+of their own, and each computes on a thread with a core to itself, always the same chunks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -17,6 +22,8 @@ from torch.nn import functional
 from agents.plan import micro_batch_sizes
 
 Tensors = list[torch.Tensor]
+Twins = Sequence[nn.Module]
+"""A model, and others with the same weights and gradients of their own (``Half.twins``)."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +68,75 @@ def plain(model: nn.Module, rows: Rows) -> Pass:
     return Pass(loss.item(), backward)
 
 
-def in_chunks(model: nn.Module, rows: Rows, most: int | None) -> Pass:
-    """``plain``, there and back by so many rows at a time, or all, so that what is kept in between is bounded.
+def in_chunks(twins: Twins, rows: Rows, most: int) -> Pass:
+    """``plain``, there and back by so many rows at a time, so that what is kept in between is bounded.
 
     The loss is a sum over samples, so gradients add up to those of all rows at once, unless the model mixes samples.
     """
-    sizes, total, begin = rows.sizes, 0.0, 0
-    gradient = torch.empty(sum(sizes), *rows.activations[0].shape[1:]) if rows.inner else torch.empty(0)
-    gradient = gradient.to(rows.activations[0].device)
-    for size in chunks(sum(sizes), most):
-        values, labels = (_slice(each, begin, begin + size) for each in (rows.activations, rows.labels))
-        joined = leaf(values) if rows.inner else torch.cat(values)
-        loss = _loss(model(joined), torch.cat(labels), rows.samples)
-        torch.autograd.backward(loss)
-        if rows.inner:
-            gradient[begin : begin + size] = _gradient(joined)
-        total, begin = total + loss.item(), begin + size
+    sizes, labels = rows.sizes, torch.cat(list(rows.labels))
+
+    def loss_of(scores: torch.Tensor, begin: int, end: int) -> tuple[torch.Tensor, None]:
+        return _loss(scores, labels[begin:end], rows.samples), None
+
+    total, gradient = _there_and_back(twins, rows.activations, loss_of, most, rows.inner)
     return Pass(total, lambda: (list(torch.split(gradient, sizes)) if rows.inner else [], None))
 
 
-def chunks(rows: int, most: int | None) -> tuple[int, ...]:
-    """As few chunks as hold so many rows with ``most`` in each, and as equal; one where there is no such bound."""
-    return micro_batch_sizes(rows, -(-rows // (most or rows))) if rows else ()
+def _there_and_back(
+    twins: Twins,
+    values: Sequence[torch.Tensor],
+    end_of: Callable[[torch.Tensor, int, int], tuple[torch.Tensor, torch.Tensor | None]],
+    most: int,
+    inner: bool = True,
+) -> tuple[float, torch.Tensor]:
+    """Has chunks of rows go forward, and back from what ``end_of`` says: of their scores, a tensor and its gradient.
+
+    The sum of those tensors, and the gradient of the rows if they are ``inner``.
+    """
+    spans = spans_of(sum(len(part) for part in values), most)
+    ends = [0.0] * len(spans)
+    gradient = values[0].new_empty(spans[-1][1] if inner else 0, *values[0].shape[1:])
+
+    def chunk(model: nn.Module, i: int) -> None:
+        begin, end = spans[i]
+        mine = _slice(values, begin, end)
+        joined = leaf(mine) if inner else torch.cat(mine)
+        out, seed = end_of(model(joined), begin, end)
+        torch.autograd.backward(out, seed)
+        ends[i] = out.sum().item()
+        if inner:
+            gradient[begin:end] = _gradient(joined)
+
+    _share_out(twins, len(spans), chunk)
+    return sum(ends), gradient
 
 
-def virtual(model: nn.Module, rows: Rows, most: int | None) -> Pass:
+def _share_out(twins: Twins, count: int, work: Callable[[nn.Module, int], None]) -> None:
+    """Does so many pieces of work, every n-th with the same one of n twins."""
+
+    def every_nth(first: int) -> None:
+        for i in range(first, count, len(twins)):
+            work(twins[first], i)
+
+    if len(twins) == 1:
+        every_nth(0)
+        return
+    with ThreadPoolExecutor(len(twins), initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        list(threads.map(every_nth, range(len(twins))))
+
+
+def spans_of(rows: int, most: int) -> list[tuple[int, int]]:
+    """Where each of the chunks begins and ends."""
+    ends = list(accumulate(chunks(rows, most)))
+    return list(zip([0, *ends], ends, strict=False))
+
+
+def chunks(rows: int, most: int) -> tuple[int, ...]:
+    """As few chunks as hold so many rows with ``most`` in each, and as equal."""
+    return micro_batch_sizes(rows, -(-rows // most)) if rows else ()
+
+
+def virtual(twins: Twins, rows: Rows, most: int) -> Pass:
     """Paired rows go back as one virtual sample, the λ-weighted mean of their smashed data.
 
     Its last-layer gradient is the sum of theirs, so m + Σ (b_i − m) rows go backward. A UE's own share of
@@ -93,36 +144,36 @@ def virtual(model: nn.Module, rows: Rows, most: int | None) -> Pass:
     """
     m = rows.paired
     mixed = torch.as_tensor(sum(w * part[:m] for w, part in zip(rows.weights, rows.activations, strict=True)))
-    gradients, paired_loss = _last_layer(model, rows, most)
-    shared = _seeded(model, mixed, torch.stack(gradients).sum(0), most)
-    rest = in_chunks(model, _unpaired(rows), most)
+    gradients, paired_loss = _last_layer(twins, rows, most)
+    shared = _seeded(twins, mixed, torch.stack(gradients).sum(0), most)
+    rest = in_chunks(twins, _unpaired(rows), most)
     return Pass(paired_loss + rest.loss, lambda: (rest.backward()[0], shared))
 
 
-def own_point(model: nn.Module, rows: Rows, most: int | None) -> Pass:
+def own_point(twins: Twins, rows: Rows, most: int) -> Pass:
     """The λ-weighted mean of the last-layer gradients goes back at each row's own forward point.
 
     All rows go backward; the shared gradient is the λ-weighted mean of what arrives at the cut.
     """
     m = rows.paired
-    gradients, paired_loss = _last_layer(model, rows, most)
+    gradients, paired_loss = _last_layer(twins, rows, most)
     mean = _mean(gradients, rows.weights)
     paired = torch.cat([part[:m] for part in rows.activations])
-    found = _seeded(model, paired, torch.cat([mean] * len(gradients)), most)
-    rest = in_chunks(model, _unpaired(rows), most)
+    found = _seeded(twins, paired, torch.cat([mean] * len(gradients)), most)
+    rest = in_chunks(twins, _unpaired(rows), most)
     shared = _mean(torch.split(found, m), rows.weights)
     return Pass(paired_loss + rest.loss, lambda: (rest.backward()[0], shared))
 
 
-def at_the_cut(model: nn.Module, rows: Rows, most: int | None) -> Pass:
+def at_the_cut(twins: Twins, rows: Rows, most: int) -> Pass:
     """Every row goes back as in PSL; only the cut-layer gradients of paired rows are averaged (λ-weighted)."""
-    m, whole = rows.paired, in_chunks(model, rows, most)
+    m, whole = rows.paired, in_chunks(twins, rows, most)
     parts, _ = whole.backward()
     shared = _mean([part[:m] for part in parts], rows.weights)
     return Pass(whole.loss, lambda: ([part[m:] for part in parts], shared))
 
 
-READINGS: dict[str, Callable[[nn.Module, Rows, int | None], Pass]] = {
+READINGS: dict[str, Callable[[Twins, Rows, int], Pass]] = {
     "virtual": virtual,
     "own": own_point,
     "cut": at_the_cut,
@@ -130,14 +181,15 @@ READINGS: dict[str, Callable[[nn.Module, Rows, int | None], Pass]] = {
 """The pass of each way to aggregate (``agents.schemes.epsl``)."""
 
 
-def run(model: nn.Module, rows: Rows, aggregate: str, most: int | None = None) -> Pass:
+def run(twins: Twins, rows: Rows, aggregate: str, most: int | None = None) -> Pass:
     """The pass of these rows; without paired ones it is exactly that of PSL.
 
     With ``most`` it goes back at once, by so many rows at a time; where rows are paired it always goes back at once.
     """
+    total = sum(rows.sizes)
     if rows.paired:
-        return READINGS[aggregate](model, rows, most)
-    return plain(model, rows) if most is None or sum(rows.sizes) <= most else in_chunks(model, rows, most)
+        return READINGS[aggregate](twins, rows, most or total)
+    return plain(twins[0], rows) if most is None or total <= most else in_chunks(twins, rows, most)
 
 
 def leaf(parts: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -172,26 +224,27 @@ def _mean(parts: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tens
     return torch.as_tensor(sum(w * part for w, part in zip(weights, parts, strict=True)))
 
 
-def _last_layer(model: nn.Module, rows: Rows, most: int | None) -> tuple[Tensors, float]:
+def _last_layer(twins: Twins, rows: Rows, most: int) -> tuple[Tensors, float]:
     """The loss's gradients at the scores of the paired rows, per UE, and that part of the loss."""
     m = rows.paired
-    paired = torch.cat([part[:m] for part in rows.activations])
-    with torch.no_grad():
-        scores = torch.cat([model(part) for part in torch.split(paired, list(chunks(len(paired), most)))])
-    scores.requires_grad_()
+    paired = [part[:m] for part in rows.activations]
+    spans = spans_of(m * len(paired), most)
+    found = [torch.empty(0)] * len(spans)
+
+    def forward(model: nn.Module, i: int) -> None:
+        with torch.no_grad():
+            found[i] = model(torch.cat(_slice(paired, *spans[i])))
+
+    _share_out(twins, len(spans), forward)
+    scores = torch.cat(found).requires_grad_()
     loss = _loss(scores, torch.cat([part[:m] for part in rows.labels]), rows.samples)
     return list(torch.split(torch.autograd.grad(loss, scores)[0], m)), loss.item()
 
 
-def _seeded(model: nn.Module, values: torch.Tensor, seeds: torch.Tensor, most: int | None) -> torch.Tensor:
+def _seeded(twins: Twins, values: torch.Tensor, seeds: torch.Tensor, most: int) -> torch.Tensor:
     """What arrives at these rows when their scores go back from these gradients."""
-    found = []
-    sizes = list(chunks(len(values), most))
-    for part, seed in zip(torch.split(values, sizes), torch.split(seeds, sizes), strict=True):
-        joined = leaf([part])
-        torch.autograd.backward(model(joined), seed)
-        found.append(_gradient(joined))
-    return torch.cat(found)
+    _, found = _there_and_back(twins, [values], lambda scores, begin, end: (scores, seeds[begin:end]), most)
+    return found
 
 
 def _unpaired(rows: Rows) -> Rows:

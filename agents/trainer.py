@@ -47,10 +47,15 @@ class Passed:
 
 
 class Trainer:
-    """Models of one agent, by whose they are and which units; what went forward is kept until it has gone backward."""
+    """Models of one agent, by whose they are and which units; what went forward is kept until it has gone backward.
 
-    def __init__(self, job: Job, device: str) -> None:
+    Passes in chunks are shared out over so many ``threads``: each computes on a core of its own, and none waits for
+    another before the end of its chunk, as torch's own do in each operation.
+    """
+
+    def __init__(self, job: Job, device: str, threads: int = 1) -> None:
         self._job, self._device = job, device
+        self._threads = threads
         self.whole = build(job.model, job.dataset_info, job.norm, job.seed, job.group_sizes)
         self.shapes = shapes_of(self.whole, job.dataset_info)
         self.halves: dict[PartKey, Half] = {}
@@ -119,7 +124,9 @@ class Trainer:
             taking_part = sum(shares[ue] for ue in names) if work.paired else 1.0
             weights = [shares[ue] / taking_part for ue in names] if work.paired else []
             rows = Rows(values, labels, work.mean_over, work.paired, weights, work.first > 0)
-            made = run(half.model, rows, work.aggregate, self._chunk_rows(work) if at_once else None)
+            most = self._chunk_rows(work) if at_once else None
+            twins = half.twins(self._threads if most is not None and most < work.samples else 1)
+            made = run(twins, rows, work.aggregate, most)
             self._ways_back[pass_of(key, work)] = names, lambda _: made.backward()
             return Passed(loss_sum=made.loss * work.mean_over)
         inputs, sizes = leaf(values) if work.first > 0 else torch.cat(values), [len(value) for value in values]
@@ -155,8 +162,8 @@ class Trainer:
         sizes: set[tuple[PartKey, int]] = set()
         for task in tasks:
             if isinstance(work := task.work, Compute) and not work.backward:
-                most = self._chunk_rows(work) if task.key in at_once else None
-                sizes.update((_part(work), rows) for rows in chunks(work.samples, most or work.samples))
+                most = self._chunk_rows(work) if task.key in at_once else work.samples
+                sizes.update((_part(work), rows) for rows in chunks(work.samples, most))
         for part, samples in sorted(sizes - self._warm):
             self._run_once(part, samples)
         self._warm |= sizes
@@ -169,11 +176,11 @@ class Trainer:
             out = spare.model(values.to(self._device))
             torch.autograd.backward(out, torch.zeros_like(out))
 
-    def _chunk_rows(self, work: Compute) -> int | None:
-        """The rows of a chunk, where memory is that of a container and not of a GPU."""
+    def _chunk_rows(self, work: Compute) -> int:
+        """The rows of a chunk: all, where memory is that of a GPU and not of a container."""
         if self._job.footprint is None or self._device.startswith("cuda"):
-            return None
-        return self._job.footprint.chunk_rows(work.first, work.last)
+            return work.samples
+        return self._job.footprint.chunk_rows(work.first, work.last, work.samples, self._threads)
 
 
 def shapes_of(whole: nn.Sequential, info: DatasetInfo) -> list[tuple[int, ...]]:

@@ -14,6 +14,9 @@ from testbed.engine import LABEL, ContainerSpec, Engine
 from testbed.kept import kept
 from testbed.topology import Topology
 
+CORE_BYTES = 2 << 30
+"""What a calibration may take for every core: two processes run the model there, each 0.6 GB for ResNet-18."""
+
 When = Literal["once", "fresh", "never"]
 
 
@@ -69,7 +72,9 @@ def _measured(engine: Engine, topology: Topology, when: When, **bs: str) -> Cali
         command = ("python3", "-m", "agents.calibrate", *model, json.dumps(shape.to_json()), *own)
         environment = {f"TESTBED_{key.upper()}": value for key, value in bs.items()}
         labels, gpu = {LABEL: topology.name}, "device" in bs
-        return json.loads(engine.run_once(ContainerSpec(name, AGENT_IMAGE, labels, environment, command, gpu=gpu)))
+        memory_bytes = CORE_BYTES * int(engine.info()["NCPU"])
+        spec = ContainerSpec(name, AGENT_IMAGE, labels, environment, command, gpu=gpu, memory_bytes=memory_bytes)
+        return json.loads(engine.run_once(spec))
 
     found = kept("calibration", of, measure, _read, when == "fresh")
     return found.grouped(topology.units, topology.group_sizes) if topology.group_sizes and found.units else found

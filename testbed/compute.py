@@ -60,8 +60,8 @@ class Transport:
 class Calibration:
     """How fast one core of a host runs each unit of a model, what its transport costs, and how large units are.
 
-    ``bs_units``: how fast the BS runs them where it does not use one core as UEs do; it uses ``bs_threads`` cores at
-    once. ``noise_s``: host seconds for clipping a value and adding noise to it.
+    ``bs_units``: how fast each of the ``bs_threads`` cores that the BS uses at once runs them, or its GPU, where it
+    does not use one core as UEs do. ``noise_s``: host seconds for clipping a value and adding noise to it.
     """
 
     units: tuple[UnitSpeed, ...]
@@ -138,7 +138,8 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 class Demand:
     """A task that an agent repeats: what the host needs for it and what the model allows (s, at D = 1).
 
-    It runs on ``threads`` cores at once, and its agent does as many such tasks at once as it has ``processors``.
+    It runs on ``threads`` cores at once, and its agent does as many such tasks at once as it has ``processors``. With
+    ``together`` what holds up one of those cores holds up the others.
     """
 
     agent: str
@@ -146,6 +147,7 @@ class Demand:
     model_s: float
     threads: int = 1
     processors: int = 1
+    together: bool = False
 
     @property
     def cores(self) -> int:
@@ -202,7 +204,7 @@ def shares_as_quotas_us(demands: Collection[Demand], dilation: float) -> dict[st
 def weights(demands: Iterable[Demand]) -> dict[str, int]:
     """Per agent its weight where cores are scarce: as many as it can use at once.
 
-    Threads that wait for each other are as slow as the one whose core is taken, so they have ten times that.
+    Threads are as slow as the one whose core is taken, so they have ten times that.
     """
     found: dict[str, int] = {}
     for demand in demands:

@@ -51,11 +51,13 @@ class Keeps:
     """What an agent keeps besides its tasks: so many samples, and momenta (one per weight) if there are any.
 
     ``whole``: it keeps a copy of the whole model, to evaluate with, and not only while it takes up a scheme.
+    ``threads``: so many chunks of a pass are computed at a time.
     """
 
     samples: int
     momentum: bool
     whole: bool = False
+    threads: int = 1
 
 
 def container_bytes(schedule: Schedule, agent: str, footprint: Footprint, keeps: Keeps) -> float:
@@ -67,8 +69,8 @@ def container_bytes(schedule: Schedule, agent: str, footprint: Footprint, keeps:
     settled = weights * (1 + keeps.momentum)
     most = max(
         whole * (not keeps.whole) + weights,
-        weights + _warm_up(schedule, agent, footprint),
-        round_bytes(schedule, agent, footprint, keeps.momentum),
+        weights + _warm_up(schedule, agent, footprint, keeps.threads),
+        round_bytes(schedule, agent, footprint, keeps.momentum, keeps.threads),
         settled + _evaluation(schedule, agent, footprint, keeps),
     )
     tensors = always + most
@@ -76,13 +78,13 @@ def container_bytes(schedule: Schedule, agent: str, footprint: Footprint, keeps:
     return RUNTIME_BYTES + heap + _sockets(schedule, agent, footprint)
 
 
-def round_bytes(schedule: Schedule, agent: str, footprint: Footprint, momentum: bool, chunked: bool = True) -> float:
-    """The most that an agent's tensors take in a round; without ``chunked`` passes are computed in one go."""
+def round_bytes(schedule: Schedule, agent: str, footprint: Footprint, momentum: bool, threads: int | None = 1) -> float:
+    """The most that an agent's tensors take in a round, with passes in chunks on so many threads, or in one go."""
     if not schedule.processors(agent):
         return 0.0
     walk = _Walk(schedule, agent, footprint)
     walk.models(momentum)
-    walk.passes(chunked)
+    walk.passes(threads)
     walk.messages()
     return walk.most()
 
@@ -136,7 +138,7 @@ class _Walk:
                     self._work[i] = 6 * _weights(self._footprint, first, last)
                     self._add(0, len(self._own) - 1, _weights(self._footprint, first, last))
 
-    def passes(self, chunked: bool) -> None:
+    def passes(self, threads: int | None) -> None:
         """What passes keep until their way back, and what they take beside while they are done."""
         f, begun = self._footprint, dict[tuple[object, ...], int]()
         back = {pass_of(task.key, w): w.rows for _, task in self._tasks() if isinstance(w := task.work, Compute)}
@@ -147,9 +149,8 @@ class _Walk:
             first, last, way = work.first, work.last, pass_of(task.key, work)
             rows, samples = back[way], 0.0 if first or work.backward else work.samples * f.input_bytes
             if task.key in together:
-                chunk = f.chunk_rows(first, last) if chunked else None
                 copies = work.paired * (1 if rows < work.samples else 2 * len(task.needs))
-                self._work[i] = min(work.rows, chunk or work.rows) * f.pass_bytes(first, last) + samples
+                self._work[i] = _chunks_bytes(f, first, last, work.rows, threads) + samples
                 self._work[i] += copies * f.inner_bytes(first)
                 continue
             gradients = work.samples * f.inner_bytes(last) * work.backward
@@ -244,14 +245,24 @@ def _weights(footprint: Footprint, first: int, last: int) -> float:
     return sum(footprint.weight_bytes[first:last])
 
 
-def _warm_up(schedule: Schedule, agent: str, footprint: Footprint) -> float:
+def _chunks_bytes(footprint: Footprint, first: int, last: int, rows: int, threads: int | None) -> float:
+    """A pass there and back in one go, or in chunks on so many threads, each but the first with its own gradients."""
+    if threads is None:
+        return rows * footprint.pass_bytes(first, last)
+    chunk = footprint.chunk_rows(first, last, rows, threads)
+    gradients = (threads - 1) * _weights(footprint, first, last) if chunk < rows else 0.0
+    return min(rows, threads * chunk) * footprint.pass_bytes(first, last) + gradients
+
+
+def _warm_up(schedule: Schedule, agent: str, footprint: Footprint, threads: int) -> float:
     """A copy of a part, its gradients, and a pass of each size that it will have."""
     together = at_once(schedule, agent)
     most = 0.0
     for task in schedule.tasks:
         if task.agent == agent and isinstance(work := task.work, Compute) and not work.backward:
-            chunk = footprint.chunk_rows(work.first, work.last) if task.key in together else None
-            rows = min(work.samples, chunk or work.samples)
+            rows = work.samples
+            if task.key in together:
+                rows = footprint.chunk_rows(work.first, work.last, rows, threads)
             own = 2 * _weights(footprint, work.first, work.last)
             most = max(most, own + rows * footprint.pass_bytes(work.first, work.last))
     return most

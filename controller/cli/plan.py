@@ -42,6 +42,7 @@ def plan(
         return
     planned = plan_all(chosen, 1.0 if chosen.time_dilation == "auto" else float(chosen.time_dilation))
     fitted = fit_if_calibrated(chosen, planned)
+    memory = [peaks(chosen, [p], bs_threads=fitted.bs_threads if fitted else 1) for p in planned]
     for p in planned:
         for warning in p.warnings:
             print(f"warning: {p.label}: {warning}", file=sys.stderr)
@@ -50,12 +51,14 @@ def plan(
 
         write_chart(planned, chart)
     if not as_json:
-        console().print(plan_table(planned, [peaks(chosen, [p]) for p in planned]))
+        console().print(plan_table(planned, memory))
         console().print(*(gantt(p) for p in planned), sep="\n")
         print(f"on this host: {fitted or f'not known before: testbed calibrate {topology}'}")
         return
     emulation = {"emulation": fitted.to_json()} if fitted else {}
-    found = {p.label: {**p.to_json(), "memory_bytes": peaks(chosen, [p]), **emulation} for p in planned}
+    found = {
+        p.label: {**p.to_json(), "memory_bytes": takes, **emulation} for p, takes in zip(planned, memory, strict=True)
+    }
     print_json(found[planned[0].label] if scheme else found)
 
 

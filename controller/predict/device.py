@@ -34,7 +34,7 @@ def device_bytes(footprint: Footprint, cut: int, head_cut: int | None, samples: 
     each = UePlan(samples, 1.0, 1.0, 1.0, 1.0)
     plan = Plan("", like, "", cut, 1, 1.0, {"ue1": each, "ue2": each}, head_cut=head_cut)
     schedule = SCHEMES[like].schedule(plan, units, "tdd")
-    return DEVICE_RUNTIME_BYTES + round_bytes(schedule, "ue1", footprint, momentum=True, chunked=False)
+    return DEVICE_RUNTIME_BYTES + round_bytes(schedule, "ue1", footprint, momentum=True, threads=None)
 
 
 @cache
@@ -57,7 +57,7 @@ def check_memory(topology: Topology, label: str, schedule: Schedule, footprint: 
         _check("base_station.memory_mb", BS, bs_mb, RUNTIME_BYTES, round_bytes(schedule, BS, footprint, True), label)
     for i, ue in enumerate(topology.ues):
         if ue.memory_mb is not None:
-            round_takes = round_bytes(schedule, ue.name, footprint, momentum=True, chunked=False)
+            round_takes = round_bytes(schedule, ue.name, footprint, momentum=True, threads=None)
             _check(f"ues.{i}.memory_mb", ue.name, ue.memory_mb, DEVICE_RUNTIME_BYTES, round_takes, label)
 
 
@@ -74,7 +74,7 @@ def in_one_go(schedule: Schedule, footprint: Footprint) -> str | None:
     for agent in (BS, *schedule.ues):
         for key in at_once(schedule, agent):
             work = schedule.by_key[key].work
-            if isinstance(work, Compute) and footprint.chunk_rows(work.first, work.last) is None:
+            if isinstance(work, Compute) and not footprint.tears(work.first, work.last):
                 found.append((work.rows * footprint.held_bytes(work.first, work.last), agent, work.rows))
     size, agent, rows = max(found, default=(0.0, "", 0))
     if size <= CHUNK_BYTES:

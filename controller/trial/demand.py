@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import median
 
-from agents.schedule.pieces import groups, pieces
+from agents.plan import micro_batch_sizes
+from agents.schedule.pieces import at_once, groups, pieces
 from agents.schedule.task import BS, Compute, Key, Noise, Schedule, Task, is_link, workers
 from controller.planners.planning import Planned
 from controller.predict.channel import Moment, moment
@@ -18,12 +19,13 @@ from controller.predict.simulate import Seconds, Timeline, simulate
 from testbed.compute import HOST_MARGIN, Calibration, Demand, shares, two_digits
 from testbed.topology import Topology
 
-MARGIN, TOGETHER_MARGIN = 0.25, 0.75
+MARGIN, SHARED_MARGIN, TOGETHER_MARGIN = 0.25, 0.4, 0.75
 """By this much of its computing a task costs a core more, or by the agent's own work around it, if that is more.
 
-On several cores together it is more: whatever else has to be done on one of them, be it a packet's way through the
-shaper, holds up all. Table I's base station took 1.3 to 1.7 times as long as calibrated while tensors were on the air;
-and of PiPar's workers, which are threads of one process, one task in twenty was late.
+Who computes on all cores pays for what else is done on them, be it a packet's way through the shaper: while tensors
+were on the air, Table I's base station took a third more CPU time for a sample. Where threads wait for each other in
+every operation, one that is held up holds up all: without chunks of its own on each core it took 1.3 to 1.7 times as
+long as calibrated; and of PiPar's workers, which are threads of one process, one task in twenty was late.
 """
 OVERHEAD_S, OVERHEAD_OF_AGENTS_S = 0.0005, 0.0001
 """That work, and what each agent for every core adds to it: waking up, packing and sending, and caches that are cold.
@@ -45,7 +47,7 @@ _STEPS = 7  # of bisection: to 1 %
 class Case:
     """A round of a plan as it is predicted, and what its computations need of the host: core-seconds and threads.
 
-    ``cores``: as many as their agent can use at once. Those in ``goes_on`` are done together with the next one.
+    ``margin``: by this much of it the work is more. Those in ``goes_on`` are done together with the next one.
     """
 
     label: str
@@ -54,7 +56,7 @@ class Case:
     wait_s: Seconds
     work_s: Mapping[Key, float]
     threads: Mapping[Key, int]
-    cores: Mapping[Key, int]
+    margin: Mapping[Key, float]
     goes_on: frozenset[Key]
 
     def on_host(self, cores: int, dilation: float) -> Timeline:
@@ -71,8 +73,7 @@ class Case:
         """Core-seconds of a computation, with what is beside it."""
         overhead_s = OVERHEAD_S + OVERHEAD_OF_AGENTS_S * (len(self.schedule.ues) + 1) / cores
         alone_s = overhead_s if task.key not in self.goes_on else 0.0
-        margin = TOGETHER_MARGIN if self.cores[task.key] > 1 else MARGIN
-        return self.work_s[task.key] + max(margin * self.work_s[task.key], alone_s)
+        return self.work_s[task.key] + max(self.margin[task.key] * self.work_s[task.key], alone_s)
 
     @cached_property
     def predicted(self) -> Timeline:
@@ -145,25 +146,31 @@ def need(topology: Topology, problem: Instance, calibration: Calibration, planne
 
 def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> dict[Key, Demand]:
     """Every computation of a round: at whom, how long the host takes, and how long the modelled device."""
-    costs = costs_of(problem)
-    processors = workers(task.place for task in schedule.tasks if task.computes)
+    costs, footprint = costs_of(problem), problem.workload.footprint
+    workers_of_bs = workers(task.place for task in schedule.tasks if task.computes)
+    with_way_back = at_once(schedule, BS)
+    in_chunks = {*with_way_back, *with_way_back.values()}
     found: dict[Key, Demand] = {}
     for task in schedule.tasks:
         if isinstance(work := task.work, Compute | Noise):
-            bs = task.agent == BS
-            host_s = _pass_s(calibration, work, bs) + calibration.noise_s * costs.noised_values(work)
-            model_s = costs.compute_s(work, task.place)
-            cores = (calibration.bs_threads, processors) if bs else (1, 1)
-            found[task.key] = Demand(task.agent, host_s, model_s, *cores)
+            bs, model_s = task.agent == BS, costs.compute_s(work, task.place)
+            threads, processors = (calibration.bs_threads, workers_of_bs) if bs else (1, 1)
+            chunk, shared = None, threads > 1 and task.key in in_chunks
+            if shared and isinstance(work, Compute) and footprint.tears(work.first, work.last):
+                chunk = footprint.chunk_rows(work.first, work.last, work.rows, threads)
+            host_s = _pass_s(calibration, work, bs, chunk) + calibration.noise_s * costs.noised_values(work)
+            together = processors > 1 or (threads > 1 and chunk is None)
+            found[task.key] = Demand(task.agent, host_s / threads, model_s, threads, processors, together)
     return found
 
 
-def _pass_s(calibration: Calibration, work: Compute | Noise, bs: bool) -> float:
-    """Host seconds of the pass in a task."""
+def _pass_s(calibration: Calibration, work: Compute | Noise, bs: bool, chunk: int | None) -> float:
+    """Core-seconds of the pass in a task, in chunks of so many rows or in one go."""
     if isinstance(work, Noise):
         return 0.0
     host_s = calibration.backward_s if work.backward else calibration.forward_s
-    return host_s(work.first + 1, work.last, work.rows, bs=bs)
+    sizes = micro_batch_sizes(work.rows, -(-work.rows // chunk)) if chunk else (work.rows,)
+    return sum(host_s(work.first + 1, work.last, rows, bs=bs) for rows in sizes)
 
 
 def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterator[Case]:
@@ -178,9 +185,16 @@ def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterat
             wait_s(now.plan, costs, one.latency),
             _shared_out(schedule, found),
             {key: demand.threads for key, demand in found.items()},
-            {key: demand.cores for key, demand in found.items()},
+            {key: _margin(demand) for key, demand in found.items()},
             frozenset(task.key for group in _passes(schedule) for task in group[:-1]),
         )
+
+
+def _margin(demand: Demand) -> float:
+    """By how much of it a task's work is more."""
+    if demand.together:
+        return TOGETHER_MARGIN
+    return SHARED_MARGIN if demand.threads > 1 else MARGIN
 
 
 def _moments(topology: Topology, one: Planned) -> Iterator[tuple[int, Moment]]:

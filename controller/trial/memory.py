@@ -28,23 +28,29 @@ Dealings = Mapping[str, Dealing]
 
 
 def peaks(
-    topology: Topology, planned: Sequence[Planned], dealings: Dealings | None = None, weights_only: bool = False
+    topology: Topology,
+    planned: Sequence[Planned],
+    dealings: Dealings | None = None,
+    bs_threads: int = 1,
+    weights_only: bool = False,
 ) -> dict[str, float]:
     """The most bytes that each agent takes under any of these plans, or would take if samples took none.
 
-    Where samples have not been dealt yet, they are taken to be dealt evenly, or as a partition says.
+    Where samples have not been dealt yet, they are taken to be dealt evenly, or as a partition says. The BS computes
+    on so many threads.
     """
     found = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), RUNTIME_BYTES)
     for one in planned:
         footprint = one.problem.workload.footprint
         samples = dealings[one.label].samples if dealings else dealt_about(topology, one)
-        each = agent_peaks(topology, one, footprint.without_samples() if weights_only else footprint, samples)
+        footprint = footprint.without_samples() if weights_only else footprint
+        each = agent_peaks(topology, one, footprint, samples, bs_threads)
         found.update({agent: max(found[agent], size) for agent, size in each.items()})
     return found
 
 
 def agent_peaks(
-    topology: Topology, planned: Planned, footprint: Footprint, samples: Mapping[str, int]
+    topology: Topology, planned: Planned, footprint: Footprint, samples: Mapping[str, int], bs_threads: int
 ) -> dict[str, float]:
     """The most bytes that each agent takes under a plan, with so many ``samples`` at each UE.
 
@@ -53,7 +59,7 @@ def agent_peaks(
     plan, schedule, info = planned.plan, planned.schedule(1), data.info(topology.data)
     momentum = planned.sgd.get("momentum", topology.training.momentum) > 0
     held = info.test + (info.train if plan.bs_batch else 0)
-    found = {BS: container_bytes(schedule, BS, footprint, Keeps(held, momentum, whole=True))}
+    found = {BS: container_bytes(schedule, BS, footprint, Keeps(held, momentum, whole=True, threads=bs_threads))}
     known: dict[tuple[object, ...], float] = {}
     for ue, part in plan.ues.items():
         like = (plan.sizes(ue) if part.batch else (), plan.cut_of(ue), samples[ue])
@@ -86,11 +92,12 @@ def limits(
     planned: Sequence[Planned],
     host_bytes: float,
     dealings: Dealings | None = None,
+    bs_threads: int = 1,
     gpu: bool = False,
 ) -> dict[str, Memory]:
     """The memory of each agent. InputError when an agent's own ``memory_mb``, or the host, has less than they need."""
-    found = peaks(topology, planned, dealings)
-    fixed = sum(peaks(topology, planned, dealings, weights_only=True).values()) + GPU_RUNTIME_BYTES * gpu
+    found = peaks(topology, planned, dealings, bs_threads)
+    fixed = sum(peaks(topology, planned, dealings, bs_threads, weights_only=True).values()) + GPU_RUNTIME_BYTES * gpu
     found[BS] += GPU_RUNTIME_BYTES * gpu
     own = {BS: ("base_station.memory_mb", topology.base_station.memory_mb)}
     own.update({ue.name: (f"ues.{i}.memory_mb", ue.memory_mb) for i, ue in enumerate(topology.ues)})

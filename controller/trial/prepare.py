@@ -67,7 +67,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     dealt = deal(topology, {one.label: one.plan for one in fitted.planned})
     gpu = deploy.gives_gpu(engine, topology)
     plans = [*fitted.planned, *fitted.later]
-    memory = limits(topology, plans, info["MemTotal"], dealt.dealings, gpu)
+    memory = limits(topology, plans, info["MemTotal"], dealt.dealings, fitted.bs_threads, gpu)
     return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory)
 
 

@@ -150,7 +150,7 @@ def test_the_dilation_of_the_papers_scene_with_and_without_the_gpu(capsys: pytes
     topology = load(TABLE_1)
     model = topology.model.name, topology.model.norm, info(topology.data)
     cores = torch.multiprocessing.cpu_count()
-    alone = grouped(topology, calibrate.measure_everywhere(*model))
+    alone = grouped(topology, calibrate.measure_together(*model, calibrate.PROCESSES_PER_CORE))
     with_gpu = replace(alone, bs_units=grouped(topology, calibrate.measure(*model, GPU)).units)
     first = plan_all(topology)
     found = {

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from agents.halves import Half
 from agents.models.build import build, units_of
 from agents.models.catalog import DATASETS
 from agents.passes import Rows, chunks, in_chunks, plain
@@ -64,13 +65,39 @@ def test_a_pass_in_chunks_gives_the_gradients_of_all_rows_at_once(cut, most):
     loss = functional.cross_entropy(model(whole), labels, reduction="sum") / 20
     wanted = torch.autograd.grad(loss, [whole, *model.parameters()])
     parts = (values[:6], values[6:7], values[7:])
-    made = in_chunks(model, Rows(parts, (labels[:6], labels[6:7], labels[7:]), 20, inner=cut > 0), most)
+    made = in_chunks([model], Rows(parts, (labels[:6], labels[6:7], labels[7:]), 20, inner=cut > 0), most)
     rows, _ = made.backward()
     assert made.loss == pytest.approx(loss.item(), rel=1e-12)
     assert [len(part) for part in rows] == ([6, 1, 6] if cut else [])
     found = [*([torch.cat(rows)] if cut else []), *(parameter.grad for parameter in model.parameters())]
     for one, other in zip(found, wanted[0 if cut else 1 :], strict=True):
         assert torch.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_threads_share_a_pass_and_always_in_the_same_way():
+    torch.manual_seed(1)
+    values, labels = torch.randn(50, 1, 28, 28), torch.arange(50) % 10
+
+    def trained(twins: int) -> list[torch.Tensor]:
+        half = Half(build("vgg5", DATASETS["mnist5k"], "group", 3), lr=0.1, momentum=0.9)
+        for _ in range(2):
+            in_chunks(half.twins(twins), Rows([values], [labels], 50, inner=False), 3)
+            half.step()
+        return half.weights()
+
+    alone, shared = trained(1), trained(3)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(alone, shared, strict=True))
+    assert all(all(map(torch.equal, trained(3), shared)) for _ in range(3))
+
+
+@given(rows=st.integers(1, 3000), threads=st.integers(1, 16))
+def test_each_thread_gets_its_share_of_a_pass(rows, threads):
+    found = TORN.chunk_rows(2, 5, rows, threads)
+    assert 1 <= found <= rows and found * TORN.held_bytes(2, 5) * threads <= max(
+        CHUNK_BYTES, threads * TORN.held_bytes(2, 5)
+    )
+    if threads > 1:
+        assert found <= 32 and len(chunks(rows, found)) >= min(rows, 2 * threads)
 
 
 @given(rows=st.integers(1, 500), most=st.integers(1, 100))
@@ -105,7 +132,7 @@ def test_rounds_in_chunks_train_as_rounds_without(scheme, more):
 
 def test_a_model_that_mixes_samples_is_not_torn_apart(monkeypatch):
     torn = []
-    monkeypatch.setattr("agents.passes.in_chunks", lambda model, rows, most: torn.append(most) or plain(model, rows))
+    monkeypatch.setattr("agents.passes.in_chunks", lambda twins, rows, most: torn.append(most) or plain(twins[0], rows))
     asked = job("psl", 2, 1, (7, 6), norm="batch")
     for mixes in (True, False):
         with world({ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}) as agents:
@@ -138,7 +165,7 @@ def test_what_a_unit_keeps_is_counted_once_and_without_its_weights():
 def test_batch_norm_is_seen_where_it_is():
     found = measuring._measured("vgg5", "batch", DATASETS["mnist5k"])
     assert found.mixes == (True, True, True, False, False)
-    assert found.chunk_rows(2, 5) is None and found.chunk_rows(3, 5) is not None
+    assert not found.tears(2, 5) and found.tears(3, 5)
     assert not any(measuring._measured("vgg5", "group", DATASETS["mnist5k"]).mixes)
 
 
@@ -158,7 +185,7 @@ def alone(schedule: Schedule, agent: str, f: Footprint) -> float:
     """The most that any one pass of an agent takes with its own part of the model."""
     works = [t.work for t in schedule.tasks if t.agent == agent and isinstance(t.work, Compute) and t.work.backward]
     return max(
-        (min(w.rows, f.chunk_rows(w.first, w.last) or w.rows) * f.held_bytes(w.first, w.last)
+        (f.chunk_rows(w.first, w.last, w.rows) * f.held_bytes(w.first, w.last)
          + sum(f.weight_bytes[w.first : w.last]) * 2 for w in works),
         default=0.0,
     )  # fmt: skip
@@ -184,7 +211,7 @@ def test_the_peak_of_a_round_is_at_least_that_of_each_task_and_grows_with_the_ba
         found = round_bytes(once, agent, f, momentum=True)
         assert found >= alone(once, agent, f)
         assert round_bytes(twice, agent, f, momentum=True) >= found
-        assert round_bytes(once, agent, f, momentum=False) <= found <= round_bytes(once, agent, f, True, chunked=False)
+        assert round_bytes(once, agent, f, momentum=False) <= found <= round_bytes(once, agent, f, True, threads=None)
         assert container_bytes(once, agent, f, Keeps(5, momentum=True)) > found
 
 
@@ -202,7 +229,7 @@ def test_micro_batches_that_wait_for_their_way_back_are_all_alive():
 def test_chunks_bound_the_bs_whatever_the_batch():
     f = replace(footprint(2), kept_bytes=(CHUNK_BYTES / 10,) * 2)
     small, large = (round_bytes(schedule_of("psl", plan("psl", batch), 2, "tdd"), BS, f, True) for batch in (20, 2000))
-    unbounded = round_bytes(schedule_of("psl", plan("psl", 2000), 2, "tdd"), BS, f, True, chunked=False)
+    unbounded = round_bytes(schedule_of("psl", plan("psl", 2000), 2, "tdd"), BS, f, True, threads=None)
     assert large - small < 2000 * 3 * f.output_bytes[0] < unbounded / 10
 
 
@@ -309,7 +336,7 @@ def test_no_schedule_takes_more_of_a_ue_than_planners_reckon_with(name, data, du
     schedule = schedule_of(name, replace(asked, privacy=None), units, duplex)
     for ue, part in asked.ues.items():
         if part.batch:
-            found = round_bytes(schedule, ue, f, momentum=True, chunked=False)
+            found = round_bytes(schedule, ue, f, momentum=True, threads=None)
             assert found + DEVICE_RUNTIME_BYTES <= device_bytes(f, asked.cut_of(ue), asked.head_cut, part.batch)
 
 

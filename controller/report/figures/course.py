@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cache
 
 import altair as alt
 
 from controller.judge.record import Mark
-from controller.report.figures.figure import Drawing, Figure, Spec, data, slug, spec
+from controller.report.figures.figure import Drawing, Figure, data, slug, spec
 from controller.report.figures.frame import Frame, Value
 from controller.report.figures.series import Series
 from controller.report.figures.theme import MEASURED, PREDICTED, SERIES
@@ -29,9 +28,9 @@ def course(s: Series, marks: Sequence[Mark]) -> Figure:
         "rounds": Frame.of({**titles, "predicted": "predicted [s]", "bubble_rate": "bubble rate [share]"}, rows),
         "marks": Frame.of({"start_s": "at [s]", "kind": "kind", "text": "what"}, _marks(marks)),
     }
-    kinds = frozenset(str(row[1]) for row in frames["marks"].rows)
+    kinds = [str(row[1]) for row in frames["marks"].rows]
     name, title = f"course_{slug(s.name)}", f"The rounds of {s.name}"
-    return Figure(name, title, _says(s, frames["marks"]), _spec(kinds), frames)
+    return Figure(name, title, _says(s, frames["marks"]), spec(_chart(kinds), HEIGHT_PX), frames)
 
 
 def _rounds(s: Series) -> Iterator[tuple[Value, ...]]:
@@ -55,9 +54,7 @@ def _joined(texts: Sequence[str]) -> str:
     return "; ".join(texts[:MOST_TEXTS]) + more
 
 
-@cache
-def _spec(kinds: frozenset[str]) -> Spec:
-    """The chart of the rounds of any scheme, with what of these kinds happened."""
+def _chart(kinds: Sequence[str]) -> Drawing:
     x = alt.X("start_s:Q", title="emulated time at which the round began [s]", scale=alt.Scale(zero=True))
     rounds = (
         alt.Chart(data("rounds"))
@@ -75,13 +72,12 @@ def _spec(kinds: frozenset[str]) -> Spec:
     points = rounds.mark_point(size=28, opacity=1).encode(color=colour, shape=shape)
     drawn = alt.layer(lines, points)
     if not kinds:
-        return spec(drawn, HEIGHT_PX)
+        return drawn
     both = alt.layer(drawn, _marked(x, kinds))
-    apart = both.resolve_scale(color="independent", shape="independent", strokeDash="independent", y="independent")
-    return spec(apart, HEIGHT_PX)
+    return both.resolve_scale(color="independent", shape="independent", strokeDash="independent", y="independent")
 
 
-def _marked(x: alt.X, kinds: frozenset[str]) -> Drawing:
+def _marked(x: alt.X, kinds: Sequence[str]) -> Drawing:
     """What changed, along the time axis, each kind with a shape, a colour and a height of its own."""
     looks = [look for look in KINDS.values() if look[0] in kinds]
     domain, shapes = [name for name, _ in looks], [shape for _, shape in looks]
