@@ -14,6 +14,8 @@ from controller.cli.output import console, show
 if TYPE_CHECKING:
     from controller.trial.whereabouts import Run
 
+MOST_NAMED = 5
+
 
 def watch(
     trial: Annotated[str, typer.Argument(metavar="NAME|DIR", help="A trial of this machine, or the --out of any.")],
@@ -60,8 +62,8 @@ def _found(trial: str) -> tuple[Path, Run | None]:
         return directory, run_into(directory)
     run = run_of(trial) if "/" not in trial else None
     if run is None:
-        known = f"one of {', '.join(names())}, or " if names() else ""
-        hint = f"give {known}the --out of a trial"
+        known = ", ".join(names()[:MOST_NAMED])
+        hint = f"give one of {known}, or the --out of a trial" if known else "give the --out of a trial"
         raise InputError(trial, "is neither a trial that was begun on this machine nor a directory", hint)
     if not run.alive and not run.out.is_dir():
         raise InputError(trial, f"ran last into {run.out}, which is gone", "give the --out of another trial")

@@ -58,6 +58,6 @@ def _panel(i: int, p: Planned, tracks: Sequence[str], longest_s: float, shades: 
     end = alt.Chart(data(f"end{i}")).mark_rule(color=INK, strokeDash=[4, 2]).encode(x="end_s:Q")
     height = min(TRACK_PX * len(tracks), MOST_PANEL_PX)
     readable = height >= blocks.DIGIT_HEIGHT_PX * len(tracks)
-    digit_s = blocks.DIGIT_PX * longest_s / WIDTH_PX if readable else longest_s
+    digit_s = f"{blocks.DIGIT_PX * longest_s / WIDTH_PX if readable else longest_s:.3g}"
     panel: Drawing = alt.layer(blocks.filled(base, 0.86, shades, digit_s), end)
     return panel.properties(width=WIDTH_PX, height=height, title=headline(p))

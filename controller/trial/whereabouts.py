@@ -54,8 +54,8 @@ def run_into(out: Path) -> Run | None:
 
 
 def names() -> list[str]:
-    """Of all trials that were begun on this machine."""
-    return sorted(file.stem for file in folder().glob("*.jsonl"))
+    """Of the trials that were begun on this machine, the last one first."""
+    return [file.stem for file in sorted(folder().glob("*.jsonl"), key=lambda file: -file.stat().st_mtime)]
 
 
 @contextmanager

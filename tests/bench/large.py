@@ -21,8 +21,9 @@ from tests.recorded import write
 SCHEMES = Path("topologies/schemes.yaml")
 UES, ROUNDS, SAMPLES = 16, 50, 256
 READ_S, TOGETHER_S, MOST_MB = 4.0, 15.0, 10.0
-VERBS = {"report": "report.html", "trace": "trace.pftrace.gz"}
+VERBS = {"report --page-only": "report.html", "trace": "trace.pftrace.gz"}
 """Verbs that show a trial afterwards, and the file of the run directory that each writes."""
+FIGURES = "report"
 
 
 def numbers() -> list[Number]:
@@ -34,11 +35,13 @@ def numbers() -> list[Number]:
         tasks = sum(len(record.rows(number)) for record in found.records.values() for number in record.ends)
         size = f"{tasks} tasks, {(out / FILE).stat().st_size / 1e6:.0f} MB"
         took_s = {verb: _seconds(verb, out) for verb in VERBS}
+        figures_s = _seconds(FIGURES, out)
         sizes = {file: (out / file).stat().st_size / 1e6 for file in VERBS.values()}
     each = ", ".join(f"{verb} {seconds:.1f} s" for verb, seconds in took_s.items())
     return [
         at_most(f"{UES} UEs, {len(found.records)} schemes, {ROUNDS} rounds ({size}): read", READ_S, read_s, "s"),
         at_most(f"the same: {each}", TOGETHER_S, sum(took_s.values()), "s", 1),
+        at_most("the same: page and figures", TOGETHER_S, figures_s, "s", 1),
         *(at_most(f"the same: {file}", MOST_MB, megabytes, "MB", 1) for file, megabytes in sizes.items()),
     ]
 
@@ -62,5 +65,5 @@ def large() -> Iterator[Path]:
 def _seconds(verb: str, out: Path) -> float:
     start = time.perf_counter()
     program = "import sys; from controller.cli import main; main(sys.argv[1:])"
-    subprocess.run([sys.executable, "-c", program, verb, str(out)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", program, *verb.split(), str(out)], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start

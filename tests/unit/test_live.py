@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import pytest
 from rich.console import Console
 
+from controller.cli import main
 from controller.report.live.left import left_s
 from controller.report.live.marks import bar, histogram, sparkline
 from controller.report.live.plain import plain
 from controller.report.live.state import Seen, after
 from controller.report.live.terminal import ASCII, watching
 from controller.report.live.view import view
+from controller.trial import field_trial
+from controller.trial import prepare as preparing
 from controller.trial.watch import (
     Changed,
     Coming,
@@ -27,7 +30,10 @@ from controller.trial.watch import (
     TrialBegins,
     TrialEnded,
     Warned,
+    Watcher,
 )
+from testbed.engine import Engine
+from testbed.errors import TrialError
 from tests.unit.told import round_begins, round_ended, scheme_begins, scheme_ended
 
 WHY = "D = 1, because of ue1; the trial takes about 20 s, of which sl takes 10 s"
@@ -300,3 +306,19 @@ def test_nothing_is_left_behind_when_it_fails_before_it_began():
     with pytest.raises(RuntimeError), watching(console, "cell"):
         raise RuntimeError
     assert written.getvalue() == b""
+
+
+@pytest.mark.parametrize("verb", ["run", "up"])
+def test_quiet_verbs_show_only_what_comes_out(monkeypatch, tmp_path, capsys, verb):
+    def prepare(engine: object, topology: object, watcher: Watcher) -> None:
+        watcher(Stage("planning"))
+        raise TrialError("that is all")
+
+    for module in (field_trial, preparing):
+        monkeypatch.setattr(module, "prepare", prepare)
+    monkeypatch.setattr(Engine, "connect", lambda: None)
+    out = ["--out", str(tmp_path)] if verb == "run" else []
+    for quiet, lines in (([], ["stage: planning", "that is all"]), (["--quiet"], ["that is all"])):
+        with pytest.raises(SystemExit):
+            main([verb, "tests/trial/small.yaml", *out, *quiet])
+        assert capsys.readouterr().err.splitlines() == lines

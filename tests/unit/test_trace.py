@@ -261,6 +261,7 @@ def test_the_same_trial_gives_the_same_bytes(trial, tmp_path):
     files = [tmp_path / name for name in ("one.pftrace.gz", "two.pftrace.gz")]
     assert [run("trace", str(trial), "--out", str(file)) for file in files] == [0, 0]
     assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].read_bytes()[4:8] == bytes(4), "gzip says when it was written"
 
 
 def test_a_trial_that_broke_off_shows_what_there_is_and_says_what_is_missing(trial, tmp_path, capsys):

@@ -155,8 +155,9 @@ def test_what_cannot_be_followed_is_named(tmp_path):
     with pytest.raises(InputError, match=f"{FILE}:2: is no JSON"):
         list(follow(file, lambda: True))
     file.write_text('{"event": "a"}\n' * 5)
+    alive = iter([True, True])
     with pytest.raises(TrialError, match="was begun anew"):
-        list(follow(file, lambda: True, lambda _: file.write_text("{}\n") and None))
+        list(follow(file, lambda: next(alive, False), lambda _: file.write_text("{}\n") and None))
 
 
 def test_a_trial_is_found_by_name_and_directory_while_it_runs(tmp_path):

@@ -58,24 +58,27 @@ def tracks(drawn: Rows) -> list[str]:
     return [row_name(band, whose) for band, whose in drawn]
 
 
-def base(name: str, order: Sequence[str], end_s: float) -> Drawing:
-    """What every layer of a pipeline chart begins with: this data source on these tracks, over a round's time."""
+def base(name: str, order: Sequence[str], end_s: float | None = None) -> Drawing:
+    """What every layer of a pipeline chart begins with: this data source on these tracks.
+
+    The time axis ends at ``end_s``, or with what is drawn.
+    """
     names = alt.Axis(labelOverlap="greedy", ticks=False)
     return alt.Chart(data(name)).encode(
         x=alt.X(
             "start_s:Q",
             title="emulated time since the round began [s]",
-            scale=alt.Scale(domain=[0, end_s], nice=False),
+            scale=alt.Scale(nice=False) if end_s is None else alt.Scale(domain=[0, end_s], nice=False),
         ),
         y=alt.Y("track:N", title=None, scale=alt.Scale(domain=list(order), paddingInner=0.1), axis=names),
     )
 
 
-def filled(chart: Drawing, share: float, shades: Sequence[str], digit_s: float, zooms: bool = False) -> Drawing:
+def filled(chart: Drawing, share: float, shades: Sequence[str], digit_s: str, zooms: bool = False) -> Drawing:
     """Blocks filled by micro-batch, as high as this share of their track.
 
-    Those that are longer than ``digit_s`` for each digit of their micro-batch's number have it written on them; in a
-    chart that ``zooms``, or is as wide as its place, only while it fits.
+    Those that are longer than ``digit_s``, an expression, for each digit of their micro-batch's number have it written
+    on them; in a chart that ``zooms``, or is as wide as its place, only while it fits.
     """
     colours = _colours(shades, "m")
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
@@ -104,9 +107,9 @@ def _colours(shades: Sequence[str], kind: str) -> dict[str, str]:
     return {shade: f"var(--{kind}{shade if shade == WEIGHTS else int(shade) - 1})" for shade in shades}
 
 
-def _numbers(chart: Drawing, shades: Sequence[str], digit_s: float, zooms: bool) -> Drawing:
+def _numbers(chart: Drawing, shades: Sequence[str], digit_s: str, zooms: bool) -> Drawing:
     inks = json.dumps(_colours(shades, "t"))
-    wide = f"datum.end_s - datum.start_s > {digit_s:.3g} * length('' + datum.micro_batch)"
+    wide = f"datum.end_s - datum.start_s > {digit_s} * length('' + datum.micro_batch)"
     width_px = "scale('x', datum.end_s) - scale('x', datum.start_s)"
     fits = f"{width_px} > {DIGIT_PX} * length('' + datum.micro_batch)"
     written = (

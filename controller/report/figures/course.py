@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import altair as alt
 
 from controller.judge.record import Mark
-from controller.report.figures.figure import Drawing, Figure, data, slug, spec
+from controller.report.figures.figure import Drawing, Figure, Spec, data, slug, spec
 from controller.report.figures.frame import Frame, Value
 from controller.report.figures.series import Series
 from controller.report.figures.theme import MEASURED, PREDICTED, SERIES
@@ -28,9 +29,9 @@ def course(s: Series, marks: Sequence[Mark]) -> Figure:
         "rounds": Frame.of({**titles, "predicted": "predicted [s]", "bubble_rate": "bubble rate [share]"}, rows),
         "marks": Frame.of({"start_s": "at [s]", "kind": "kind", "text": "what"}, _marks(marks)),
     }
-    kinds = [str(row[1]) for row in frames["marks"].rows]
+    kinds = frozenset(str(row[1]) for row in frames["marks"].rows)
     name, title = f"course_{slug(s.name)}", f"The rounds of {s.name}"
-    return Figure(name, title, _says(s, frames["marks"]), spec(_chart(kinds), HEIGHT_PX), frames)
+    return Figure(name, title, _says(s, frames["marks"]), _spec(kinds), frames)
 
 
 def _rounds(s: Series) -> Iterator[tuple[Value, ...]]:
@@ -54,7 +55,9 @@ def _joined(texts: Sequence[str]) -> str:
     return "; ".join(texts[:MOST_TEXTS]) + more
 
 
-def _chart(kinds: Sequence[str]) -> Drawing:
+@cache
+def _spec(kinds: frozenset[str]) -> Spec:
+    """The chart of the rounds of any scheme, with what of these kinds happened."""
     x = alt.X("start_s:Q", title="emulated time at which the round began [s]", scale=alt.Scale(zero=True))
     rounds = (
         alt.Chart(data("rounds"))
@@ -72,12 +75,13 @@ def _chart(kinds: Sequence[str]) -> Drawing:
     points = rounds.mark_point(size=28, opacity=1).encode(color=colour, shape=shape)
     drawn = alt.layer(lines, points)
     if not kinds:
-        return drawn
+        return spec(drawn, HEIGHT_PX)
     both = alt.layer(drawn, _marked(x, kinds))
-    return both.resolve_scale(color="independent", shape="independent", strokeDash="independent", y="independent")
+    apart = both.resolve_scale(color="independent", shape="independent", strokeDash="independent", y="independent")
+    return spec(apart, HEIGHT_PX)
 
 
-def _marked(x: alt.X, kinds: Sequence[str]) -> Drawing:
+def _marked(x: alt.X, kinds: frozenset[str]) -> Drawing:
     """What changed, along the time axis, each kind with a shape, a colour and a height of its own."""
     looks = [look for look in KINDS.values() if look[0] in kinds]
     domain, shapes = [name for name, _ in looks], [shape for _, shape in looks]

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import altair as alt
 
-from agents.schedule.task import BROADCAST_PLACE, down
+from agents.schedule.task import BROADCAST_PLACE, BS, down, up
+from agents.schedule.vocabulary import replica
 from controller.judge.explain import Chain
 from controller.judge.measured import Happened
 from controller.predict.simulate import Band, Event, Timeline
 from controller.report.figures import blocks
-from controller.report.figures.figure import Drawing, Figure, data, slug, spec
+from controller.report.figures.figure import Drawing, Figure, Spec, data, slug, spec
 from controller.report.figures.frame import Frame, Value
 from controller.report.figures.theme import INK, MEASURED, PREDICTED
 from controller.report.pipeline import rows
 
 TRACK_PX = 19
-WIDE_PX = 1600
-"""A digit is on a block that has room for it where the chart is as wide as this, or zoomed in to be."""
+DIGIT_S = f"{blocks.DIGIT_PX} * round_s / 1600"
+"""A digit is on a block that has room for it where the chart is 1600 pixels wide, or zoomed in to be."""
 MOST_UES = 16
 ENDS = ("predicted", "critical chain")
 CHAIN_TITLES = {
@@ -78,10 +80,10 @@ def measured_over_predicted(round_: Traced) -> Figure:
         "blocks": found,
         "ends": Frame.of({"what": "what", "end_s": "end [s]"}, list(lengths.items())),
     }
-    chart = _chart(tracks, max(lengths.values()), blocks.present(found))
+    drawn = _lasting(_spec(tuple(tracks), tuple(blocks.present(found))), max(lengths.values()))
     name = f"pipeline_{slug(round_.name)}_round{round_.number}"
     title = f"Round {round_.number} of {round_.name}"
-    return Figure(name, title, _says(round_, len(ues)), spec(chart, TRACK_PX * len(tracks)), frames)
+    return Figure(name, title, _says(round_, len(ues)), drawn, frames)
 
 
 def _shown(round_: Traced) -> list[str]:
@@ -93,21 +95,29 @@ def _shown(round_: Traced) -> list[str]:
 
 def _of(events: Sequence[Event], ues: Sequence[str]) -> Iterator[Event]:
     """The events on the tracks of these UEs and of the BS itself."""
-    for event in events:
-        if event.place.split("/")[0] in (*ues, "air") or event.place in ("bs", *(f"bs/{ue}" for ue in ues)):
-            yield event
+    places = {BS, BROADCAST_PLACE, *ues, *map(up, ues), *map(down, ues), *map(replica, ues)}
+    yield from (event for event in events if event.place in places)
 
 
-def _chart(tracks: Sequence[str], end_s: float, shades: Sequence[str]) -> Drawing:
-    base = blocks.base("blocks", tracks, 1.002 * end_s)
-    digit_s = blocks.DIGIT_PX * end_s / WIDE_PX
-    measured = blocks.filled(base.transform_filter("datum.what == 'measured'"), 0.66, shades, digit_s, zooms=True)
+@cache
+def _spec(tracks: tuple[str, ...], shades: tuple[str, ...]) -> Spec:
+    """The chart of rounds on these tracks in these shades, however long they are: Altair takes 0.3 s for it."""
+    base = blocks.base("blocks", tracks)
+    measured = blocks.filled(base.transform_filter("datum.what == 'measured'"), 0.66, shades, DIGIT_S, zooms=True)
     predicted = _outlined(base.transform_filter("datum.what == 'predicted'"), ENDS[0], 1.0, 0.9)
     chain = _outlined(base.transform_filter("datum.critical"), ENDS[1], 0.66, 1.8)
     zoom = alt.selection_interval(name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.ctrlKey]")
     outlines = alt.layer(predicted, chain)
-    drawn = alt.layer(measured.add_params(zoom), outlines, _round_ends())
-    return drawn.resolve_scale(color="independent", stroke="independent", strokeDash="independent")
+    length = alt.param(name="round_s", value=1.0)
+    drawn = alt.layer(measured.add_params(zoom), outlines, _round_ends()).add_params(length)
+    apart = drawn.resolve_scale(color="independent", stroke="independent", strokeDash="independent")
+    return spec(apart, TRACK_PX * len(tracks))
+
+
+def _lasting(chart: Spec, round_s: float) -> Spec:
+    """The chart for rounds that take so long."""
+    params = [{**one, "value": round_s} if one["name"] == "round_s" else one for one in chart["params"]]
+    return {**chart, "params": params}
 
 
 def _outlined(chart: Drawing, what: str, share: float, width_px: float) -> Drawing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from controller.report.html.words import headline, verdict
 from controller.report.recorded import Recorded
 from controller.report.scene.scene import scene
 from controller.report.scene.svg import svg
+from testbed.kept import kept
 from testbed.topology import Topology
 
 HERE = Path(__file__).parent
@@ -106,10 +107,10 @@ def _in_a_script(data: Any) -> str:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
-@cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # it has a default
+    """Vega, Vega-Lite and Vega-Embed as one script, put together once for a version of the converter."""
+    version = {"vl-convert-python": metadata.version("vl-convert-python")}
+    bundle = kept("charts", version, lambda: vl_convert.javascript_bundle(), str)  # type: ignore[call-arg]  # has a default
     return bundle.replace("</script", "<\\/script")
 
 
