@@ -32,6 +32,7 @@ def run(
     from controller.report.live.terminal import watching
     from controller.report.outcome import results_table
     from controller.trial.field_trial import field_trial
+    from controller.trial.watch import Stage
     from testbed.engine import Engine
     from testbed.loading import load
 
@@ -39,7 +40,8 @@ def run(
     chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
     with watching(console(stderr=True), chosen.name, quiet) as watcher:
         results = field_trial(Engine.connect(), chosen, out, watcher, force, most_s)
-    page = write_page(out)
+        watcher(Stage("writing the report"))
+        page = write_page(out)
     show(results.model_dump(mode="json"), as_json, results_table(results))
     if not as_json:
         print(f"results: {out / 'results.json'}", page, sep="\n")
