@@ -189,3 +189,21 @@ def test_the_page_at_the_end_of_a_trial_is_there_or_it_is_said_why_not(run, tmp_
     assert (whole / "report.html").stat().st_size > 0
     assert write_page(tmp_path / "none").startswith(f"no report: {tmp_path / 'none'}: is no directory")
     assert write_page(run, most_s=0.01) == f"no report: it took longer than 0 s; type: testbed report {run}"
+
+
+def test_a_trial_that_broke_off_has_that_on_its_time_axis(tmp_path):
+    topology = select(load(Path("topologies/quickstart.yaml")), ["psl", "c2p2sl"], rounds=3)
+    found = report(synthetic.write(tmp_path / "run", topology, whole=False))
+    first, last = (list(story.course.frames["marks"].rows) for story in found.stories)
+    at_s = sum(r.round_s for r in found.series[1].result.rounds)
+    assert (first, last) == ([], [(pytest.approx(at_s), "broke off", "ue1 stopped with exit status 137")])
+    assert "Broke off once." in found.stories[1].course.says
+
+
+def test_a_trial_of_which_no_round_has_ended_has_a_page_that_says_so(run, tmp_path):
+    lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "events.jsonl").write_text("".join(lines[:4]))
+    list(publish([tmp_path], tmp_path / "report.html", None, []))
+    text = (tmp_path / "report.html").read_text()
+    assert ">No round has been measured yet.</h2>" in text
+    assert embedded(text)["figures"] == {}

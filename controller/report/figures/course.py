@@ -16,18 +16,29 @@ from controller.report.figures.theme import MEASURED, PREDICTED, SERIES
 
 HEIGHT_PX = 190
 LANES = ("measured", "predicted")
-KINDS = {"plan": ("plan made anew", "diamond"), "channel": ("link changed", "triangle-down")}
-KINDS |= {"device": ("device changed", "square"), "fault": ("fault", "cross")}
+FAULT = "broke off"
+KINDS = {
+    "plan": ("plan made anew", "diamond"),
+    "channel": ("link changed", "triangle-down"),
+    "device": ("device changed", "square"),
+    "fault": (FAULT, "cross"),
+}
 MOST_TEXTS = 3
 
 
-def course(s: Series, marks: Sequence[Mark]) -> Figure:
-    """Every round where it began: its length as measured and as predicted for this very round."""
+def course(s: Series, marks: Sequence[Mark], broke: str | None = None) -> Figure:
+    """Every round where it began: its length as measured and as predicted for this very round.
+
+    ``broke``: why the trial broke off in this scheme, if it did.
+    """
     rows = list(_rounds(s))
     titles = {"round": "round", "start_s": "began at [s, emulated]", "measured": "round time [s]"}
+    changes = _marks(marks)
+    if broke is not None:
+        changes.append((sum(r.round_s for r in s.result.rounds), FAULT, broke))
     frames = {
         "rounds": Frame.of({**titles, "predicted": "predicted [s]", "bubble_rate": "bubble rate [share]"}, rows),
-        "marks": Frame.of({"start_s": "at [s]", "kind": "kind", "text": "what"}, _marks(marks)),
+        "marks": Frame.of({"start_s": "at [s]", "kind": "kind", "text": "what"}, changes),
     }
     kinds = frozenset(str(row[1]) for row in frames["marks"].rows)
     name, title = f"course_{slug(s.name)}", f"The rounds of {s.name}"

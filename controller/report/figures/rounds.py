@@ -40,7 +40,10 @@ WHERE: dict[Band, str] = {"UE": "UEs compute", "up": "uplinks", "down": "downlin
 
 @dataclass(frozen=True)
 class Traced:
-    """A round of a scheme: what happened, what it waited for, and what was predicted where that can be told."""
+    """A round of a scheme: what happened, what it waited for, and what was predicted where that can be told.
+
+    ``charged_s``: what of the round was the planner's time, before its first task.
+    """
 
     name: str
     number: int
@@ -48,6 +51,7 @@ class Traced:
     happened: Sequence[Happened]
     chain: Chain
     predicted: Timeline | None
+    charged_s: float = 0.0
 
     @property
     def measured(self) -> list[Event]:
@@ -175,7 +179,8 @@ def _says(round_: Traced, shown: int) -> str:
         spent[WHERE[event.band]] = spent.get(WHERE[event.band], 0.0) + event.end_s - event.start_s
     shares = ", ".join(f"{where} {seconds:.4g} s" for where, seconds in sorted(spent.items(), key=lambda s: -s[1]))
     few = f" Drawn are the {shown} of {len(round_.ues)} UEs that it waited for most." if shown < len(round_.ues) else ""
+    charged = f" after {round_.charged_s:.4g} s of planning" if round_.charged_s else ""
     return (
-        f"Round {round_.number} of {round_.name} took {end_s:.4g} s{against}. It waited for a chain of "
+        f"Round {round_.number} of {round_.name} took {end_s:.4g} s{charged}{against}. It waited for a chain of "
         f"{len(round_.chain.tasks)} tasks: {shares}.{few}"
     )

@@ -56,7 +56,7 @@ class Report:
     @cached_property
     def stories(self) -> Sequence[Story]:
         """What shows one scheme at a time."""
-        return [_story(s, self.runs[s.run].records.get(s.label), self.asked) for s in self.series]
+        return [_story(s, self.runs[s.run], self.asked) for s in self.series]
 
     @property
     def figures(self) -> Iterator[Figure]:
@@ -82,8 +82,10 @@ def _tail(path: Path) -> str:
     return "/".join(path.parts[1:])
 
 
-def _story(s: Series, record: Record | None, asked: Sequence[int]) -> Story:
-    return Story(s.name, course(s, record.marks if record else ()), dict(_pipelines(s, record, asked)))
+def _story(s: Series, run: Recorded, asked: Sequence[int]) -> Story:
+    record = run.records.get(s.label)
+    broke = run.results.error if s.result.partial else None
+    return Story(s.name, course(s, record.marks if record else (), broke), dict(_pipelines(s, record, asked)))
 
 
 def _pipelines(s: Series, record: Record | None, asked: Sequence[int]) -> Iterator[tuple[int, Figure]]:
@@ -93,8 +95,8 @@ def _pipelines(s: Series, record: Record | None, asked: Sequence[int]) -> Iterat
     for number in dict.fromkeys([typical(s), *(n for n in asked if n in record.ends)]):
         rows = record.rows(number)
         if rows:
-            traced = Traced(s.name, number, list(record.plan.ues), rows, record.chain(number), record.predicted(number))
-            yield number, measured_over_predicted(traced)
+            found = record.chain(number), record.predicted(number), record.ends[number].get("charged_s", 0.0)
+            yield number, measured_over_predicted(Traced(s.name, number, list(record.plan.ues), rows, *found))
 
 
 def typical(s: Series) -> int:
