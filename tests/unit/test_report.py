@@ -207,3 +207,11 @@ def test_a_trial_of_which_no_round_has_ended_has_a_page_that_says_so(run, tmp_pa
     text = (tmp_path / "report.html").read_text()
     assert ">No round has been measured yet.</h2>" in text
     assert embedded(text)["figures"] == {}
+
+
+@pytest.mark.parametrize(("out", "figures", "option"), [("no/a.html", None, "--out"), ("a.html", "taken", "--figures")])
+def test_what_cannot_be_written_is_named_with_its_option(run, tmp_path, out, figures, option):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match=f"^{option}: {tmp_path}") as stop:
+        list(publish([run], tmp_path / out, tmp_path / figures if figures else None, []))
+    assert stop.value.exit_status == 2

@@ -23,9 +23,13 @@ def publish(directories: Sequence[Path], out: Path, figures: Path | None, rounds
         yield from (f"missing: {run}: {one}" for one in found.missing)
     try:
         write_atomically(out, page(report))
-        yield f"report: {out}"
-        if figures is not None:
-            write_figures(list(report.figures), figures)
-            yield f"figures: {figures}/ (SVG, PDF, CSV)"
     except OSError as error:
-        raise InputError("--out", f"{error.filename}: {error.strerror}", "give a file that can be written") from error
+        raise InputError("--out", f"{out}: {error.strerror}", "give a file that can be written") from error
+    yield f"report: {out}"
+    if figures is None:
+        return
+    try:
+        write_figures(list(report.figures), figures)
+    except OSError as error:
+        raise InputError("--figures", f"{figures}: {error.strerror}", "give a folder that can be written") from error
+    yield f"figures: {figures}/ (SVG, PDF, CSV)"
