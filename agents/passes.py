@@ -93,9 +93,10 @@ def _there_and_back(
 
     The sum of those tensors, and the gradient of the rows if they are ``inner``.
     """
-    spans = spans_of(sum(len(part) for part in values), most)
+    rows = sum(len(part) for part in values)
+    spans = spans_of(rows, most)
     ends = [0.0] * len(spans)
-    gradient = values[0].new_empty(spans[-1][1] if inner else 0, *values[0].shape[1:])
+    gradient = values[0].new_empty(rows if inner else 0, *values[0].shape[1:])
 
     def chunk(model: nn.Module, i: int) -> None:
         begin, end = spans[i]

@@ -107,7 +107,7 @@ class HostThatCalibrates:
         return self.gpu
 
     def info(self):
-        return {"ID": "host"}
+        return {"ID": "host", "NCPU": 2}
 
     def need_image(self, name):
         return self.image
