@@ -24,17 +24,18 @@ TEXTS: Mapping[type[Event], str] = {Stage: "stage", Learned: "learned", Warned: 
 
 @dataclass(frozen=True)
 class Run:
-    """A trial that was begun on this machine: the file that says so, and where it writes."""
+    """A trial that was begun on this machine: the file that says so, where it writes, and whether it said its end."""
 
     file: Path
     out: Path
     process: int
     started: str
+    ended: bool = False
 
     @property
     def alive(self) -> bool:
-        """Whether the process that runs it is still there, and not another one with its number."""
-        return self.started != "" and _started(self.process) == self.started
+        """Whether it has not ended, and the process that runs it is still there, and not another one with its number."""
+        return not self.ended and self.started != "" and _started(self.process) == self.started
 
 
 def folder() -> Path:
@@ -107,10 +108,10 @@ def _append(file: IO[str] | None, event: str, **what: Any) -> None:
 
 def _read(file: Path) -> Run | None:
     try:
-        with file.open(encoding="utf-8") as lines:
-            first = json.loads(lines.readline())
-        return Run(file, Path(first["out"]), int(first["process"]), str(first["started"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        first, ended = json.loads(lines[0]), lines[-1].startswith('{"event": "end"')
+        return Run(file, Path(first["out"]), int(first["process"]), str(first["started"]), ended)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,8 @@ def test_a_trial_is_found_by_name_and_directory_while_it_runs(tmp_path):
         run = run_of("cell")
         assert run is not None
         assert (run.out, run.alive, run_into(tmp_path), names()) == (tmp_path, True, run, ["cell"])
-    assert run_of("cell") == run, "and known afterwards"
+    assert run_of("cell") == replace(run, ended=True), "and known afterwards"
+    assert not run_of("cell").alive, "though this process goes on"
     assert run_of("other") is run_into(tmp_path / "other") is None
 
 
@@ -176,7 +178,7 @@ def test_a_second_trial_of_a_name_does_not_take_the_place_of_one_that_runs(tmp_p
         assert run_of("cell").out == tmp_path / "one"
     with findable("cell", tmp_path / "two", silent):
         pass
-    assert run_of("cell").out == tmp_path / "one", "this process still runs, so the first one might"
+    assert run_of("cell").out == tmp_path / "two"
 
 
 def test_a_process_with_the_number_of_one_that_is_dead_is_another_one(tmp_path):
