@@ -34,7 +34,7 @@ class Run:
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended, and the process that runs it is still there, and not another one with its number."""
+        """Whether it has not ended, and its process is still there, and not another one with the same number."""
         return not self.ended and self.started != "" and _started(self.process) == self.started
 
 
