@@ -68,7 +68,8 @@ class Span:
     """When a task occupied the modelled processor (monotonic ns), and by how much it ran over its time.
 
     ``cpu_ns``: the CPU time that the work itself took on the host. ``wait_ns``: how long it had to wait for a
-    core, or for its quota, on top of that. ``late_ns``: how long after the end of its time this thread woke up.
+    core, or for its quota, on top of that; both are sums over its
+    threads. ``late_ns``: how long after the end of its time this thread woke up.
     """
 
     start_ns: int
@@ -146,6 +147,6 @@ class Pacer:
             sleep_until(due_ns)
             self._free_ns = due_ns
         start_ns, end_ns = max(begin_ns, self._last_end_ns), max(time.monotonic_ns(), self._last_end_ns)
-        wait_ns = max(0, done_ns - started_ns - cpu_ns // self._threads)
+        wait_ns = max(0, (done_ns - started_ns) * self._threads - cpu_ns)
         self._last_end_ns = end_ns
         return result, Span(start_ns, end_ns, overrun_ns, cpu_ns, wait_ns, end_ns - self._free_ns)

@@ -38,6 +38,22 @@ def test_work_that_does_not_fit_is_counted_and_not_hidden():
     assert after.start_ns == span.end_ns
 
 
+def test_waits_for_a_core_are_those_of_all_threads(monkeypatch):
+    clock = {"wall": 0, "cpu": 0}
+    for name, which in (("monotonic_ns", "wall"), ("thread_time_ns", "cpu"), ("process_time_ns", "cpu")):
+        monkeypatch.setattr(time, name, lambda which=which: clock[which])
+
+    def work() -> None:
+        clock["wall"] += 100
+        clock["cpu"] += 60
+
+    for threads, waited_ns in ((1, 40), (2, 140)):
+        pacer = Pacer(threads)
+        pacer.start_round(clock["wall"])
+        _, span = pacer.run(work, 0, None)
+        assert (span.cpu_ns, span.wait_ns) == (60, waited_ns)
+
+
 def test_without_a_duration_work_takes_as_long_as_it_takes():
     pacer = Pacer()
     pacer.start_round(time.monotonic_ns())
