@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agents.plan import micro_batch_sizes
+from agents.schedule.footprint import chunks
 
 Tensors = list[torch.Tensor]
 Twins = Sequence[nn.Module]
@@ -130,11 +130,6 @@ def spans_of(rows: int, most: int) -> list[tuple[int, int]]:
     """Where each of the chunks begins and ends."""
     ends = list(accumulate(chunks(rows, most)))
     return list(zip([0, *ends], ends, strict=False))
-
-
-def chunks(rows: int, most: int) -> tuple[int, ...]:
-    """As few chunks as hold so many rows with ``most`` in each, and as equal."""
-    return micro_batch_sizes(rows, -(-rows // most)) if rows else ()
 
 
 def virtual(twins: Twins, rows: Rows, most: int) -> Pass:

@@ -15,7 +15,8 @@ from agents.halves import Half, average
 from agents.job import Job
 from agents.models.build import build, units_of
 from agents.models.catalog import DatasetInfo
-from agents.passes import Rows, Tensors, chunks, leaf, parts, run
+from agents.passes import Rows, Tensors, leaf, parts, run
+from agents.schedule.footprint import chunks
 from agents.schedule.pieces import pass_of
 from agents.schedule.task import Activations, Compute, Give, Gradients, Key, Schedule, Step, Take, Task, Weights
 from agents.wire.frames import Layout, bytes_of, layout

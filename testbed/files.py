@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from testbed.errors import InputError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -17,3 +21,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(option: str, path: Path, hint: str = "name a file in a folder that you can write") -> Iterator[None]:
+    """Meanwhile what an option of the user's names is written: InputError where that cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(option, f"{path}: {error.strerror}", hint) from error

@@ -58,8 +58,7 @@ def scheme(topology: Topology, planned: Planned, noise: float, rounds: int) -> I
     for number in range(1, rounds + 1):
         step = course.step(number, clock_s)
         yield from _told(number, before, step)
-        predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
-        yield "round_begins", {"round": number, **predicted, "at": AT + clock_s}
+        yield "round_begins", {"round": number, **step.predicted, "at": AT + clock_s}
         before, happened = step.now, measured(number, step, noise, rng)
         yield from (("task", dataclasses.asdict(row)) for row in happened)
         row = round_row(number, happened, 2.3 * float(np.exp(-number / rounds)), charged_s=step.charged_s)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
+from agents.plan import micro_batch_sizes
+
 CHUNK_BYTES = float(256 << 20)
 """A pass that ends in the loss, with its way back at once, keeps at most this of what its chunks compute."""
 LONGEST_CHUNK, CHUNKS_OF_A_THREAD = 32, 2
@@ -19,6 +21,11 @@ Larger ones are not faster: a batch of 512 through ResNet-18 took as long in chu
 EVALUATED_BYTES = float(8 << 20)
 """No tensor of an evaluation is larger, and so many images go through the model together; at most 250."""
 MOST_EVALUATED = 250
+
+
+def chunks(rows: int, most: int) -> tuple[int, ...]:
+    """As few chunks as hold so many rows with ``most`` in each, and as equal."""
+    return micro_batch_sizes(rows, -(-rows // most)) if rows else ()
 
 
 @dataclass(frozen=True)

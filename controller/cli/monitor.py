@@ -75,19 +75,16 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write configuration, rules, data source and dashboards for a Prometheus and a Grafana of your own."""
-    from testbed.errors import InputError
-    from testbed.files import write_atomically
+    from testbed.files import write_atomically, writing
     from testbed.monitor import targets
     from testbed.monitor.files import exported
 
     folder = directory.resolve()
     files = exported(prometheus_url, folder, targets.folder())
-    try:
+    with writing("DIR", directory, "give a directory that can be written"):
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / name, text)
-    except OSError as error:
-        raise InputError("DIR", f"{directory}: {error.strerror}", "give a directory that can be written") from error
     if as_json:
         print_json({"directory": str(folder), "files": sorted(files)})
         return

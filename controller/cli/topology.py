@@ -32,6 +32,7 @@ def topology(
     from controller.report.scene.scene import scene
     from controller.report.scene.table import scene_table
     from testbed.errors import InputError
+    from testbed.files import writing
     from testbed.loading import load
 
     if out and not graph:
@@ -46,10 +47,8 @@ def topology(
     if out is None:
         print(text, end="")
         return
-    try:
+    with writing("--out", out):
         out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError("--out", f"{out}: {error.strerror}", "name a file in a folder that you can write") from None
 
 
 def _drawn(found: Scene, graph: Graph) -> str:

@@ -28,18 +28,15 @@ def trace(
     from controller.report.recorded import recorded
     from controller.report.trace.choice import processes, rounds_of
     from controller.report.trace.perfetto import serialised
-    from testbed.errors import InputError
-    from testbed.files import write_atomically
+    from testbed.files import write_atomically, writing
 
     file, numbers = out or directory / FILE, rounds_of(rounds) if rounds else None
     with uncollected():
         found = recorded(directory, judged=False)
         chosen = processes(found, [name.strip() for name in scheme.split(",")] if scheme else None, numbers)
         content = serialised(chosen.items(), file.suffix == ".gz")
-    try:
+    with writing("--out", file):
         write_atomically(file, content)
-    except OSError as error:
-        raise InputError("--out", f"{file}: {error.strerror}", "name a file in a folder that you can write") from error
     for sentence in found.missing:
         print(f"missing: {sentence}", file=sys.stderr)
     if as_json:

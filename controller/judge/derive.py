@@ -14,15 +14,24 @@ from controller.trial.journal import Line
 
 def derive(lines: Sequence[Line]) -> Results:
     """The results of a trial so far. A scheme of which no round has ended is left out."""
-    head = lines[0]
-    ended = [line for line in lines if line["event"] == "end"]
+    return results_of(lines, {label: scheme_result(record) for label, record in records(lines).items() if record.ends})
+
+
+def results_of(lines: Sequence[Line], schemes: Mapping[str, SchemeResult]) -> Results:
+    """The results of a trial with what these schemes came to."""
+    head, ended = lines[0], end_of(lines) or {}
     return Results(
         topology=head["topology"],
         host=head["host"],
         time_dilation=head["time_dilation"],
-        schemes={label: scheme_result(record) for label, record in records(lines).items() if record.ends},
-        error=ended[-1].get("error") if ended else None,
+        schemes=dict(schemes),
+        error=ended.get("error"),
     )
+
+
+def end_of(lines: Sequence[Line]) -> Line | None:
+    """The line that says how a trial ended; None before."""
+    return next((line for line in reversed(lines) if line["event"] == "end"), None)
 
 
 def scheme_result(record: Record) -> SchemeResult:

@@ -14,7 +14,7 @@ from agents.schedule.task import Schedule
 from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 from controller.judge.explain import Chain, Links, chain
-from controller.judge.measured import Happened, round_row
+from controller.judge.measured import Happened, by_round, round_row
 from controller.judge.results import Replanned, Round
 from controller.predict.channel import Change
 from controller.predict.latency import Latency
@@ -184,11 +184,7 @@ class Record:
 
     @cached_property
     def _rows(self) -> Mapping[int, Sequence[Happened]]:
-        found: dict[int, list[Happened]] = {}
-        for line in self._tasks:
-            row = happened_in(line)
-            found.setdefault(row.round, []).append(row)
-        return found
+        return by_round(map(happened_in, self._tasks))
 
     def _line(self, number: int) -> Line:
         """The line that holds the plan of a round."""

@@ -96,6 +96,11 @@ class UeResult(Part):
     uplink_bps: float | None
     downlink_bps: float | None
 
+    @property
+    def idle_share(self) -> float:
+        """The share of the rounds in which it did not compute."""
+        return self.idle_s / (self.idle_s + self.busy_s)
+
 
 class Scraped(Part):
     """Totals over all rounds as scraped from the BS's ``/metrics``, beside the same from events."""

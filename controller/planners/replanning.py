@@ -56,6 +56,11 @@ class Step:
         """The share of it in which the BS does not compute."""
         return 1.0 - self.now.timeline.bs_busy_s / self.predicted_s
 
+    @property
+    def predicted(self) -> dict[str, float]:
+        """Both, under the names that a journal, events and results have for them."""
+        return {"predicted_s": self.predicted_s, "predicted_bubble_rate": self.predicted_bubble_rate}
+
 
 class Course:
     """The rounds of one scheme of a topology, which are asked for in order."""

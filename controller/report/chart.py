@@ -15,6 +15,7 @@ from controller.report.figures.frame import Frame
 from controller.report.figures.theme import INK
 from controller.report.pipeline import headline, rows
 from testbed.errors import InputError
+from testbed.files import writing
 
 WIDTH_PX = 900
 TRACK_PX, MOST_PANEL_PX = 17, 1000
@@ -30,10 +31,8 @@ def write_chart(planned: Sequence[Planned], file: Path) -> None:
     """Draws the plans to a .svg, .png or .pdf file; the same plans give the same bytes."""
     check_chart_file(file)
     picture = drawn(figure(planned), file.suffix, WIDTH_PX)
-    try:
+    with writing("--chart", file):
         file.write_bytes(picture)
-    except OSError as error:
-        raise InputError("--chart", f"{file}: {error.strerror}", "name a file in a folder that you can write") from None
 
 
 def figure(planned: Sequence[Planned]) -> Spec:

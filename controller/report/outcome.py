@@ -102,7 +102,7 @@ def _as_planned(s: SchemeResult) -> bool:
 
 
 def _ue_idle(_: str, s: SchemeResult) -> str:
-    return f"{_mean(ue.idle_s / (ue.idle_s + ue.busy_s) for ue in s.ues.values()):.0%}"
+    return f"{_mean(ue.idle_share for ue in s.ues.values()):.0%}"
 
 
 def _goodput(_: str, s: SchemeResult) -> str:

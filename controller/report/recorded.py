@@ -15,19 +15,19 @@ from pydantic import ValidationError
 
 from agents.own import OwnError, set_folder
 from agents.schedule.task import ScheduleError
-from controller.judge.derive import scheme_result, summary_of
+from controller.judge.derive import end_of, results_of, scheme_result, summary_of
 from controller.judge.measured import after_warm_up
 from controller.judge.record import Record, asked, by_scheme
 from controller.judge.results import Results, Round, SchemeResult
 from controller.trial.journal import FILE, RESULTS, Line, read_as_far
 from testbed.errors import InputError, RecordError
 
-Stage = Literal["running", "ended", "broken off"]
+State = Literal["running", "ended", "broken off"]
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run directory holds. ``stage``: ``running`` where no end was written, so also when it was killed.
+    """What a run directory holds. ``state``: ``running`` where no end was written, so also when it was killed.
 
     ``records``: of each scheme that began and can be read, by label; ``missing``: sentences. A scheme that began may
     have no results yet, and one may have results (from ``results.json``) and no record. ``lost``: the agents for whose
@@ -36,7 +36,7 @@ class Recorded:
 
     directory: Path
     results: Results
-    stage: Stage
+    state: State
     records: Mapping[str, Record] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
@@ -64,27 +64,20 @@ def recorded(directory: Path, judged: bool = True) -> Recorded:
 
 
 def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str], judged: bool) -> Recorded:
-    head = lines[0]
     try:
-        ended = next((line for line in reversed(lines) if line["event"] == "end"), None)
-        of, without = _results_of(lines, judged)
-        results = Results(
-            topology=head["topology"],
-            host=head["host"],
-            time_dilation=head["time_dilation"],
-            schemes={label: one for label, (_, one) in of.items() if one is not None},
-            error=ended.get("error") if ended else None,
-        )
+        ended = end_of(lines)
+        of, without = _schemes_of(lines, judged)
+        results = results_of(lines, {label: one for label, (_, one) in of.items() if one is not None})
     except (KeyError, TypeError, AttributeError, ValidationError) as error:
         return _from_results(directory, InputError(f"{directory / FILE}", f"lacks {_named(error)}"))
-    stage: Stage = "running" if ended is None else "broken off" if results.error else "ended"
+    state: State = "running" if ended is None else "broken off" if results.error else "ended"
     having = {label: record for label, (record, _) in of.items()}
-    missing += [*without.values(), *_unfinished(results, stage, having, {*having, *without})]
+    missing += [*without.values(), *_unfinished(results, state, having, {*having, *without})]
     lost = tuple(ended.get("lost", ())) if ended else ()
-    return Recorded(directory, results, stage, having, tuple(missing), lost)
+    return Recorded(directory, results, state, having, tuple(missing), lost)
 
 
-def _results_of(
+def _schemes_of(
     lines: Sequence[Line], judged: bool
 ) -> tuple[dict[str, tuple[Record, SchemeResult | None]], dict[str, str]]:
     """The record of each scheme with what follows from it; and which have none, and why."""
@@ -102,9 +95,9 @@ def _results_of(
     return found, missing
 
 
-def _unfinished(results: Results, stage: Stage, of: Mapping[str, Record], begun: Collection[str]) -> Iterator[str]:
+def _unfinished(results: Results, state: State, of: Mapping[str, Record], begun: Collection[str]) -> Iterator[str]:
     """What a trial that is not over, or broke off, has not measured."""
-    if stage == "running":
+    if state == "running":
         yield f"{FILE} has no end: the trial is still running, or was killed"
     if results.error:
         yield f"the trial broke off: {results.error}"
@@ -136,8 +129,8 @@ def _from_results(directory: Path, error: InputError) -> Recorded:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
         message = f"{directory}: nothing can be shown: {error}, and {RESULTS} cannot be read either"
         raise RecordError(message, "give the --out of a trial") from wrong
-    stage: Stage = "broken off" if results.error else "ended"
-    return Recorded(directory, results, stage, {}, (*missing, *_unfinished(results, stage, {}, data["schemes"])))
+    state: State = "broken off" if results.error else "ended"
+    return Recorded(directory, results, state, {}, (*missing, *_unfinished(results, state, {}, data["schemes"])))
 
 
 def _as_known(one: dict[str, Any]) -> SchemeResult:

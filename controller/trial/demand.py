@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import median
 
-from agents.plan import micro_batch_sizes
+from agents.schedule.footprint import chunks
 from agents.schedule.pieces import at_once, groups, pieces
 from agents.schedule.task import BS, Compute, Key, Noise, Schedule, Task, is_link, workers
 from controller.planners.planning import Planned
@@ -148,15 +148,15 @@ def demands(problem: Instance, calibration: Calibration, schedule: Schedule) -> 
     """Every computation of a round: at whom, how long the host takes, and how long the modelled device."""
     costs, footprint = costs_of(problem), problem.workload.footprint
     workers_of_bs = workers(task.place for task in schedule.tasks if task.computes)
-    with_way_back = at_once(schedule, BS)
+    with_way_back = at_once(schedule, BS) if calibration.bs_threads > 1 else {}
     in_chunks = {*with_way_back, *with_way_back.values()}
     found: dict[Key, Demand] = {}
     for task in schedule.tasks:
         if isinstance(work := task.work, Compute | Noise):
             bs, model_s = task.agent == BS, costs.compute_s(work, task.place)
             threads, processors = (calibration.bs_threads, workers_of_bs) if bs else (1, 1)
-            chunk, shared = None, threads > 1 and task.key in in_chunks
-            if shared and isinstance(work, Compute) and footprint.tears(work.first, work.last):
+            chunk = None
+            if task.key in in_chunks and isinstance(work, Compute) and footprint.tears(work.first, work.last):
                 chunk = footprint.chunk_rows(work.first, work.last, work.rows, threads)
             host_s = _pass_s(calibration, work, bs, chunk) + calibration.noise_s * costs.noised_values(work)
             together = processors > 1 or (threads > 1 and chunk is None)
@@ -169,8 +169,7 @@ def _pass_s(calibration: Calibration, work: Compute | Noise, bs: bool, chunk: in
     if isinstance(work, Noise):
         return 0.0
     host_s = calibration.backward_s if work.backward else calibration.forward_s
-    sizes = micro_batch_sizes(work.rows, -(-work.rows // chunk)) if chunk else (work.rows,)
-    return sum(host_s(work.first + 1, work.last, rows, bs=bs) for rows in sizes)
+    return sum(host_s(work.first + 1, work.last, rows, bs=bs) for rows in chunks(work.rows, chunk or work.rows))
 
 
 def _cases(topology: Topology, calibration: Calibration, one: Planned) -> Iterator[Case]:

@@ -19,6 +19,7 @@ from controller.trial.whereabouts import findable
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.errors import InputError
+from testbed.files import writing
 from testbed.loading import own_files
 from testbed.topology import Topology
 
@@ -47,12 +48,10 @@ def _field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher
     if prepared.fitted.takes.wall_s > most_s:
         message = f"this takes longer than {in_words(most_s)}: {prepared.fitted}"
         raise InputError("--max-wall", message, "add --yes, or a longer --max-wall; or take fewer --rounds")
-    try:
+    with writing("--out", out, "give a directory that can be written"):
         out.mkdir(parents=True, exist_ok=True)
         for name, content in own_files(topology).items():  # what the results are derived with
             (out / name).write_bytes(content)
-    except OSError as error:
-        raise InputError("--out", f"{out}: {error.strerror}", "give a directory that can be written") from error
     mine = deploy.new_id()
     try:
         deployment = bring_up(engine, prepared, "run", watcher, mine)

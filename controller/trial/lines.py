@@ -52,5 +52,4 @@ def ended(number: int, step: Step, train_loss: float, host: Sequence[Any]) -> Li
     rates = {name: [ue.uplink_bps, ue.downlink_bps] for name, ue in plan.ues.items()}
     changed = {"rates": rates, "broadcast_bps": plan.broadcast_bps} if plan != step.planned.plan else {}
     charged = {"charged_s": step.charged_s} if step.charged_s else {}
-    predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
-    return {"round": number, "train_loss": train_loss, **predicted, **charged, **changed, "host": host}
+    return {"round": number, "train_loss": train_loss, **step.predicted, **charged, **changed, "host": host}

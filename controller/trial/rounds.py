@@ -162,7 +162,7 @@ class Trial:
         host: list[Any] = []
         clock_s, train_loss = 0.0, 0.0
         plan = step.now.plan
-        predicted = {"predicted_s": step.predicted_s, "predicted_bubble_rate": step.predicted_bubble_rate}
+        predicted = step.predicted
         begins = RoundBegins(planned.label, number, plan, **predicted, at=time.time())
         self._record("round_begins", planned, [{"round": number, **predicted, "at": begins.at}])
         self._watcher(begins)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-IMAGES = Path(__file__).resolve().parents[2] / "images"
+from testbed.images import IMAGES
+
 CONFIGURED = "/etc/testbed"
 """Where both find theirs in a container."""
 TARGETS = "/targets"

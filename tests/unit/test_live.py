@@ -11,8 +11,8 @@ from rich.console import Console
 
 from controller.cli import main
 from controller.report.live.left import left_s
-from controller.report.live.marks import bar, histogram, sparkline
 from controller.report.live.plain import plain
+from controller.report.live.sketches import bar, histogram, sparkline
 from controller.report.live.state import Seen, after
 from controller.report.live.terminal import ASCII, watching
 from controller.report.live.view import view

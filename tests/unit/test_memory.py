@@ -16,9 +16,9 @@ from torch.nn import functional
 from agents.halves import Half
 from agents.models.build import build, units_of
 from agents.models.catalog import DATASETS
-from agents.passes import Rows, chunks, in_chunks, plain
+from agents.passes import Rows, in_chunks, plain
 from agents.plan import Plan
-from agents.schedule.footprint import CHUNK_BYTES, Footprint
+from agents.schedule.footprint import CHUNK_BYTES, Footprint, chunks
 from agents.schedule.memory import Keeps, container_bytes, parts_of, round_bytes
 from agents.schedule.task import BS, Compute, Schedule
 from agents.schemes import SCHEMES

@@ -58,7 +58,7 @@ def whole(trial, tmp_path):
 @pytest.mark.parametrize("name", SCENES)
 def test_a_trial_that_went_as_predicted_is_told_as_it_was_predicted(trial, name):
     found = read(trial(name))
-    assert (found.stage, found.missing) == ("ended", ())
+    assert (found.state, found.missing) == ("ended", ())
     for label, record in found.records.items():
         rounds = found.results.schemes[label].rounds
         assert [row.round for row in rounds] == list(record.starts_s) == [1, 2, 3]
@@ -116,7 +116,7 @@ def test_a_trial_that_runs_shows_its_rounds_and_what_is_to_come(whole):
     cut(whole, at[4] + 1, lines(whole)[at[4] + 1][:40])  # the second scheme after its second round
     (whole / RESULTS).unlink()
     found = read(whole)
-    assert found.stage == "running"
+    assert found.state == "running"
     assert [len(record.rounds) for record in found.records.values()] == [3, 2]
     assert list(found.results.schemes) == ["sl", "sfl-v2"]
     text = "\n".join(found.missing)
@@ -137,7 +137,7 @@ def test_a_scheme_that_has_just_begun_has_a_prediction_and_no_results(whole):
 
 def test_a_trial_that_broke_off_says_why(tmp_path):
     found = read(recorded.write(tmp_path, scene("still"), whole=False))
-    assert (found.stage, found.lost) == ("broken off", ("ue1",))
+    assert (found.state, found.lost) == ("broken off", ("ue1",))
     assert "the trial broke off: ue1 stopped with exit status 137" in found.missing
     assert "centralised is not over: 3 rounds measured" in found.missing
 

@@ -33,7 +33,7 @@ def idle_shares(found: Sequence[Series]) -> list[Figure]:
 def _idle(s: Series) -> Iterator[tuple[str, float]]:
     yield "BS", s.result.summary.bubble_rate
     for name, ue in s.result.ues.items():
-        yield name, ue.idle_s / (ue.idle_s + ue.busy_s)
+        yield name, ue.idle_share
 
 
 def _idle_says(s: Series) -> str:

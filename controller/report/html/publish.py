@@ -9,8 +9,7 @@ from controller.report.figures.files import write_figures
 from controller.report.html.page import page
 from controller.report.html.report import Report, named
 from controller.report.recorded import recorded
-from testbed.errors import InputError
-from testbed.files import write_atomically
+from testbed.files import write_atomically, writing
 
 
 def publish(directories: Sequence[Path], out: Path, figures: Path | None, rounds: Sequence[int]) -> Iterator[str]:
@@ -21,15 +20,11 @@ def publish(directories: Sequence[Path], out: Path, figures: Path | None, rounds
     report = Report(named([recorded(directory) for directory in directories]), rounds)
     for run, found in report.runs.items():
         yield from (f"missing: {run}: {one}" for one in found.missing)
-    try:
+    with writing("--out", out, "give a file that can be written"):
         write_atomically(out, page(report))
-    except OSError as error:
-        raise InputError("--out", f"{out}: {error.strerror}", "give a file that can be written") from error
     yield f"report: {out}"
     if figures is None:
         return
-    try:
+    with writing("--figures", figures, "give a folder that can be written"):
         write_figures(list(report.figures), figures)
-    except OSError as error:
-        raise InputError("--figures", f"{figures}: {error.strerror}", "give a folder that can be written") from error
     yield f"figures: {figures}/ (SVG, PDF, CSV)"

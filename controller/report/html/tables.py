@@ -44,7 +44,7 @@ def summary(found: Sequence[Series]) -> Frame:
 
 def _summary(s: Series) -> Iterator[Value]:
     r, total = s.result, s.result.summary
-    idle = [ue.idle_s / (ue.idle_s + ue.busy_s) for ue in r.ues.values()]
+    idle = [ue.idle_share for ue in r.ues.values()]
     yield f"{s.name}{' (not over)' if r.partial else ''}"
     yield f"{r.plan['planner']}: cut {r.plan['cut']}, k {r.plan['micro_batches']}"
     yield len(r.rounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from controller.report.live.marks import bar, histogram
+from controller.report.live.sketches import bar, histogram
 
 EACH = 8
 """So many UEs are shown one by one at the most."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from controller.report.live.columns import Column, laid_out
 from controller.report.live.left import left_s
-from controller.report.live.marks import bar, sparkline
+from controller.report.live.sketches import bar, sparkline
 from controller.report.live.state import SchemeSoFar, Seen
 from controller.report.live.ues import idle_lines, named
 from controller.trial.duration import in_words

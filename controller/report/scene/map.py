@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controller.report.scene.marks import Point, circle, line, ray, short, square, text
+from controller.report.scene.elements import Point, circle, line, ray, short, square, text
 from controller.report.scene.scene import Place, Scene, gflop, mbps
 
 CENTRE_X = 326.0

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
 from controller.predict.instance import GIGA
+from controller.report.scene.elements import circle, line, short, square, text
 from controller.report.scene.map import MOST_FEW, draw_map, layout
-from controller.report.scene.marks import circle, line, short, square, text
 from controller.report.scene.scene import Place, Scene, gflop, mbps, workers
 
 WIDTH, MARGIN, GAP, ROW = 1040.0, 20.0, 30.0, 16.0
