@@ -17,6 +17,7 @@ from agents import own
 from testbed.data import PARTITIONS, depends_on_plan
 from testbed.dynamics import read_trace
 from testbed.errors import InputError
+from testbed.faults import DrawnFaults
 from testbed.problems import problems
 from testbed.topology import Topology, UeGroup
 
@@ -24,6 +25,8 @@ M = TypeVar("M", bound=BaseModel)
 
 NO_SAMPLES: Mapping[str, Mapping[str, bytes]] = {}
 
+_BRANCHES: Mapping[str, type[BaseModel]] = {**PARTITIONS, DrawnFaults.__name__: DrawnFaults}
+"""What a section is told apart by in pydantic's paths, where it may be one of several."""
 _KEY_HINTS = {
     "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
     "size": "pixels a side, 8 to 512; leave it out to keep the dataset's own",
@@ -34,6 +37,9 @@ _KEY_HINTS = {
     "partition": "like partition: {kind: iid}, or proportional, dirichlet, classes",
     "per_ue": "of how many classes each UE has samples",
     "network": "4g, 4g+ or wifi; leave it out to give each UE uplink_mbps and downlink_mbps",
+    "for_s": "emulated seconds; leave it out for the rest of the scheme",
+    "rate": "the share of rounds that get a fault, above 0, 1 at the most",
+    "faults": "a list of {round, ue, task, kind, for_s}, or {rate: 0.05} for some that the seed draws",
     "profile": "measured, or a list of {unit, covers, forward_flops, output_bytes}",
 }
 _UNIT_HINTS = {
@@ -111,10 +117,10 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
 def digest(topology: Topology, samples: Mapping[str, Mapping[str, bytes]] = NO_SAMPLES) -> str:
     """A short name of what a topology deploys, put on containers to know them again.
 
-    Dynamics and re-planning are not in it, nor schemes and training, unless those decide on the shards: all of them
-    are told to agents that are already up. ``samples``, the files of each agent, are in it where plans decide on them.
+    Dynamics, re-planning and faults are not in it, nor schemes and training, unless those decide on the shards: all
+    of them meet agents that are already up. ``samples``, the files of each agent, are in it where plans decide on them.
     """
-    later = {"dynamics", "replan"} | (set() if depends_on_plan(topology.data) else {"schemes", "training"})
+    later = {"dynamics", "replan", "faults"} | (set() if depends_on_plan(topology.data) else {"schemes", "training"})
     text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
     found = hashlib.sha256(text.encode())
     shards = samples.values() if depends_on_plan(topology.data) else ()
@@ -159,7 +165,7 @@ def _most_telling(errors: Iterable[Any]) -> Any:
 def _is_branch(part: Any) -> bool:
     """Whether pydantic put this in the path for a branch of a union, which the user did not write."""
     return isinstance(part, str) and (
-        part.startswith(("literal[", "function-", "constrained-", "tuple[")) or part in ("float", "Ue", *PARTITIONS)
+        part.startswith(("literal[", "function-", "constrained-", "tuple[")) or part in ("float", "Ue", *_BRANCHES)
     )
 
 
@@ -234,8 +240,8 @@ def _hint(error: Any, model: type[BaseModel]) -> str:
 def _fields_at(model: Any, location: tuple[Any, ...]) -> list[str]:
     """The keys of the section at this location of the model."""
     for part in location:
-        if part in PARTITIONS:
-            model = PARTITIONS[part]
+        if part in _BRANCHES:
+            model = _BRANCHES[part]
         if not isinstance(part, str) or _is_branch(part) or not _is_model(model):
             continue
         if part in model.model_fields:

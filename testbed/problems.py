@@ -7,7 +7,7 @@ import math
 from agents.own import OwnError, is_own
 from agents.schemes import Scheme
 from agents.schemes.own import scheme_named
-from testbed import data, dynamics, profile
+from testbed import data, dynamics, faults, profile
 from testbed.replanning import nothing_to_decide
 from testbed.topology import Radio, SchemeChoice, Topology, Ue
 
@@ -27,6 +27,7 @@ def problems(topology: Topology) -> list[Problem]:
         _mobility_problems,
         _dynamics_problems,
         _replan_problems,
+        _fault_problems,
     ):
         if found := check(topology):
             return found
@@ -35,6 +36,10 @@ def problems(topology: Topology) -> list[Problem]:
 
 def _dynamics_problems(t: Topology) -> list[Problem]:
     return dynamics.problems(t.dynamics, [ue.name for ue in t.ues], t.radio.access == "dedicated")
+
+
+def _fault_problems(t: Topology) -> list[Problem]:
+    return faults.problems(t.faults, [ue.name for ue in t.ues], t.rounds)
 
 
 def _replan_problems(t: Topology) -> list[Problem]:

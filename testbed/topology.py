@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 from testbed import built, data, profile
 from testbed.data import Data
 from testbed.dynamics import Dynamics
+from testbed.faults import DrawnFaults, Fault
 from testbed.profile import UnitProfile
 from testbed.replanning import Replan
 from testbed.section import OwnName, Section
@@ -309,10 +310,16 @@ class Topology(Section):
     base_station: BaseStation = BaseStation()
     dynamics: Dynamics = Dynamics()
     replan: Replan | None = None
+    faults: tuple[Fault, ...] | DrawnFaults = ()
     ues: tuple[Ue, ...]
     schemes: Annotated[tuple[SchemeChoice, ...], BeforeValidator(_as_choices)] = Field(
         (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1
     )
+
+    @property
+    def rounds(self) -> dict[str, int]:
+        """How many rounds each scheme has, by label."""
+        return {choice.key: choice.rounds or self.training.rounds for choice in self.schemes}
 
     @property
     def built_units(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from controller.planners.planning import Planned, plan_all
 from controller.predict.sizes import check_rows, check_sizes, differences
+from controller.predict.strikes import strikes_of
 from controller.trial.fit import Fitted, fit
 from controller.trial.memory import Memory, limits
 from controller.trial.session import Session
@@ -54,6 +55,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     links.check_kernel(engine, topology.radio)
     watcher(Stage("planning"))
     first, info = plan_all(topology), engine.info()
+    strikes_of(topology, first)
     limits(topology, first, info["MemTotal"])
     watcher(Stage("calibrating the host"))
     found = differences(topology, calibrate(engine, topology, 1).sizes)
