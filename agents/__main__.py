@@ -28,6 +28,7 @@ from agents.plan import Plan
 from agents.ports import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT
 from agents.samples.shard import OWN, TEST, Samples, shard_file
 from agents.schedule.costs import Costs
+from agents.state import Given, digest
 from agents.ue import Ue
 from agents.wire.air import Air
 from agents.wire.frames import Header
@@ -86,6 +87,14 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
         case "end_round":
             agent.meter.end_round(request["round_s"])
             return {}, []
+        case "state":
+            kept = agent.state()
+            return kept.header, kept.tensors
+        case "restore":
+            agent.restore(Given(request["state"], tensors))
+            return {}, []
+        case "digest":
+            return {"weights": digest(agent.trainer)}, []
         case "weights" if isinstance(agent, Ue):
             parts = agent.parts()
             counts = [[first, last, len(weights)] for first, last, weights in parts]

@@ -11,6 +11,7 @@ import torch
 from agents.device import compute_exactly
 from agents.evaluation import Evaluator, Part
 from agents.executor import Done, Executor
+from agents.halves import Weights as Tensors
 from agents.halves import average, to_inputs
 from agents.heap import trim
 from agents.job import CONFIGURE_S, Job
@@ -31,9 +32,10 @@ from agents.schedule.task import (
     Weights,
 )
 from agents.schedule.vocabulary import replica
-from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
+from agents.state import Given, Kept
+from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, needed
 from agents.wire.air import Air
-from agents.wire.frames import Layout
+from agents.wire.frames import Layout, layout
 from agents.wire.inbox import Arrival
 
 OpenAir = Callable[[int], Air]
@@ -83,6 +85,7 @@ class Bs:
         rows = job.footprint.evaluated_rows() if job.footprint else MOST_EVALUATED
         self._evaluator.take_model(self.trainer.whole, rows)
         self._take_own()
+        self._mean: Tensors = []
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
         self._take_up(job)
         self.air.await_greetings(list(job.plan.ues), CONFIGURE_S)
@@ -156,6 +159,27 @@ class Bs:
         metric = self.meter.metrics.accuracy.labels(self._job.trial, self._job.label)
         metric.set(sum(found.values()) / len(found))
         return found, mean
+
+    def state(self) -> Kept:
+        """All that the next round follows from, between two rounds."""
+        kept = Kept()
+        kept.put_parts(self.trainer)
+        kept.put("mean", self._mean)
+        if self._job.plan.bs_batch:
+            kept.put_order("order", self._own_order)
+        kept.put_random(self.device)
+        return kept
+
+    def restore(self, given: Given) -> None:
+        """Goes on where ``state`` was taken, under the plan in force. StateError for what is no state of this BS."""
+        models = {BS, *map(replica, self._job.plan.ues)}
+        given.take_parts(self.trainer, models, needed(_tasks(self._job)))
+        whole = layout(list(self.trainer.whole.state_dict().values()))
+        self._mean = [value.clone() for value in given.take("mean", whole[: given.count("mean")])]
+        if self._job.plan.bs_batch:
+            given.take_order("order", self._own_order)
+        given.take_random(self.device)
+        given.end()
 
     def _layout(self, task: Task) -> Layout:
         return layout_of(task, self.trainer.whole, self.trainer.shapes)

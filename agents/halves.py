@@ -37,7 +37,7 @@ class Half:
         self._optimiser = torch.optim.SGD(parameters, lr=lr, momentum=momentum) if parameters else None
         for parameter in parameters:
             if momenta and parameter in momenta:
-                self._set_momentum(parameter, momenta[parameter])
+                self.set_momentum(parameter, momenta[parameter])
         self.zero()
 
     def twins(self, count: int) -> list[nn.Module]:
@@ -97,9 +97,10 @@ class Half:
         state = units.state_dict()
         units.load_state_dict(dict(zip(state, values, strict=False)))
         for parameter, buffer in zip(units.parameters(), values[len(state) :], strict=False):
-            self._set_momentum(parameter, torch.empty_like(parameter).copy_(buffer))
+            self.set_momentum(parameter, torch.empty_like(parameter).copy_(buffer))
 
-    def _set_momentum(self, parameter: torch.Tensor, buffer: torch.Tensor) -> None:
+    def set_momentum(self, parameter: torch.Tensor, buffer: torch.Tensor) -> None:
+        """The momentum of a parameter is from now on this."""
         assert self._optimiser is not None
         self._optimiser.state[parameter]["momentum_buffer"] = buffer.detach()
 

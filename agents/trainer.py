@@ -85,6 +85,14 @@ class Trainer:
             half = Half(nn.Sequential(units), self._job.lr_of(model), self._job.momentum, self._device, momenta)
             self.halves[model, first, last] = half
 
+    def make(self, wanted: Iterable[PartKey]) -> None:
+        """These parts as everybody drew them, in place of all that are here."""
+        self.halves = {}
+        whole = self._drawn()
+        for model, first, last in wanted:
+            units = copy.deepcopy(units_of(whole, first, last))
+            self.halves[model, first, last] = Half(units, self._job.lr_of(model), self._job.momentum, self._device)
+
     def _drawn(self) -> nn.Sequential:
         """The whole model as everybody drew it, drawn again where it was forgotten."""
         if not any(value.is_meta for value in self.whole.state_dict().values()):
@@ -222,6 +230,11 @@ def check_sizes(schedule: Schedule, whole: nn.Sequential, shapes: Sequence[tuple
             if size > most_bytes:
                 message = f"{task.key} carries {size} bytes, far more than model.profile says (at most {most_bytes})"
                 raise ValueError(message)
+
+
+def needed(tasks: Iterable[Task]) -> set[PartKey]:
+    """The parts that tasks compute with."""
+    return {_part(task.work) for task in tasks if isinstance(task.work, Compute)}
 
 
 def _part(work: Compute | Give) -> PartKey:

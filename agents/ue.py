@@ -20,9 +20,10 @@ from agents.privacy import privatise, privatise_weights
 from agents.samples.shard import Order, Samples
 from agents.schedule.pieces import at_once
 from agents.schedule.task import BS, Activations, Compute, Give, Gradients, Load, Noise, Step, Take, Task, Weights
-from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of
+from agents.state import Given, Kept
+from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, needed
 from agents.wire.air import Air
-from agents.wire.frames import Layout
+from agents.wire.frames import Layout, layout
 from agents.wire.inbox import Arrival
 
 Positions = npt.NDArray[np.int64]
@@ -118,6 +119,26 @@ class Ue:
     def parts(self) -> list[tuple[int, int, Tensors]]:
         """First and last unit of each part of the model that is here, and its weights, for evaluation."""
         return [(first, last, half.weights()) for (_, first, last), half in self.trainer.of(self.name)]
+
+    def state(self) -> Kept:
+        """All that the next round follows from, between two rounds."""
+        kept = Kept()
+        kept.put_parts(self.trainer)
+        kept.put_order("order", self._order)
+        kept.put("noise", [self._noise.get_state()])
+        kept.put("before", self._before)
+        kept.put_random(self.device)
+        return kept
+
+    def restore(self, given: Given) -> None:
+        """Goes on where ``state`` was taken, under the plan in force. StateError for what is no state of this UE."""
+        given.take_parts(self.trainer, {self.name}, needed(self._job.schedule(1).at.get(self.name, ())))
+        given.take_order("order", self._order)
+        given.take_generator("noise", self._noise)
+        self._before = [value.clone() for value in given.take("before", layout(self._remembered()))]
+        given.take_random(self.device)
+        given.end()
+        self.trainer.forget_drawn()
 
     def _device(self, address: str, most_bytes: int) -> Air:
         return Air.device(self.name, address, AIR_PORT, BROADCAST_PORT, most_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from agents import models
 from agents.models.catalog import UNITS, DatasetInfo
 from agents.own import is_own, path_of
 from testbed.kept import kept
+
+ROOMS = ("agents", "controller", "testbed")
 
 
 def identity(model: str, norm: str, dataset: DatasetInfo) -> dict[str, Any]:
@@ -22,6 +25,15 @@ def identity(model: str, norm: str, dataset: DatasetInfo) -> dict[str, Any]:
         "shape": dataset.shape,
         "versions": [version(package) for package in ("torch", "torchvision")],
     }
+
+
+@cache
+def code_digest() -> str:
+    """A short name of the testbed's code, and of the torch that trains: a trial goes on with the same only."""
+    found, root = hashlib.sha256(version("torch").encode()), Path(models.__file__).parent.parent.parent
+    for file in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
+        found.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def units(model: str, dataset: DatasetInfo) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -81,6 +81,18 @@ class Calibration:
 
     def _of(self, bs: bool) -> tuple[UnitSpeed, ...]:
         return self.bs_units if bs and self.bs_units else self.units
+
+    def to_json(self) -> dict[str, Any]:
+        """The calibration as plain data; what has no bound is left out."""
+        transport = {key: value for key, value in asdict(self.transport).items() if math.isfinite(value)}
+        return {**asdict(self), "transport": transport}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Calibration:
+        """The calibration that ``to_json`` wrote."""
+        units, bs_units = (tuple(UnitSpeed(**one) for one in data[key]) for key in ("units", "bs_units"))
+        sizes, transport = tuple(UnitSize(**one) for one in data["sizes"]), Transport(**data["transport"])
+        return Calibration(units, transport, bs_units, data["bs_threads"], data["noise_s"], sizes)
 
     def grouped(self, names: Sequence[str], sizes: Sequence[int]) -> Calibration:
         """The same host for units that stand for so many of these each: their seconds add up."""

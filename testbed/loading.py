@@ -28,6 +28,7 @@ NO_SAMPLES: Mapping[str, Mapping[str, bytes]] = {}
 _BRANCHES: Mapping[str, type[BaseModel]] = {**PARTITIONS, DrawnFaults.__name__: DrawnFaults}
 """What a section is told apart by in pydantic's paths, where it may be one of several."""
 _KEY_HINTS = {
+    "checkpoint_every": "auto, or a whole number of rounds; 0 for never",
     "time_dilation": "auto, or wall seconds per emulated second, 1 or more",
     "size": "pixels a side, 8 to 512; leave it out to keep the dataset's own",
     "channels": "1 for grey or 3 for colours; leave it out to keep the dataset's own",
@@ -117,10 +118,12 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
 def digest(topology: Topology, samples: Mapping[str, Mapping[str, bytes]] = NO_SAMPLES) -> str:
     """A short name of what a topology deploys, put on containers to know them again.
 
-    Dynamics, re-planning and faults are not in it, nor schemes and training, unless those decide on the shards: all
-    of them meet agents that are already up. ``samples``, the files of each agent, are in it where plans decide on them.
+    Dynamics, re-planning, faults and checkpoints are not in it, nor schemes and training, unless those decide on the
+    shards: all of them meet agents that are already up. ``samples``, the files of each agent, are in it where plans
+    decide on them.
     """
-    later = {"dynamics", "replan", "faults"} | (set() if depends_on_plan(topology.data) else {"schemes", "training"})
+    later = {"dynamics", "replan", "faults", "checkpoint_every"}
+    later |= set() if depends_on_plan(topology.data) else {"schemes", "training"}
     text = json.dumps(topology.model_dump(mode="json", exclude=later), sort_keys=True)
     found = hashlib.sha256(text.encode())
     shards = samples.values() if depends_on_plan(topology.data) else ()

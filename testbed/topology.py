@@ -297,7 +297,11 @@ def _as_choices(value: Any) -> Any:
 
 
 class Topology(Section):
-    """A whole topology file. ``ues`` is a list once drawn."""
+    """A whole topology file. ``ues`` is a list once drawn.
+
+    There is a checkpoint after every so many rounds (``checkpoint_every``), from which a trial goes on when its BS or
+    its controller has died: with ``auto`` about every minute on the wall clock, with 0 never.
+    """
 
     name: Name
     seed: int = Field(default=7, ge=0)
@@ -311,6 +315,7 @@ class Topology(Section):
     dynamics: Dynamics = Dynamics()
     replan: Replan | None = None
     faults: tuple[Fault, ...] | DrawnFaults = ()
+    checkpoint_every: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     ues: tuple[Ue, ...]
     schemes: Annotated[tuple[SchemeChoice, ...], BeforeValidator(_as_choices)] = Field(
         (SchemeChoice(scheme="psl"), SchemeChoice(scheme="c2p2sl")), min_length=1

@@ -38,7 +38,7 @@ def write(out: Path, topology: Topology, *, noise: float = 0.0, rounds: int | No
     planned = plan_all(topology, DILATION)
     with Journal(out) as journal:
         coming = [{"label": one.label, "rounds": rounds or one.rounds, "wall_s": 1.0} for one in planned]
-        journal.append("journal", [{**lines.head(topology, HOST, DILATION), "coming": coming, "at": AT}])
+        journal.append("journal", [{**lines.head(topology, HOST, DILATION, {}), "coming": coming, "at": AT}])
         for one in planned:
             for event, line in scheme(topology, one, noise, rounds or one.rounds):
                 if whole or one is not planned[-1] or event != "scheme_end":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,3 +62,14 @@ class Order:
             self._queue = np.concatenate([self._queue, self._rng.permutation(self._size)])
         taken, self._queue = self._queue[:batch], self._queue[batch:]
         return taken
+
+    def state(self) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
+        """What later epochs are drawn from, and the positions that are left of those that are drawn."""
+        return dict(self._rng.bit_generator.state), self._queue
+
+    def go_on(self, drawn: Mapping[str, Any], left: npt.NDArray[np.int64]) -> None:
+        """Goes on where ``state`` was taken. ValueError for what is no state of an order of this size."""
+        if len(left) > self._size or not all(0 <= position < self._size for position in left.tolist()):
+            raise ValueError(f"{len(left)} positions, not of {self._size} samples")
+        self._rng.bit_generator.state = drawn
+        self._queue = left.copy()

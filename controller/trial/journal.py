@@ -1,10 +1,12 @@
 """The journal of a trial, ``events.jsonl``: append-only, versioned, and what everything else is derived from.
 
 A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, the schemes
-``coming``), ``scheme`` (its plan and what was predicted), ``plan`` (made anew before a round, or kept), ``change`` (of
-a link or a device), ``round_begins``, ``task``, ``round`` (it ended), ``evaluation``, ``scheme_end``, and ``end`` (with
-an ``error``, and the agents that were ``lost``, where the trial broke off). ``at`` is in wall seconds since 1970.
-Older journals have neither ``coming``, ``round_begins``, ``lost`` nor ``at``.
+``coming``, and what the plans were made with), ``scheme`` (its plan and what was predicted), ``plan`` (made anew before
+a round, or kept), ``change`` (of a link or a device), ``round_begins``, ``task``, ``round`` (it ended), ``evaluation``,
+``checkpoint``, ``scheme_end`` (with a digest of all ``weights``), and ``end`` (with an ``error``, and the agents that
+were ``lost``, where the trial broke off). ``restart`` (of the base station) and ``resume`` (by another controller) say
+``from_round``: lines of later rounds of their ``scheme`` that stand before them are void, as those rounds are done
+again (``in_force``). ``at`` is in wall seconds since 1970. Older journals lack some of that.
 """
 
 from __future__ import annotations
@@ -22,25 +24,37 @@ Line = dict[str, Any]
 VERSION, READS = 2, (1, 2)
 """What is written, and what can be read: version 1 had no ``plan`` lines."""
 FILE, RESULTS = "events.jsonl", "results.json"
+_VOIDING = ("restart", "resume")
 
 
 class Journal:
-    """Appends lines, and has them at hand. Used as a context manager."""
+    """Appends lines, and has those in force at hand. Used as a context manager.
 
-    def __init__(self, out: Path) -> None:
-        self.lines: list[Line] = []
-        self._path = out / FILE
+    With ``lines`` it goes on with the journal that holds these in its first ``length`` bytes; what follows, a line that
+    was cut off, goes.
+    """
+
+    def __init__(self, out: Path, lines: Sequence[Line] = (), length: int = 0) -> None:
+        self.lines: list[Line] = list(lines)
+        self._path, self._length = out / FILE, length
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Journal:
-        self._file = self._path.open("w", encoding="utf-8")
+        if self.lines:
+            os.truncate(self._path, self._length)
+        self._file = self._path.open("a" if self.lines else "w", encoding="utf-8")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self.sync()
             self._file.close()
+
+    def sync(self) -> None:
+        """Returns when the disk has all lines."""
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def append(self, event: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Appends events of one kind; when it returns, the operating system has them."""
@@ -48,12 +62,27 @@ class Journal:
         for line in lines:
             whole = {"event": event, **line}
             self.lines.append(whole)
+            if event in _VOIDING:
+                self.lines = in_force(self.lines)
             self._file.write(json.dumps(whole) + "\n")
         self._file.flush()
 
 
+def in_force(lines: Iterable[Line]) -> list[Line]:
+    """The lines without those of rounds that were done again, and without ends after which a trial went on."""
+    found: list[Line] = []
+    for line in lines:
+        event = line.get("event")
+        if event in _VOIDING:
+            scheme, from_round = line.get("scheme"), line.get("from_round", 0)
+            kept = (one for one in found if one.get("scheme") != scheme or one.get("round", 0) <= from_round)
+            found = [one for one in kept if event != "resume" or one.get("event") != "end"]
+        found.append(line)
+    return found
+
+
 def read(out: Path) -> list[Line]:
-    """The lines of a run directory's journal; a last line that was cut off is left out. InputError."""
+    """The lines in force of a run directory's journal; a last line that was cut off is left out. InputError."""
     lines, wrong = read_as_far(out)
     if wrong is not None:
         raise wrong
@@ -61,7 +90,7 @@ def read(out: Path) -> list[Line]:
 
 
 def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
-    """The lines up to one that is no JSON, and what is wrong with that one. InputError where it cannot be read at all.
+    """The lines in force up to one that is no JSON, and what is wrong with it. InputError where none can be read.
 
     A last line that was being written when the trial ended is left out.
     """
@@ -70,6 +99,13 @@ def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(str(out), f"has no {FILE} that can be read", "give the --out of a trial") from error
+    lines, wrong = parsed(path, text)
+    check(path, lines)
+    return in_force(lines), wrong
+
+
+def parsed(path: Path, text: str) -> tuple[list[Line], InputError | None]:
+    """All lines of a journal up to one that is no JSON, and what is wrong with that one, unless it is the last."""
     lines: list[Line] = []
     wrong: InputError | None = None
     whole = text.split("\n")
@@ -77,13 +113,18 @@ def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
     for number, one in enumerate(whole, 1):
         try:
             if one:
-                lines.append(decode(one))
-        except ValueError:
+                lines.append(_object(decode(one)))
+        except (ValueError, RecursionError):
             if number < len(whole):
-                wrong = InputError(f"{path}:{number}", "is no JSON", "the journal was changed by hand")
+                wrong = InputError(f"{path}:{number}", "is no JSON object", "the journal was changed by hand")
             break
-    check(path, lines)
     return lines, wrong
+
+
+def _object(found: Any) -> Line:
+    if not isinstance(found, dict):
+        raise ValueError
+    return found
 
 
 def check(path: Path, lines: Sequence[Line]) -> None:

@@ -10,16 +10,20 @@ from controller.planners.planning import Planned
 from controller.planners.replanning import Step
 from controller.predict.prediction import costs_of
 from controller.trial.journal import VERSION, Line
+from testbed.built import code_digest
+from testbed.compute import Calibration
 from testbed.topology import Topology
 
 
-def head(topology: Topology, host: Mapping[str, Any], dilation: float) -> Line:
-    """The first line: what is run, on what."""
+def head(topology: Topology, host: Mapping[str, Any], dilation: float, calibrations: Mapping[int, Calibration]) -> Line:
+    """The first line: what is run, on what, and what plans were made with, so that they can be made again."""
     return {
         "version": VERSION,
         "topology": topology.model_dump(mode="json"),
         "host": dict(host),
         "time_dilation": dilation,
+        "code": code_digest(),
+        "calibrations": {str(threads): one.to_json() for threads, one in calibrations.items()},
     }
 
 

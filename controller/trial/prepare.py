@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 from controller.planners.planning import Planned, plan_all
@@ -17,7 +16,7 @@ from controller.trial.shards import Dealt, deal
 from controller.trial.watch import Learned, Stage, Warned, Watcher
 from testbed import deploy, links
 from testbed.calibration import calibrate
-from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US, weights
+from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US, Calibration, weights
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError
@@ -27,13 +26,17 @@ from testbed.topology import Topology
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A topology that is ready to be deployed: its plans as they fit the host, each agent's CPU quota, and memory."""
+    """A topology that is ready to be deployed: its plans as they fit the host, each agent's CPU quota, and memory.
+
+    ``calibrations``: those that the plans were made with, by the threads of the BS.
+    """
 
     topology: Topology
     fitted: Fitted
     quotas_us: Mapping[str, int]
     dealt: Dealt
     memory: Mapping[str, Memory]
+    calibrations: Mapping[int, Calibration]
 
     @property
     def planned(self) -> tuple[Planned, ...]:
@@ -46,10 +49,13 @@ class Prepared:
         return self.fitted.dilation.value
 
 
-def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
+def prepare(
+    engine: Engine, topology: Topology, watcher: Watcher, known: Mapping[int, Calibration] | None = None
+) -> Prepared:
     """Plans every scheme, calibrates the host and fits the dilation; nothing is created yet.
 
-    What is wrong with the topology shows before a calibration that takes a while.
+    What is wrong with the topology shows before a calibration that takes a while. With the calibrations that are
+    ``known`` the plans are those that were made with them before.
     """
     check_rows(topology)
     links.check_kernel(engine, topology.radio)
@@ -58,11 +64,18 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     strikes_of(topology, first)
     limits(topology, first, info["MemTotal"])
     watcher(Stage("calibrating the host"))
-    found = differences(topology, calibrate(engine, topology, 1).sizes)
+    calibrations = dict(known or {})
+
+    def calibrated(threads: int) -> Calibration:
+        if threads not in calibrations:
+            calibrations[threads] = calibrate(engine, topology, threads)
+        return calibrations[threads]
+
+    found = differences(topology, calibrated(1).sizes)
     check_sizes(found)
     for one in found:
         watcher(Warned(str(one)))
-    fitted = fit(topology, first, partial(calibrate, engine, topology), int(info["NCPU"]))
+    fitted = fit(topology, first, calibrated, int(info["NCPU"]))
     watcher(Learned(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
@@ -70,7 +83,7 @@ def prepare(engine: Engine, topology: Topology, watcher: Watcher) -> Prepared:
     gpu = deploy.gives_gpu(engine, topology)
     plans = [*fitted.planned, *fitted.later]
     memory = limits(topology, plans, info["MemTotal"], dealt.dealings, fitted.bs_threads, gpu)
-    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory)
+    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory, calibrations)
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:

@@ -96,7 +96,7 @@ class Trial:
         host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
         fitted, at = self._prepared.fitted, time.time()
         coming = tuple(Coming(p.label, p.rounds, fitted.takes.schemes_s[p.label]) for p in fitted.planned)
-        head = lines.head(self._topology, host, self._prepared.dilation)
+        head = lines.head(self._topology, host, self._prepared.dilation, self._prepared.calibrations)
         self._journal.append("journal", [{**head, "coming": list(map(dataclasses.asdict, coming)), "at": at}])
         names = tuple(ue.name for ue in self._topology.ues)
         self._watcher(TrialBegins(self._topology.name, names, self._prepared.dilation, coming, at))
