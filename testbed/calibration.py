@@ -58,7 +58,7 @@ def _measured(engine: Engine, topology: Topology, when: When, **bs: str) -> Cali
     model, shape = (topology.model.name, topology.model.norm), info(topology.data)
     own = [path_of(model[0]).read_text()] if is_own(model[0]) else []
     of = {
-        "engine": str(engine.info()["ID"]),
+        "engine": engine.id,
         "image": engine.need_image(AGENT_IMAGE),
         "model": [*model, *own],
         "shape": shape.shape,

@@ -100,8 +100,13 @@ def find(engine: Engine, trial: str) -> Deployment | None:
 
 
 def exists(engine: Engine, trial: str) -> bool:
-    """Whether any container of this name is there, running or not."""
-    return bool(engine.containers(**{LABEL: trial}))
+    """Whether anything of this name is there: a container, running or not, a network or a volume."""
+    return bool(engine.labelled(**{LABEL: trial}))
+
+
+def trials(engine: Engine) -> list[str]:
+    """Names of all trials of which anything is there."""
+    return sorted({thing.trial for thing in engine.labelled(**{LABEL: ""})})
 
 
 def ps(engine: Engine, trial: str | None = None) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import tarfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ THREADS = 8
 LABEL, DEPLOYMENT = "io.testbed.trial", "io.testbed.deployment"
 """Labels: whose something is, and, different each time, by which deployment it was made."""
 RUN_S = 600
+REMOVAL_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
+"""Before what is still there is removed again."""
 
 
 class GoneError(EngineError):
@@ -95,6 +98,19 @@ class ContainerState:
         return "was not started" if self.status == "created" else f"is {self.status}"
 
 
+@dataclass(frozen=True)
+class Thing:
+    """A ``container``, ``network`` or ``volume`` that carries our labels, and the trial whose it is."""
+
+    kind: str
+    id: str
+    name: str
+    trial: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
 class Engine:
     """One Docker engine, found as the ``docker`` command finds it (DOCKER_HOST and so on)."""
 
@@ -119,6 +135,11 @@ class Engine:
         """``docker info``."""
         info: dict[str, Any] = _docker(self.client.info)
         return info
+
+    @property
+    def id(self) -> str:
+        """What tells this engine from any other; it stays when the engine is restarted."""
+        return str(self.info()["ID"])
 
     @property
     def is_local(self) -> bool:
@@ -293,33 +314,56 @@ class Engine:
         stream = _docker(self.client.api.events, decode=True, since=f"{now:.6f}", filters=filters)
         return EventStream(stream, partial(_hang_up, stream))
 
+    def labelled(self, **labels: str) -> list[Thing]:
+        """All containers, networks and volumes that carry these labels; an empty value stands for any."""
+        found: list[Thing] = _docker(self._labelled, _with_labels(labels))
+        return found
+
     def remove(self, **labels: str) -> int:
         """Removes all containers, networks and volumes with these labels; how many there were.
 
-        What cannot be removed does not keep the rest; EngineError names all that is left.
+        What cannot be removed does not keep the rest, and is tried again for some seconds: Docker may still be making
+        it, or at its own removal. EngineError names all that is left, and the commands that remove it.
         """
-        found, left = _docker(self._labelled, _with_labels(labels)), []
+        found: dict[str, Thing] = {}
+        left: dict[Thing, str] = {}
+        for pause_s in (0.0, *REMOVAL_PAUSES_S):
+            time.sleep(pause_s)
+            there = self.labelled(**labels)
+            if not there:
+                return len(found)
+            found.update({thing.id: thing for thing in there})
+            left = self._remove_each(there)
+        if left:
+            raise EngineError(
+                f"cannot remove {', '.join(f'{thing} ({why})' for thing, why in left.items())}",
+                f"type: {'; '.join(map(self._command, left))}; then: testbed down {next(iter(left)).trial or 'NAME'}",
+            )
+        return len(found)
+
+    def _labelled(self, filters: Mapping[str, list[str]]) -> list[Thing]:
+        api: Any = self.client.api
+        containers, networks = api.containers(all=True, filters=filters), api.networks(filters=filters)
+        volumes = api.volumes(filters=filters)["Volumes"] or []
+        return [
+            *(Thing("container", c["Id"], c["Names"][0].lstrip("/"), _trial(c)) for c in containers),
+            *(Thing("network", n["Id"], n["Name"], _trial(n)) for n in networks),
+            *(Thing("volume", v["Name"], v["Name"], _trial(v)) for v in volumes),
+        ]
+
+    def _remove_each(self, things: Sequence[Thing]) -> dict[Thing, str]:
+        """Removes containers, then networks, then volumes; what is left, and why."""
         removals: dict[str, Callable[[str], Any]] = {
             "container": self._remove_container,
             "network": self.client.api.remove_network,
             "volume": partial(self.client.api.remove_volume, force=True),
         }
+        left: dict[Thing, str] = {}
         for kind, removal in removals.items():
-            reasons = self.parallel(partial(_why_left, removal), found[kind])
-            left += [f"{kind} {name} ({why})" for name, why in zip(found[kind].values(), reasons, strict=True) if why]
-        if left:
-            hint = f"try again: testbed down {labels.get(LABEL, 'NAME')}"
-            raise EngineError(f"cannot remove {', '.join(left)}", hint)
-        return sum(map(len, found.values()))
-
-    def _labelled(self, filters: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
-        """The containers, networks and volumes that Docker's filter lets through: names by id."""
-        api: Any = self.client.api
-        return {
-            "container": {c["Id"]: c["Names"][0].lstrip("/") for c in api.containers(all=True, filters=filters)},
-            "network": {n["Id"]: n["Name"] for n in api.networks(filters=filters)},
-            "volume": {v["Name"]: v["Name"] for v in api.volumes(filters=filters)["Volumes"] or []},
-        }
+            mine = [thing for thing in things if thing.kind == kind]
+            reasons = self.parallel(partial(_why_left, removal), [thing.id for thing in mine])
+            left.update({thing: why for thing, why in zip(mine, reasons, strict=True) if why})
+        return left
 
     def _remove_container(self, container: str) -> None:
         """Returns when it is gone, whoever removes it: only then its networks can go."""
@@ -329,6 +373,17 @@ class Engine:
             if error.status_code != 409 or "already in progress" not in str(error.explanation):
                 raise
             self.client.api.wait(container, timeout=60, condition="removed")
+
+    def _command(self, thing: Thing) -> str:
+        """The command that removes what the testbed could not: it may take the containers of others off a network."""
+        if thing.kind != "network":
+            return f"docker {'rm -f' if thing.kind == 'container' else 'volume rm'} {thing.name}"
+        with suppress(docker.errors.APIError, requests.exceptions.RequestException):
+            guests = self.client.api.inspect_network(thing.id)["Containers"] or {}
+            if guests:
+                names = (guest["Name"] for guest in guests.values())
+                return "; ".join(f"docker network disconnect -f {thing.name} {name}" for name in names)
+        return f"docker network rm {thing.name}"
 
     def parallel(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """``work`` on each item from a few threads; results in order, the first error raised.
@@ -371,6 +426,10 @@ def _hang_up(stream: Any) -> None:
 def _with_labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
     """Docker's filter for things that carry these labels; an empty value stands for any."""
     return {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
+
+
+def _trial(listed: Mapping[str, Any]) -> str:
+    return str((listed["Labels"] or {}).get(LABEL, ""))
 
 
 def _why_left(removal: Callable[[str], Any], thing: str) -> str:

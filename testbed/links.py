@@ -62,23 +62,26 @@ def set_links(engine: Engine, deployment: Deployment, plan: Plan, radio: Radio) 
     return rows_of(shaper(engine, deployment, "set", to_json(chosen))["settings"])
 
 
-def check_kernel(engine: Engine, radio: Radio) -> None:
+def check_kernel(engine: Engine, trial: str, radio: Radio) -> None:
     """Refuses, before anything is deployed, a radio that the engine's kernel cannot emulate. InputError."""
     key = radio.beyond_rates
-    if key and not kernel_backends(engine)[NETEM]:
+    if key and not kernel_backends(engine, trial)[NETEM]:
         kernel = engine.info()["KernelVersion"]
         message = f"takes the netem qdisc (sch_netem), and this kernel, {kernel}, has none"
         hint = "use a VM that has it: make test-vm proves one, vagrant up gives one (docs/vm.md)"
         raise InputError(f"radio.{key}", message, f"{hint}; or leave {key} out")
 
 
-def kernel_backends(engine: Engine) -> dict[str, bool]:
-    """Which link backends the kernel has, tried in a container's own network namespace; the best comes first."""
+def kernel_backends(engine: Engine, trial: str = "doctor") -> dict[str, bool]:
+    """Which link backends the kernel has, tried in a container's own network namespace; the best comes first.
+
+    The container is the ``trial``'s, and goes with what else it has.
+    """
     engine.need_image(SHAPER_IMAGE)
     spec = ContainerSpec(
         name=f"testbed-backends-{uuid.uuid4().hex[:8]}",
         image=SHAPER_IMAGE,
-        labels={LABEL: "doctor"},
+        labels={LABEL: trial},
         command=("python3", "-m", "testbed.shaping", "backends"),
         capabilities=SHAPER_CAPABILITIES,
         tmpfs=("/tmp", "/run"),

@@ -20,11 +20,13 @@ def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
     from testbed.calibration import calibrate as measure
     from testbed.engine import Engine
     from testbed.loading import load
+    from testbed.lock import held
 
     loaded, engine = load(topology), Engine.connect()
     check_rows(loaded)
-    found = measure(engine, loaded, fresh=True)
-    fitted = fit(loaded, plan_all(loaded), partial(measure, engine, loaded), int(engine.info()["NCPU"]))
+    with held(engine.id, loaded.name, "calibrate"):
+        found = measure(engine, loaded, fresh=True)
+        fitted = fit(loaded, plan_all(loaded), partial(measure, engine, loaded), int(engine.info()["NCPU"]))
     units = speeds(found, workload(loaded))
     if as_json:
         transport = dataclasses.asdict(found.transport)

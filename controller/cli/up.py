@@ -13,10 +13,14 @@ def up(topology: TopologyFile, quiet: Quiet = False) -> None:
     from controller.trial.watch import Warned
     from testbed.engine import Engine
     from testbed.loading import load
+    from testbed.lock import held
     from testbed.monitor import targets
 
     loaded, engine = load(topology), Engine.connect()
-    with watching(console(stderr=True), loaded.name, quiet) as watcher:
+    with (
+        held(engine.id, loaded.name, "up"),
+        watching(console(stderr=True), loaded.name, quiet) as watcher,
+    ):
         deployment = bring_up(engine, prepare(engine, loaded, watcher), "up", watcher)
         unfound = targets.write(deployment)
         if unfound:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from controller.judge.results import Results
@@ -14,6 +11,7 @@ from controller.trial.exporter import exported
 from controller.trial.journal import finished
 from controller.trial.prepare import bring_up, prepare, save_logs
 from controller.trial.rounds import Trial
+from controller.trial.undisturbed import undisturbed
 from controller.trial.watch import Stage, Watcher
 from controller.trial.whereabouts import findable
 from testbed import deploy
@@ -21,6 +19,7 @@ from testbed.engine import Engine
 from testbed.errors import InputError
 from testbed.files import writing
 from testbed.loading import own_files
+from testbed.lock import held
 from testbed.topology import Topology
 
 
@@ -35,11 +34,12 @@ def field_trial(
     """Runs every scheme of the topology and writes the run directory; with ``force`` over a finished trial's.
 
     A deployment that ``testbed up`` made of this very topology is used and left up. InputError, before anything is
-    started, for a trial that will take longer than ``most_s`` on the wall clock.
+    started, for a trial that will take longer than ``most_s`` on the wall clock; DeployError, before anything is
+    planned, when another process is at work on a trial of this name.
     """
     if finished(out) and not force:
         raise InputError("--out", f"{out} holds a finished trial", "choose another directory, or add --force")
-    with findable(topology.name, out, watcher) as watching:
+    with held(engine.id, topology.name, "run"), findable(topology.name, out, watcher) as watching:
         return _field_trial(engine, topology, out, watching, most_s)
 
 
@@ -59,23 +59,10 @@ def _field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher
             with exported(deployment, watcher) as watching:
                 return Trial(engine, prepared, deployment, out, watching).run()
         finally:
-            with _undisturbed():
+            with undisturbed():
                 save_logs(engine, deployment, out)
                 if deployment.owner == "run":
                     watcher(Stage("taking everything down"))
     finally:
-        with _undisturbed():
+        with undisturbed():
             deploy.remove_mine(engine, mine)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A Ctrl-C that comes when a trial has ended, for whatever reason, must not stop its clean-up."""
-    before = {
-        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

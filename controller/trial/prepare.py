@@ -13,6 +13,7 @@ from controller.trial.fit import Fitted, fit
 from controller.trial.memory import Memory, limits
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
+from controller.trial.undisturbed import undisturbed
 from controller.trial.watch import Learned, Stage, Warned, Watcher
 from testbed import deploy, links
 from testbed.calibration import calibrate
@@ -58,7 +59,7 @@ def prepare(
     ``known`` the plans are those that were made with them before.
     """
     check_rows(topology)
-    links.check_kernel(engine, topology.radio)
+    links.check_kernel(engine, topology.name, topology.radio)
     watcher(Stage("planning"))
     first, info = plan_all(topology), engine.info()
     strikes_of(topology, first)
@@ -107,7 +108,8 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
         make_ready(engine, prepared, deployment, watcher)
         return deployment
     except BaseException:
-        deploy.remove_mine(engine, mine)
+        with undisturbed():
+            deploy.remove_mine(engine, mine)
         raise
 
 

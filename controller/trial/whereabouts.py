@@ -18,6 +18,7 @@ from typing import IO, Any
 from controller.trial.watch import Event, Learned, Stage, TrialBegins, Warned, Watcher
 from testbed.errors import TestbedError
 from testbed.kept import state_folder
+from testbed.lock import started
 
 TEXTS: Mapping[type[Event], str] = {Stage: "stage", Learned: "learned", Warned: "warned"}
 
@@ -35,7 +36,7 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether it has not ended, and its process is still there, and not another one with the same number."""
-        return not self.ended and self.started != "" and _started(self.process) == self.started
+        return not self.ended and self.started != "" and started(self.process) == self.started
 
 
 def folder() -> Path:
@@ -68,7 +69,7 @@ def findable(name: str, out: Path, watcher: Watcher) -> Iterator[Watcher]:
     """
     before = run_of(name)
     with _opened(name, taken=before is not None and before.alive) as file:
-        _append(file, "run", out=str(out.resolve()), process=os.getpid(), started=_started(os.getpid()))
+        _append(file, "run", out=str(out.resolve()), process=os.getpid(), started=started(os.getpid()))
 
         def watch(event: Event) -> None:
             if isinstance(event, TrialBegins):
@@ -113,13 +114,3 @@ def _read(file: Path) -> Run | None:
         return Run(file, Path(first["out"]), int(first["process"]), str(first["started"]), ended)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
-
-
-def _started(process: int) -> str:
-    """When a process started, in the kernel's own count; empty where there is none, or it has ended."""
-    try:
-        _, _, rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")
-    except OSError:
-        return ""
-    state, *fields = rest.split()
-    return "" if state == "Z" else fields[18]

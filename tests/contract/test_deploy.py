@@ -41,7 +41,7 @@ def up(engine: Engine, topology: Topology) -> Deployment:
 
 def left(engine: Engine) -> int:
     """How many containers, networks and volumes there are of the trial."""
-    return sum(map(len, engine._labelled({"label": [f"{LABEL}={TRIAL}"]}).values()))
+    return len(engine.labelled(**{LABEL: TRIAL}))
 
 
 def test_what_is_up_is_found(engine: Engine, topology: Topology) -> None:

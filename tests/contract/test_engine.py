@@ -170,12 +170,34 @@ def test_what_cannot_be_removed_does_not_keep_the_rest(engine: Engine, trial: st
     start(engine, replace(spec(f"{trial}-guest"), networks={net: "guest"}))
     with pytest.raises(EngineError, match=f"cannot remove network {net} .*active endpoints") as left:
         engine.remove(**{LABEL: trial})
-    assert left.value.hint == f"try again: testbed down {trial}"
+    disconnect = f"docker network disconnect -f {net} testbed-{trial}-guest-ue1"
+    assert left.value.hint == f"type: {disconnect}; then: testbed down {trial}"
     assert engine.containers(**{LABEL: trial}) == []
     with pytest.raises(docker.errors.NotFound):
         engine.client.volumes.get(volume)
-    engine.remove(**{LABEL: f"{trial}-guest"})
+    engine.client.api.disconnect_container_from_network(f"testbed-{trial}-guest-ue1", net, force=True)
     assert engine.remove(**{LABEL: trial}) == 1
+
+
+def test_what_is_busy_for_a_while_is_removed_when_it_is_not(
+    engine: Engine, trial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that somebody else's container leaves only when it has been found to be in use."""
+    net, guest = f"testbed-{trial}-air", f"testbed-{trial}-guest-ue1"
+    engine.create_network(net, {LABEL: trial}, internal=True)
+    start(engine, replace(spec(f"{trial}-guest"), networks={net: "guest"}))
+    remove, tried = engine.client.api.remove_network, []
+
+    def leaves_late(network: str) -> None:
+        tried.append(network)
+        try:
+            remove(network)
+        finally:
+            engine.client.api.disconnect_container_from_network(guest, net, force=True)
+
+    monkeypatch.setattr(engine.client.api, "remove_network", leaves_late)
+    assert engine.remove(**{LABEL: trial}) == 1
+    assert len(tried) == 2 and engine.labelled(**{LABEL: trial}) == []
 
 
 def test_two_removals_at_once_both_end_well(engine: Engine, trial: str) -> None:

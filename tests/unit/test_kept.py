@@ -100,6 +100,8 @@ class HostThatCalibrates:
     With a ``gpu``, on which units are ten times as fast, unless its torch finds none.
     """
 
+    id = "host"
+
     def __init__(self, image, gpu=False, found=True):
         self.image, self.gpu, self.found, self.runs = image, gpu, found, 0
 
@@ -107,7 +109,7 @@ class HostThatCalibrates:
         return self.gpu
 
     def info(self):
-        return {"ID": "host", "NCPU": 2}
+        return {"NCPU": 2}
 
     def need_image(self, name):
         return self.image
