@@ -58,6 +58,10 @@ class TrialError(TestbedError):
         self.lost = lost
 
 
+class StorageError(TestbedError):
+    """A disk does not take what a trial writes; ``message`` begins with the path."""
+
+
 class SolverError(TestbedError):
     """A solver failed, or ended with a status that is not a certain answer."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from testbed.errors import InputError
+from testbed.errors import InputError, StorageError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -30,3 +30,13 @@ def writing(option: str, path: Path, hint: str = "name a file in a folder that y
         yield
     except OSError as error:
         raise InputError(option, f"{path}: {error.strerror}", hint) from error
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Meanwhile a trial writes a file of its run directory: StorageError where the disk does not take it."""
+    try:
+        yield
+    except OSError as error:
+        hint = "make room there; what was finished before is whole, testbed results DIR shows it"
+        raise StorageError(f"{path}: {error.strerror or error}", hint) from error

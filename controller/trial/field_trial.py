@@ -60,7 +60,7 @@ def _field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher
                 return Trial(engine, prepared, deployment, out, watching).run()
         finally:
             with undisturbed():
-                save_logs(engine, deployment, out)
+                save_logs(engine, deployment, out, watcher)
                 if deployment.owner == "run":
                     watcher(Stage("taking everything down"))
     finally:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from testbed.errors import InputError
+from testbed.errors import InputError, StorageError
+from testbed.files import storing
 
 Line = dict[str, Any]
 
@@ -28,7 +30,7 @@ _VOIDING = ("restart", "resume")
 
 
 class Journal:
-    """Appends lines, and has those in force at hand. Used as a context manager.
+    """Appends lines, and has those in force at hand. Used as a context manager. StorageError of a full disk.
 
     With ``lines`` it goes on with the journal that holds these in its first ``length`` bytes; what follows, a line that
     was cut off, goes.
@@ -37,35 +39,43 @@ class Journal:
     def __init__(self, out: Path, lines: Sequence[Line] = (), length: int = 0) -> None:
         self.lines: list[Line] = list(lines)
         self._path, self._length = out / FILE, length
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
-        if self.lines:
-            os.truncate(self._path, self._length)
-        self._file = self._path.open("a" if self.lines else "w", encoding="utf-8")
+        with storing(self._path):
+            if self.lines:
+                os.truncate(self._path, self._length)
+            self._file = self._path.open("ab" if self.lines else "wb", buffering=0)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
-            self.sync()
-            self._file.close()
+            with self._file, suppress(StorageError) if kind else nullcontext():
+                self.sync()
 
     def sync(self) -> None:
         """Returns when the disk has all lines."""
         assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with storing(self._path):
+            os.fsync(self._file.fileno())
 
     def append(self, event: str, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Appends events of one kind; when it returns, the operating system has them."""
+        """Appends events of one kind; when it returns, the operating system has them. All of them, or none."""
         assert self._file is not None
-        for line in lines:
-            whole = {"event": event, **line}
-            self.lines.append(whole)
-            if event in _VOIDING:
-                self.lines = in_force(self.lines)
-            self._file.write(json.dumps(whole) + "\n")
-        self._file.flush()
+        whole = [{"event": event, **line} for line in lines]
+        left = memoryview("".join(json.dumps(line) + "\n" for line in whole).encode())
+        end = self._file.tell()
+        with storing(self._path):
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            except BaseException:
+                self._file.truncate(end)  # which makes room for a line that says why
+                self._file.seek(end)
+                raise
+        self.lines += whole
+        if event in _VOIDING:
+            self.lines = in_force(self.lines)
 
 
 def in_force(lines: Iterable[Line]) -> list[Line]:

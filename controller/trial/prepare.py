@@ -20,7 +20,8 @@ from testbed.calibration import calibrate
 from testbed.compute import LEAST_QUOTA_US, PERIOD_US, QUOTAS_US, Calibration, weights
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
-from testbed.errors import DeployError
+from testbed.errors import DeployError, TestbedError
+from testbed.files import storing
 from testbed.loading import digest
 from testbed.topology import Topology
 
@@ -130,9 +131,13 @@ def make_ready(engine: Engine, prepared: Prepared, deployment: Deployment, watch
     links.set_links(engine, deployment, prepared.planned[0].plan, prepared.topology.radio)
 
 
-def save_logs(engine: Engine, deployment: Deployment, out: Path) -> None:
-    """What each agent printed, into ``logs/`` of the run directory."""
+def save_logs(engine: Engine, deployment: Deployment, out: Path, watcher: Watcher) -> None:
+    """What each agent printed, into ``logs/`` of the run directory. The trial has ended: a failure is only told of."""
     folder = out / "logs"
-    folder.mkdir(exist_ok=True)
-    for name, state in deployment.agents.items():
-        (folder / f"{name}.log").write_text(engine.logs(state.name))
+    try:
+        with storing(folder):
+            folder.mkdir(exist_ok=True)
+            for name, state in deployment.agents.items():
+                (folder / f"{name}.log").write_text(engine.logs(state.name))
+    except TestbedError as error:
+        watcher(Warned(f"logs are missing: {error.message}"))

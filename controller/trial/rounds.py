@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ from testbed import data, deploy, links
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
-from testbed.errors import TestbedError, TrialError
-from testbed.files import write_atomically
+from testbed.errors import StorageError, TestbedError, TrialError
+from testbed.files import storing, write_atomically
 from testbed.topology import Topology
 from testbed.tuning import Tuner
 
@@ -77,8 +77,10 @@ class Trial:
             except BaseException as error:
                 why = str(error) if isinstance(error, TestbedError) else type(error).__name__
                 lost = error.lost if isinstance(error, TrialError) else ()
-                self._journal.append("end", [{"error": why, "lost": lost}])
-                self._write()
+                with suppress(StorageError):  # of a full disk: what was written before stays
+                    self._journal.append("end", [{"error": why, "lost": lost}])
+                with suppress(StorageError):
+                    self._write()
                 self._watcher(TrialEnded(why, lost))
                 raise
             self._journal.append("end", [{}])
@@ -87,7 +89,8 @@ class Trial:
 
     def _write(self) -> Results:
         results = derive(self._journal.lines)
-        write_atomically(self._out / RESULTS, results.model_dump_json(indent=1) + "\n")
+        with storing(self._out / RESULTS):
+            write_atomically(self._out / RESULTS, results.model_dump_json(indent=1) + "\n")
         return results
 
     def _begin(self, agents: Mapping[str, Any]) -> None:
@@ -105,8 +108,9 @@ class Trial:
         plan, predicted = planned.plan, planned.predicted
         self._watcher(SchemeBegins(planned.label, planned.rounds, plan, predicted.round_s, predicted.bubble_rate))
         folder = self._out / planned.label
-        folder.mkdir(exist_ok=True)
-        write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
+        with storing(folder / "plan.json"):
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
         self._record("scheme", planned, [lines.beginning(planned, self._topology.training.target_accuracy)])
         links.set_links(self._engine, self._deployment, plan, self._topology.radio)
         job = self._job(planned)

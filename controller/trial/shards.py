@@ -13,7 +13,7 @@ from agents.samples.partition import Labels, Shards, describe
 from agents.samples.shard import OWN, TEST, shard_file
 from testbed import data
 from testbed.deploy import BS
-from testbed.files import write_atomically
+from testbed.files import storing, write_atomically
 from testbed.loading import own_files
 from testbed.topology import Topology
 
@@ -70,8 +70,9 @@ def write_partition(out: Path, topology: Topology, dealings: Mapping[str, Dealin
     """``partition.json``: one for all schemes, or one in the folder of each whose plan decides on its shards."""
     for label, dealing in dealings.items():
         folder = out / label if data.depends_on_plan(topology.data) else out
-        folder.mkdir(exist_ok=True)
-        write_atomically(folder / "partition.json", json.dumps(dealing.description, indent=1) + "\n")
+        with storing(folder / "partition.json"):
+            folder.mkdir(exist_ok=True)
+            write_atomically(folder / "partition.json", json.dumps(dealing.description, indent=1) + "\n")
 
 
 def _batches(topology: Topology, plan: Plan) -> tuple[int, ...]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from controller.cli import main
 from controller.judge.derive import derive
 from controller.predict.latency import Latency
 from controller.trial.journal import FILE, RESULTS, Journal, finished, read
-from testbed.errors import InputError
+from testbed.errors import InputError, StorageError
 from testbed.files import write_atomically
 from tests.unit.loopback import job
 
@@ -148,3 +151,33 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path, monkeypatch):
         write_atomically(file, "after")
     assert file.read_text() == "before"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@contextmanager
+def files_no_longer_than(size: int) -> Iterator[None]:
+    """Meanwhile the kernel takes no more bytes of a file, as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_on_a_full_disk_what_was_written_before_stays_whole_and_there_is_room_for_why(tmp_path: Path) -> None:
+    trial(tmp_path, whole=False)
+    room = (tmp_path / FILE).stat().st_size + 200
+    with Journal(tmp_path) as journal, files_no_longer_than(room):
+        journal.append("journal", [HEAD])
+        journal.append("scheme", [begin()])
+        for number in (1, 2):
+            journal.append("task", tasks(number))
+            journal.append("round", [end_of(number)])
+        before = list(journal.lines)
+        with pytest.raises(StorageError) as full:
+            journal.append("task", tasks(3))
+        assert (tmp_path / FILE).read_bytes().endswith(b"\n")
+        journal.append("end", [{"error": str(full.value)}])
+    assert full.value.message == f"{tmp_path / FILE}: File too large"
+    assert full.value.exit_status == 1
+    assert read(tmp_path) == journal.lines == [*before, {"event": "end", "error": str(full.value)}]
