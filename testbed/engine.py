@@ -23,7 +23,8 @@ import requests
 
 from testbed.conversation import STDERR, STDOUT, Conversation, last_line, read_frame
 from testbed.errors import EngineError, ImageError
-from testbed.events import ACTIONS, EventStream
+from testbed.events import ACTIONS, AGENT, ContainerEvent, EventStream
+from testbed.patience import Fault, Patience
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,8 +33,14 @@ THREADS = 8
 LABEL, DEPLOYMENT = "io.testbed.trial", "io.testbed.deployment"
 """Labels: whose something is, and, different each time, by which deployment it was made."""
 RUN_S = 600
+ANSWERS_S = 120
+"""So long has the engine to answer a call that it has taken."""
 REMOVAL_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
 """Before what is still there is removed again."""
+
+
+class AwayError(EngineError):
+    """The engine refuses connections, drops them or gives no answer, and has for longer than it is waited for."""
 
 
 class GoneError(EngineError):
@@ -41,7 +48,7 @@ class GoneError(EngineError):
 
 
 class NameTakenError(EngineError):
-    """A container of this name is there already."""
+    """A container or network of this name is there already."""
 
 
 ONE_SHARE = 1024
@@ -112,16 +119,36 @@ class Thing:
 
 
 class Engine:
-    """One Docker engine, found as the ``docker`` command finds it (DOCKER_HOST and so on)."""
+    """One Docker engine, found as the ``docker`` command finds it (DOCKER_HOST and so on).
+
+    What it refuses, drops or fails is asked again for a while (``testbed.patience``): each call can be done twice, or
+    looks whether it was done when no answer came.
+    """
 
     def __init__(self, client: docker.DockerClient) -> None:
         self.client = client
+        self._patience = Patience(_fault)
+
+    def _ask(self, call: Callable[..., Any], *args: Any, done: Callable[[], bool] | None = None, **kwargs: Any) -> Any:
+        """What a call of the docker package gives. Its failure is an EngineError with Docker's own explanation."""
+        try:
+            return self._patience(partial(call, *args, **kwargs), done)
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise _in_words(error) from error
+
+    def _make(self, call: Callable[..., Any], *args: Any, mine: Callable[[], bool], **kwargs: Any) -> None:
+        """Makes something of which there is one of a name. NameTakenError, unless it is ``mine``."""
+        try:
+            self._ask(call, *args, done=mine, **kwargs)
+        except NameTakenError:
+            if not mine():
+                raise
 
     @staticmethod
     def connect() -> Engine:
         """The engine of the environment; EngineError says what to do when there is none."""
         try:
-            client = docker.from_env(max_pool_size=2 * THREADS, timeout=120)
+            client = docker.from_env(max_pool_size=2 * THREADS, timeout=ANSWERS_S)
             client.ping()
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             if "Permission denied" in str(error):
@@ -133,7 +160,7 @@ class Engine:
 
     def info(self) -> dict[str, Any]:
         """``docker info``."""
-        info: dict[str, Any] = _docker(self.client.info)
+        info: dict[str, Any] = self._ask(self.client.info)
         return info
 
     @property
@@ -153,17 +180,19 @@ class Engine:
     def need_image(self, tag: str) -> str:
         """The id of an image; ImageError when it is missing."""
         try:
-            return str(self.client.images.get(tag).id)
-        except docker.errors.ImageNotFound:
+            return str(self._ask(self.client.images.get, tag).id)
+        except ImageError:
             raise ImageError(f"image {tag} is missing", "type: testbed images build") from None
 
     def create_network(self, name: str, labels: Mapping[str, str], internal: bool) -> None:
-        """A bridge network of this name."""
-        _docker(self.client.networks.create, name, driver="bridge", internal=internal, labels=dict(labels))
+        """A bridge network of this name; NameTakenError when there is one already."""
+        api: Any = self.client.api
+        options = {"driver": "bridge", "internal": internal, "labels": dict(labels), "check_duplicate": True}
+        self._make(api.create_network, name, **options, mine=lambda: self._has("network", name, labels))
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """An empty volume."""
-        _docker(self.client.volumes.create, name, labels=dict(labels))
+        self._ask(self.client.volumes.create, name, labels=dict(labels))
 
     def create(self, spec: ContainerSpec) -> None:
         """Creates a container: nothing but its capabilities, read-only root, bounded memory and processes.
@@ -191,9 +220,10 @@ class Engine:
         )
         endpoints = {net: api.create_endpoint_config(aliases=[alias]) for net, alias in spec.networks.items()}
         first = next(iter(endpoints), None)
-        _docker(
+        self._make(
             api.create_container,
             spec.image,
+            mine=lambda: self._has("container", spec.name, spec.labels),
             command=list(spec.command) if spec.command is not None else None,
             name=spec.name,
             labels=dict(spec.labels),
@@ -202,7 +232,17 @@ class Engine:
             networking_config=api.create_networking_config({first: endpoints[first]}) if first else None,
         )
         for net, alias in list(spec.networks.items())[1:]:
-            _docker(api.connect_container_to_network, spec.name, net, aliases=[alias])
+            connected = partial(self._is_connected, spec.name, net)
+            self._ask(api.connect_container_to_network, spec.name, net, aliases=[alias], done=connected)
+
+    def _has(self, kind: str, name: str, labels: Mapping[str, str]) -> bool:
+        """Whether something was made by the deployment of these labels."""
+        mine = labels.get(DEPLOYMENT)
+        return mine is not None and any((t.kind, t.name) == (kind, name) for t in self.labelled(**{DEPLOYMENT: mine}))
+
+    def _is_connected(self, container: str, network: str) -> bool:
+        data = self._ask(self.client.api.inspect_container, container)
+        return network in (data["NetworkSettings"]["Networks"] or {})
 
     def put_file(self, container: str, folder: str, name: str, data: bytes) -> None:
         """Writes a world-readable file into a folder of a (created or running) container."""
@@ -211,23 +251,23 @@ class Engine:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o444
             tar.addfile(entry, io.BytesIO(data))
-        _docker(self.client.api.put_archive, container, folder, buffer.getvalue())
+        self._ask(self.client.api.put_archive, container, folder, buffer.getvalue())
 
     def start(self, container: str) -> None:
-        """Starts a created container."""
-        _docker(self.client.api.start, container)
+        """Starts a created container; once, though it may have ended by the time that its start is answered."""
+        self._ask(self.client.api.start, container, done=lambda: self.inspect(container).status != "created")
 
     def limit_cpu(self, container: str, period_us: int, quota_us: int) -> None:
         """Sets the CFS quota: at most ``quota_us`` of CPU time in every ``period_us``; −1 lifts it."""
-        _docker(self.client.api.update_container, container, cpu_period=period_us, cpu_quota=quota_us)
+        self._ask(self.client.api.update_container, container, cpu_period=period_us, cpu_quota=quota_us)
 
     def weigh_cpu(self, container: str, weight: int) -> None:
         """Where cores are scarce the container gets so many times as much as one of weight 1."""
-        _docker(self.client.api.update_container, container, cpu_shares=weight * ONE_SHARE)
+        self._ask(self.client.api.update_container, container, cpu_shares=weight * ONE_SHARE)
 
     def containers(self, **labels: str) -> list[ContainerState]:
         """Containers, running or not, that carry these labels."""
-        listed = _docker(self.client.api.containers, all=True, filters=_with_labels(labels))
+        listed = self._ask(self.client.api.containers, all=True, filters=_with_labels(labels))
         found = self.parallel(lambda c: self._inspect_if_there(c["Id"]), listed)
         return sorted(filter(None, found), key=lambda c: c.name)
 
@@ -240,7 +280,7 @@ class Engine:
 
     def inspect(self, container: str) -> ContainerState:
         """The state of one container."""
-        data = _docker(self.client.api.inspect_container, container)
+        data = self._ask(self.client.api.inspect_container, container)
         networks = data["NetworkSettings"]["Networks"] or {}
         return ContainerState(
             id=data["Id"],
@@ -255,19 +295,22 @@ class Engine:
 
     def logs(self, container: str, tail: int | str = "all") -> str:
         """What a container has printed."""
-        raw: bytes = _docker(self.client.api.logs, container, tail=tail)
+        raw: bytes = self._ask(self.client.api.logs, container, tail=tail)
         return raw.decode(errors="replace")
 
     def exec_json(self, container: str, command: Sequence[str], document: Any) -> tuple[int, Any]:
         """Runs a command in a container with JSON on its stdin; its exit status and the JSON it printed."""
         api = self.client.api
-        exec_id = _docker(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
-        with closing(_docker(api.exec_start, exec_id, socket=True)) as stream:
+        exec_id = self._ask(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
+        with closing(self._ask(api.exec_start, exec_id, socket=True)) as stream:
             raw = getattr(stream, "_sock", stream)
-            raw.sendall(json.dumps(document).encode() + b"\n")
-            raw.shutdown(socket.SHUT_WR)
-            output, errors = _output(raw)
-        status = int(_docker(api.exec_inspect, exec_id)["ExitCode"] or 0)
+            try:
+                raw.sendall(json.dumps(document).encode() + b"\n")
+                raw.shutdown(socket.SHUT_WR)
+                output, errors = _output(raw)
+            except OSError as error:
+                raise AwayError(f"{container}: {' '.join(command)} broke off: {error}", "see Docker's log") from error
+        status = int(self._ask(api.exec_inspect, exec_id)["ExitCode"] or 0)
         try:
             return status, json.loads(output)
         except ValueError:
@@ -276,8 +319,8 @@ class Engine:
     def converse(self, container: str, command: Sequence[str]) -> Conversation:
         """Starts a command in a container that answers lines of JSON until its input ends."""
         api = self.client.api
-        exec_id = _docker(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
-        return Conversation(_docker(api.exec_start, exec_id, socket=True), f"{' '.join(command)} in {container}")
+        exec_id = self._ask(api.exec_create, container, list(command), stdin=True, stdout=True, stderr=True)["Id"]
+        return Conversation(self._ask(api.exec_start, exec_id, socket=True), f"{' '.join(command)} in {container}")
 
     def run_once(self, spec: ContainerSpec, timeout_s: int = RUN_S) -> str:
         """What a container that runs its command and ends printed on stdout; it is removed again.
@@ -293,17 +336,22 @@ class Engine:
             self.remove(**{DEPLOYMENT: mine})
 
     def _outcome(self, spec: ContainerSpec, timeout_s: int) -> str:
-        command = " ".join(spec.command or ())
+        command, end = " ".join(spec.command or ()), time.monotonic() + timeout_s
+
+        def wait() -> int:
+            left_s = max(0.1, end - time.monotonic())
+            return int(self.client.api.wait(spec.name, timeout=left_s)["StatusCode"])  # type: ignore[arg-type]
+
         try:
-            status = int(self.client.api.wait(spec.name, timeout=timeout_s)["StatusCode"])
-        except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
+            status = self._ask(wait)
+        except AwayError as error:
+            if time.monotonic() < end:
+                raise
             message = f"{command} did not end in {spec.image} within {timeout_s} s"
             raise EngineError(message, "is the host very busy? type: testbed doctor") from error
-        except docker.errors.APIError as error:
-            raise EngineError(f"Docker: {error.explanation or error}") from error
         if status:
             raise EngineError(f"{command} failed in {spec.image}: {last_line(self.logs(spec.name))}")
-        output: bytes = _docker(self.client.api.logs, spec.name, stdout=True, stderr=False)
+        output: bytes = self._ask(self.client.api.logs, spec.name, stdout=True, stderr=False)
         return output.decode()
 
     def watch(self, trial: str) -> EventStream:
@@ -311,12 +359,24 @@ class Engine:
         # By the engine's clock; it answers before it listens, and would leave out what happens in between.
         now = datetime.fromisoformat(self.info()["SystemTime"]).timestamp()
         filters = {"type": "container", "label": f"{LABEL}={trial}", "event": list(ACTIONS)}
-        stream = _docker(self.client.api.events, decode=True, since=f"{now:.6f}", filters=filters)
-        return EventStream(stream, partial(_hang_up, stream))
+
+        def told(since_s: float) -> Any:
+            return self._ask(self.client.api.events, decode=True, since=f"{since_s:.6f}", filters=filters)
+
+        return EventStream(told, now, partial(self._ended, trial), _hang_up)
+
+    def _ended(self, trial: str) -> list[ContainerEvent]:
+        """The containers of a trial that do not run, as events: a restarted engine does not tell of what it ended."""
+        now = datetime.fromisoformat(self.info()["SystemTime"]).timestamp()
+        return [
+            ContainerEvent(state.name, state.labels.get(AGENT, ""), "die", state.exit_code, now)
+            for state in self.containers(**{LABEL: trial})
+            if state.status in ("exited", "dead")
+        ]
 
     def labelled(self, **labels: str) -> list[Thing]:
         """All containers, networks and volumes that carry these labels; an empty value stands for any."""
-        found: list[Thing] = _docker(self._labelled, _with_labels(labels))
+        found: list[Thing] = self._ask(self._labelled, _with_labels(labels))
         return found
 
     def remove(self, **labels: str) -> int:
@@ -394,24 +454,34 @@ class Engine:
             return list(pool.map(work, items))
 
 
-def _docker(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A Docker call whose failure is an EngineError with Docker's own explanation."""
-    try:
-        return call(*args, **kwargs)
-    except docker.errors.ImageNotFound as error:
-        raise ImageError(error.explanation or str(error), "type: testbed images build") from error
-    except docker.errors.NotFound as error:
-        raise GoneError(f"Docker: {error.explanation or error}", "type: testbed ps") from error
-    except docker.errors.APIError as error:
-        if error.status_code == 409 and "is already in use by container" in str(error.explanation):
-            raise NameTakenError(
-                f"Docker: {error.explanation}", "wait for what uses it, or: testbed down NAME"
-            ) from error
-        raise EngineError(f"Docker: {error.explanation or error}") from error
-    except requests.exceptions.RequestException as error:
-        raise EngineError(
-            "the Docker engine does not answer any more", "see its log, then: testbed down NAME"
-        ) from error
+def _fault(error: Exception) -> Fault | None:
+    """What an error of the docker package means; None where the same call would fail again, or has waited already."""
+    if isinstance(error, docker.errors.APIError):
+        return Fault.FAILED if error.is_server_error() else None
+    if isinstance(error, requests.exceptions.RequestException) and not _timed_out(error):
+        return Fault.AWAY
+    return None
+
+
+def _timed_out(error: Exception) -> bool:
+    """Whether the engine took the call, and gave no answer for too long: on a Unix socket no error of its own."""
+    return isinstance(error, requests.exceptions.Timeout) or "Read timed out" in str(error)
+
+
+def _in_words(error: Exception) -> EngineError | ImageError:
+    """An error of the docker package as one of ours, with Docker's own explanation."""
+    if isinstance(error, requests.exceptions.RequestException):
+        why = f"gave no answer for {ANSWERS_S} s" if _timed_out(error) else "does not answer any more"
+        return AwayError(f"the Docker engine {why}", "see its log")
+    explanation = getattr(error, "explanation", None) or str(error)
+    if isinstance(error, docker.errors.ImageNotFound):
+        return ImageError(str(explanation), "type: testbed images build")
+    if isinstance(error, docker.errors.NotFound):
+        return GoneError(f"Docker: {explanation}", "type: testbed ps")
+    taken = any(words in str(explanation) for words in ("is already in use by container", "already exists"))
+    if isinstance(error, docker.errors.APIError) and error.status_code == 409 and taken:
+        return NameTakenError(f"Docker: {explanation}", "wait for what uses it, or: testbed down NAME")
+    return EngineError(f"Docker: {explanation}")
 
 
 def _hang_up(stream: Any) -> None:

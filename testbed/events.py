@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -13,7 +14,8 @@ from testbed.errors import EngineError
 AGENT = "io.testbed.agent"
 ACTIONS = ("create", "start", "die", "oom", "kill", "pause", "unpause", "stop", "restart", "destroy")
 """What a stream tells of; commands run in a container and health checks are left out."""
-CLOSING_S = 10.0
+CLOSING_S, AGAIN_S = 10.0, 0.2
+"""What a thread may take to end, and how long a stream that broke off is left alone."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,22 @@ class ContainerEvent:
 class EventStream:
     """Events that a thread collects, from ``Engine.watch`` until this is closed."""
 
-    def __init__(self, told: Iterable[Mapping[str, Any]], hang_up: Callable[[], None]) -> None:
-        """``told``: the engine's stream, read in the thread. ``hang_up`` ends it, also while it is waited for."""
-        self._told, self._hang_up = told, hang_up
+    def __init__(
+        self,
+        told: Callable[[float], Iterable[Mapping[str, Any]]],
+        since_s: float,
+        ended: Callable[[], Iterable[ContainerEvent]] = tuple,
+        hang_up: Callable[[Any], None] = lambda stream: None,
+    ) -> None:
+        """``told``: the engine's stream from a time on by its clock, read in the thread; again where it breaks off.
+
+        ``ended``: what a stream that broke off may have left out. ``hang_up`` ends a stream, also while it is waited
+        for.
+        """
+        self._told, self._since_s, self._ended, self._hang_up = told, since_s, ended, hang_up
+        self._stream = told(since_s)
         self._events: SimpleQueue[ContainerEvent] = SimpleQueue()
-        self._closed, self._why = False, ""
+        self._closed, self._why = threading.Event(), ""
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
         self._thread.start()
 
@@ -63,9 +76,9 @@ class EventStream:
 
     def close(self) -> None:
         """Ends the stream and its thread. EngineError when the thread does not end."""
-        self._closed = True
+        self._closed.set()
         if self._thread.is_alive():
-            self._hang_up()
+            self._hang_up(self._stream)
             self._thread.join(CLOSING_S)
         if self._thread.is_alive():
             raise EngineError("the engine's stream of events does not end", "end this process")
@@ -73,9 +86,9 @@ class EventStream:
     def take(self) -> list[ContainerEvent]:
         """What has come since the last call, oldest first; does not wait.
 
-        EngineError when all has been taken and nothing more can come, since the stream broke off.
+        EngineError when all has been taken and nothing more can come, since the engine is away.
         """
-        broken = not self._thread.is_alive() and not self._closed
+        broken = not self._thread.is_alive() and not self._closed.is_set()
         taken: list[ContainerEvent] = []
         while True:
             try:
@@ -83,15 +96,28 @@ class EventStream:
             except Empty:
                 break
         if broken and not taken:
-            raise EngineError(
-                f"the engine tells of no more events: {self._why}", "see its log, then: testbed down NAME"
-            )
+            raise EngineError(f"the engine tells of no more events: {self._why}", "see its log")
         return taken
 
     def _listen(self) -> None:
         try:
-            for told in self._told:
-                self._events.put(ContainerEvent.of(told))
-            self._why = "the stream has ended"
-        except Exception as error:  # of the HTTP library, whatever it makes of a closed socket
-            self._why = str(error)
+            while True:
+                self._read()
+                if self._closed.wait(AGAIN_S):
+                    return
+                self._stream = self._told(self._since_s)
+                if self._closed.is_set():  # whoever closed this has hung up the one before
+                    return self._hang_up(self._stream)
+                for event in self._ended():
+                    self._events.put(event)
+        except EngineError as error:
+            self._why = error.message
+
+    def _read(self) -> None:
+        """The events of one stream, until it ends or breaks off."""
+        with suppress(Exception):  # of the HTTP library, whatever it makes of a closed socket
+            for told in self._stream:
+                event = ContainerEvent.of(told)
+                if event.at > self._since_s:  # else it was told before the stream broke off
+                    self._since_s = event.at
+                    self._events.put(event)

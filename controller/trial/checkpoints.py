@@ -22,8 +22,8 @@ from safetensors.numpy import load, save
 
 from agents.wire.frames import Sealed
 from agents.wire.mgmt import Report
-from testbed.errors import InputError, TrialError
-from testbed.files import write_atomically
+from testbed.errors import InputError
+from testbed.files import storing, write_atomically
 from testbed.topology import Topology
 
 FORMAT = 1
@@ -69,7 +69,7 @@ def file_of(scheme: str, number: int) -> str:
 
 
 def write(out: Path, belongs: Belongs, states: Mapping[str, Report]) -> dict[str, Any]:
-    """Writes a checkpoint; what its journal line says of it. TrialError where it cannot be written."""
+    """Writes a checkpoint; what its journal line says of it. StorageError where it cannot be written."""
     tensors, agents = {}, {}
     for agent, (header, sealed) in states.items():
         agents[agent] = {"header": header, "tensors": len(sealed)}
@@ -78,12 +78,9 @@ def write(out: Path, belongs: Belongs, states: Mapping[str, Report]) -> dict[str
     told = {key: str(value) for key, value in asdict(belongs).items()}
     content = save(tensors, {"format": str(FORMAT), **told, "agents": json.dumps(agents)})
     name = file_of(belongs.scheme, belongs.round)
-    try:
+    with storing(out / name):
         (out / name).parent.mkdir(exist_ok=True)
         write_atomically(out / name, content)
-    except OSError as error:
-        message = f"{out / name}: {error.strerror}"
-        raise TrialError(message, "make room, then go on: testbed run --resume DIR") from error
     return {"round": belongs.round, "file": name, "bytes": len(content), "digest": _sha256(content)}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agents.wire.frames import Sealed
 from controller.trial.checkpoints import Belongs, every, keep_last, read, write
-from testbed.errors import InputError, TrialError
+from testbed.errors import InputError, StorageError
 from testbed.loading import parse
 
 BELONGS = Belongs("c0de", "t0p0", "psl", 4, "p1an", "part")
@@ -120,7 +120,7 @@ def test_the_last_two_are_kept(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left_half(tmp_path):
     (tmp_path / "psl").write_text("a file")
-    with pytest.raises(TrialError, match=r"checkpoint-4\.safetensors"):
+    with pytest.raises(StorageError, match=r"checkpoint-4\.safetensors"):
         write(tmp_path, BELONGS, STATES)
 
 
