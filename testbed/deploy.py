@@ -7,14 +7,17 @@ taking it down needs nothing else.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.engine import DEPLOYMENT, LABEL, ContainerSpec, ContainerState, Engine, NameTakenError
+from testbed.engine import DEPLOYMENT, LABEL, AwayError, ContainerSpec, ContainerState, Engine, NameTakenError
 from testbed.errors import DeployError
 from testbed.events import AGENT
 from testbed.loading import digest
+from testbed.lock import held
+from testbed.portion import UNCOUNTED, Portion, room
 from testbed.shaping.model import AIR_SYSCTLS
 from testbed.topology import Topology
 
@@ -58,24 +61,40 @@ def up(
     memory_bytes: Mapping[str, int],
     owner: str,
     mine: str = "",
+    portion: Portion = UNCOUNTED,
 ) -> Deployment:
     """Networks, BS, UEs and shaper of a topology, started; removed again if anything fails.
 
     ``samples``: for each agent the files that are mounted into it alone; ``memory_bytes``: its limit. ``owner`` says
-    which verb created them (``up`` or ``run``), ``mine`` is what ``new_id`` gave. DeployError when somebody else is
-    starting this name.
+    which verb created them (``up`` or ``run``), ``mine`` is what ``new_id`` gave, ``portion`` what they need of the
+    host. DeployError when somebody else is starting this name, or has taken that portion meanwhile.
     """
     mine = mine or new_id()
     for image in (AGENT_IMAGE, SHAPER_IMAGE):
         engine.need_image(image)
     labels = {LABEL: topology.name, DIGEST: digest(topology, samples), OWNER: owner, DEPLOYMENT: mine}
     try:
-        _claim(engine, topology, labels)
+        _claim(engine, topology, {**labels, **portion.labels})
+        room(engine, topology.name).check(portion)
         _create(engine, topology, samples, memory_bytes, labels)
         return _deployment(engine, topology.name, "type: testbed images build")
     except BaseException:
         remove_mine(engine, mine)
         raise
+
+
+@contextmanager
+def at_work(engine: Engine, trial: str, verb: str) -> Iterator[None]:
+    """Meanwhile this process alone works on the trial of this name. DeployError when another one does.
+
+    Where the engine stays away, its error says what removes what is left when it is back.
+    """
+    with held(engine.id, trial, verb):
+        try:
+            yield
+        except AwayError as error:
+            hint = f"when Docker answers again, type: testbed down {trial}"
+            raise AwayError(f"{error.message}; what {trial} has there is left", hint) from error
 
 
 def new_id() -> str:

@@ -13,6 +13,9 @@ TopologyFile = Annotated[Path, typer.Argument(help="A topology file, for example
 Trial = Annotated[str, typer.Argument(help="The name in the topology file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show only what comes out, not how it goes.")]
+Cores = Annotated[
+    int | None, typer.Option(min=1, help="The most cores of the host that it may take; all that are free.")
+]
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

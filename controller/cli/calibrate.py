@@ -18,13 +18,13 @@ def calibrate(topology: TopologyFile, as_json: AsJson = False) -> None:
     from controller.report.table import rows_table
     from controller.trial.fit import fit
     from testbed.calibration import calibrate as measure
+    from testbed.deploy import at_work
     from testbed.engine import Engine
     from testbed.loading import load
-    from testbed.lock import held
 
     loaded, engine = load(topology), Engine.connect()
     check_rows(loaded)
-    with held(engine.id, loaded.name, "calibrate"):
+    with at_work(engine, loaded.name, "calibrate"):
         found = measure(engine, loaded, fresh=True)
         fitted = fit(loaded, plan_all(loaded), partial(measure, engine, loaded), int(engine.info()["NCPU"]))
     units = speeds(found, workload(loaded))

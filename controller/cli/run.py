@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from controller.cli.arguments import AsJson, Quiet, TopologyFile, seconds
+from controller.cli.arguments import AsJson, Cores, Quiet, TopologyFile, seconds
 from controller.cli.output import console, show
 
 
@@ -22,6 +22,7 @@ def run(
     max_wall: Annotated[
         str, typer.Option(help="The longest that it may take on the wall clock: 90s, 45m, 2h.", metavar="TIME")
     ] = "1h",
+    cores: Cores = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 when a fidelity verdict is no.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -39,7 +40,7 @@ def run(
     most_s = math.inf if yes else seconds("--max-wall", max_wall)
     chosen = select(load(topology), scheme.split(",") if scheme else None, rounds=rounds)
     with watching(console(stderr=True), chosen.name, quiet) as watcher:
-        results = field_trial(Engine.connect(), chosen, out, watcher, force, most_s)
+        results = field_trial(Engine.connect(), chosen, out, watcher, force, most_s, cores)
         watcher(Stage("writing the report"))
         page = write_page(out)
     show(results.model_dump(mode="json"), as_json, results_table(results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -242,6 +243,21 @@ def pick_dilation(topology: Topology, needed: Need, cores: int) -> Dilation:
             agent, why = worst.limit(cores, found.value)
             found = Dilation(two_digits(least), why, agent)
     return found
+
+
+def fewest_cores(topology: Topology, needed: Need, cores: int, dilation: float) -> int:
+    """On how many of so many ``cores`` the host keeps up as well at a dilation; on all of them where it does not."""
+
+    def enough(cores: int) -> bool:
+        if topology.compute == "quota":
+            return all(_of_shares(turn, cores) <= dilation for turn in needed.turns)
+        by_label: dict[str, list[Case]] = {}
+        for case in needed.cases:
+            by_label.setdefault(case.label, []).append(case)
+        return all(keeps(cases, cores, dilation) for cases in by_label.values())
+
+    tried = range(min(cores, max((task.threads for task in needed.tasks), default=1)), cores)
+    return tried.start + bisect_left(tried, True, key=enough)
 
 
 def keeps(cases: Sequence[Case], cores: int, dilation: float) -> bool:

@@ -19,7 +19,6 @@ from testbed.engine import Engine
 from testbed.errors import InputError
 from testbed.files import writing
 from testbed.loading import own_files
-from testbed.lock import held
 from testbed.topology import Topology
 
 
@@ -30,21 +29,24 @@ def field_trial(
     watcher: Watcher,
     force: bool = False,
     most_s: float = math.inf,
+    most_cores: int | None = None,
 ) -> Results:
     """Runs every scheme of the topology and writes the run directory; with ``force`` over a finished trial's.
 
     A deployment that ``testbed up`` made of this very topology is used and left up. InputError, before anything is
     started, for a trial that will take longer than ``most_s`` on the wall clock; DeployError, before anything is
-    planned, when another process is at work on a trial of this name.
+    planned, when another process is at work on a trial of this name, or other trials leave none of ``most_cores``.
     """
     if finished(out) and not force:
         raise InputError("--out", f"{out} holds a finished trial", "choose another directory, or add --force")
-    with held(engine.id, topology.name, "run"), findable(topology.name, out, watcher) as watching:
-        return _field_trial(engine, topology, out, watching, most_s)
+    with deploy.at_work(engine, topology.name, "run"), findable(topology.name, out, watcher) as watching:
+        return _field_trial(engine, topology, out, watching, most_s, most_cores)
 
 
-def _field_trial(engine: Engine, topology: Topology, out: Path, watcher: Watcher, most_s: float) -> Results:
-    prepared = prepare(engine, topology, watcher)
+def _field_trial(
+    engine: Engine, topology: Topology, out: Path, watcher: Watcher, most_s: float, most_cores: int | None
+) -> Results:
+    prepared = prepare(engine, topology, watcher, most_cores=most_cores)
     if prepared.fitted.takes.wall_s > most_s:
         message = f"this takes longer than {in_words(most_s)}: {prepared.fitted}"
         raise InputError("--max-wall", message, "add --yes, or a longer --max-wall; or take fewer --rounds")

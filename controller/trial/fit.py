@@ -13,7 +13,7 @@ from controller.planners.replanning import foreseen
 from controller.predict.channel import fastest
 from controller.predict.instance import instance
 from controller.predict.workload import workload
-from controller.trial.demand import Dilation, need, pick_dilation
+from controller.trial.demand import Dilation, fewest_cores, need, pick_dilation
 from controller.trial.duration import Duration, duration
 from testbed.calibration import NotMeasuredError, remembered
 from testbed.compute import Calibration, Demand
@@ -32,7 +32,7 @@ Calibrate = Callable[[int], Calibration]
 class Fitted:
     """Plans at the dilation at which a host can emulate them, what their tasks need of it, and how long all takes.
 
-    ``later``: plans that are known to be made anew between rounds.
+    ``later``: plans that are known to be made anew between rounds. ``cores``: on so many the host can do all that.
     """
 
     planned: tuple[Planned, ...]
@@ -41,6 +41,7 @@ class Fitted:
     takes: Duration
     bs_threads: int = 1
     later: tuple[Planned, ...] = ()
+    cores: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """What ``testbed plan --json`` says of the emulation."""
@@ -48,6 +49,7 @@ class Fitted:
             "time_dilation": self.dilation.value,
             "limited_by": self.dilation.limited_by,
             "bs_threads": self.bs_threads,
+            "cores": self.cores,
             "wall_s": self.takes.wall_s,
             "schemes_s": dict(self.takes.schemes_s),
         }
@@ -81,7 +83,8 @@ def _fit(topology: Topology, first: Sequence[Planned], calibration: Calibration,
     dilation = pick_dilation(topology, needed, cores)
     dilated = tuple(one.at(dilation.value, calibration.transport) for one in planned)
     takes = duration(topology, dilated, dilation.value, calibration, cores)
-    return Fitted(dilated, dilation, needed.tasks, takes, calibration.bs_threads, later)
+    fewest = fewest_cores(topology, needed, cores, dilation.value)
+    return Fitted(dilated, dilation, needed.tasks, takes, calibration.bs_threads, later, fewest)
 
 
 def fit_if_calibrated(topology: Topology, first: Sequence[Planned]) -> Fitted | None:

@@ -23,6 +23,7 @@ RESERVE_BYTES = 2e9
 """What is left to the host itself, the engine, and the controller."""
 
 
+NOBODY: Mapping[str, float] = {}
 Dealings = Mapping[str, Dealing]
 """By the labels of plans."""
 
@@ -94,8 +95,12 @@ def limits(
     dealings: Dealings | None = None,
     bs_threads: int = 1,
     gpu: bool = False,
+    others: Mapping[str, float] = NOBODY,
 ) -> dict[str, Memory]:
-    """The memory of each agent. InputError when an agent's own ``memory_mb``, or the host, has less than they need."""
+    """The memory of each agent. InputError when an agent's own ``memory_mb``, or the host, has less than they need.
+
+    ``others``: what other trials have of the host's, by their names.
+    """
     found = peaks(topology, planned, dealings, bs_threads)
     fixed = sum(peaks(topology, planned, dealings, bs_threads, weights_only=True).values()) + GPU_RUNTIME_BYTES * gpu
     found[BS] += GPU_RUNTIME_BYTES * gpu
@@ -103,10 +108,16 @@ def limits(
     own.update({ue.name: (f"ues.{i}.memory_mb", ue.memory_mb) for i, ue in enumerate(topology.ues)})
     margin = MARGIN if topology.replan is None else REPLANNED
     memory = {agent: _memory(agent, size, margin, *own[agent]) for agent, size in found.items()}
-    need, have = MARGIN * sum(found.values()), host_bytes - RESERVE_BYTES
-    if need > have:
-        raise _too_large(topology, found, host_bytes, (have / MARGIN - fixed) / (sum(found.values()) - fixed))
+    have = host_bytes - RESERVE_BYTES - sum(others.values())
+    if needed_bytes(memory) > have:
+        share = (have / MARGIN - fixed) / (sum(found.values()) - fixed)
+        raise _too_large(topology, found, host_bytes, others, share)
     return memory
+
+
+def needed_bytes(memory: Mapping[str, Memory]) -> float:
+    """What the host must have for all agents."""
+    return MARGIN * sum(one.peak_bytes for one in memory.values())
 
 
 def _memory(agent: str, peak_bytes: float, margin: float, path: str, memory_mb: float | None) -> Memory:
@@ -121,18 +132,22 @@ def _memory(agent: str, peak_bytes: float, margin: float, path: str, memory_mb: 
     return Memory(peak_bytes, int(memory_mb * 1e6), f"raise {path}, or lower training.batch")
 
 
-def _too_large(topology: Topology, found: Mapping[str, float], host_bytes: float, share: float) -> InputError:
+def _too_large(
+    topology: Topology, found: Mapping[str, float], host_bytes: float, others: Mapping[str, float], share: float
+) -> InputError:
     """Who needs how much, and what helps; only so large a ``share`` of what samples take fits."""
     ues = [size for name, size in found.items() if name != BS]
     message = (
         f"the containers need {_gb(MARGIN * sum(found.values()))} of memory (bs {_gb(found[BS])}, {len(ues)} UEs up to "
         f"{_gb(max(ues))} each), and this host has {_gb(host_bytes)}, of which {_gb(RESERVE_BYTES)} are its own"
     )
+    message += "".join(f" and {_gb(size)} those of {name}" for name, size in others.items())
+    down = f"testbed down {next(iter(others))}, or " if others else ""
     batch = int(share * topology.training.batch)
     if batch < len(ues):
-        return InputError("ues", message, f"use fewer ues, or a smaller model than {topology.model.name}")
+        return InputError("ues", message, f"{down}use fewer ues, or a smaller model than {topology.model.name}")
     other = "model.norm: group, which is computed in chunks" if topology.model.norm == "batch" else "fewer ues"
-    return InputError("training.batch", message, f"use a batch of about {batch}, or {other}")
+    return InputError("training.batch", message, f"{down}use a batch of about {batch}, or {other}")
 
 
 def _mb(size: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from controller.planners.planning import Planned, plan_all
 from controller.predict.sizes import check_rows, check_sizes, differences
 from controller.predict.strikes import strikes_of
 from controller.trial.fit import Fitted, fit
-from controller.trial.memory import Memory, limits
+from controller.trial.memory import Memory, limits, needed_bytes
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
 from controller.trial.undisturbed import undisturbed
@@ -23,6 +24,7 @@ from testbed.engine import Engine
 from testbed.errors import DeployError, TestbedError
 from testbed.files import storing
 from testbed.loading import digest
+from testbed.portion import Portion, room
 from testbed.topology import Topology
 
 
@@ -30,7 +32,7 @@ from testbed.topology import Topology
 class Prepared:
     """A topology that is ready to be deployed: its plans as they fit the host, each agent's CPU quota, and memory.
 
-    ``calibrations``: those that the plans were made with, by the threads of the BS.
+    ``calibrations``: those that the plans were made with, by the threads of the BS. ``cores``: as many as they may use.
     """
 
     topology: Topology
@@ -39,6 +41,12 @@ class Prepared:
     dealt: Dealt
     memory: Mapping[str, Memory]
     calibrations: Mapping[int, Calibration]
+    cores: int
+
+    @property
+    def portion(self) -> Portion:
+        """What it needs of the host."""
+        return Portion(self.fitted.cores, math.ceil(needed_bytes(self.memory)))
 
     @property
     def planned(self) -> tuple[Planned, ...]:
@@ -52,19 +60,28 @@ class Prepared:
 
 
 def prepare(
-    engine: Engine, topology: Topology, watcher: Watcher, known: Mapping[int, Calibration] | None = None
+    engine: Engine,
+    topology: Topology,
+    watcher: Watcher,
+    known: Mapping[int, Calibration] | None = None,
+    most_cores: int | None = None,
 ) -> Prepared:
     """Plans every scheme, calibrates the host and fits the dilation; nothing is created yet.
 
     What is wrong with the topology shows before a calibration that takes a while. With the calibrations that are
-    ``known`` the plans are those that were made with them before.
+    ``known`` the plans are those that were made with them before. It is fitted to the cores and memory that other
+    trials leave, and to no more than ``most_cores``; DeployError where they leave no core.
     """
     check_rows(topology)
     links.check_kernel(engine, topology.name, topology.radio)
     watcher(Stage("planning"))
-    first, info = plan_all(topology), engine.info()
+    host = room(engine, topology.name)
+    cores = host.cores_for(most_cores)
+    if host.others:
+        watcher(Learned(f"{host}; this trial is fitted to {cores}"))
+    first = plan_all(topology)
     strikes_of(topology, first)
-    limits(topology, first, info["MemTotal"])
+    limits(topology, first, host.memory_bytes, others=host.taken_bytes)
     watcher(Stage("calibrating the host"))
     calibrations = dict(known or {})
 
@@ -77,15 +94,15 @@ def prepare(
     check_sizes(found)
     for one in found:
         watcher(Warned(str(one)))
-    fitted = fit(topology, first, calibrated, int(info["NCPU"]))
+    fitted = fit(topology, first, calibrated, cores)
     watcher(Learned(str(fitted)))
     idle = dict.fromkeys((BS, *(ue.name for ue in topology.ues)), LEAST_QUOTA_US)  # also of one that trains nothing
     quotas = QUOTAS_US[topology.compute](fitted.tasks, fitted.dilation.value)
     dealt = deal(topology, {one.label: one.plan for one in fitted.planned})
     gpu = deploy.gives_gpu(engine, topology)
     plans = [*fitted.planned, *fitted.later]
-    memory = limits(topology, plans, info["MemTotal"], dealt.dealings, fitted.bs_threads, gpu)
-    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory, calibrations)
+    memory = limits(topology, plans, host.memory_bytes, dealt.dealings, fitted.bs_threads, gpu, host.taken_bytes)
+    return Prepared(topology, fitted, {**idle, **quotas}, dealt, memory, calibrations, cores)
 
 
 def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, mine: str = "") -> Deployment:
@@ -105,7 +122,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
     watcher(Stage("starting containers"))
     try:
         limits_bytes = {agent: memory.limit_bytes for agent, memory in prepared.memory.items()}
-        deployment = deploy.up(engine, topology, prepared.dealt.files, limits_bytes, owner, mine)
+        deployment = deploy.up(engine, topology, prepared.dealt.files, limits_bytes, owner, mine, prepared.portion)
         make_ready(engine, prepared, deployment, watcher)
         return deployment
     except BaseException:

@@ -27,9 +27,9 @@ QUICKSTART = Path("topologies/quickstart.yaml")
 def test_a_trial_that_takes_too_long_is_refused_with_the_reason(monkeypatch, tmp_path):
     takes = Duration({"psl": 9000.0, "sl": 600.0}, 10.0)
     fitted = Fitted((), Dilation(67.0, "what bs computes", "bs"), (), takes)
-    monkeypatch.setattr(trials, "prepare", lambda *_: SimpleNamespace(fitted=fitted))
+    monkeypatch.setattr(trials, "prepare", lambda *_, **__: SimpleNamespace(fitted=fitted))
     with pytest.raises(InputError) as refused:
-        trials.field_trial(SimpleNamespace(), load(QUICKSTART), tmp_path / "out", silent, most_s=3600.0)
+        trials.field_trial(SimpleNamespace(id="host"), load(QUICKSTART), tmp_path / "out", silent, most_s=3600.0)
     assert str(refused.value).splitlines()[0] == (
         "--max-wall: this takes longer than 60 min: D = 67, because of what bs computes; the trial takes about 2.7 h, "
         "of which psl takes 2.5 h (hint: add --yes, or a longer --max-wall; or take fewer --rounds)"

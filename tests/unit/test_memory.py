@@ -25,7 +25,7 @@ from agents.schemes import SCHEMES
 from controller.planners.planning import plan_all
 from controller.predict import footprint as measuring
 from controller.predict.device import DEVICE_RUNTIME_BYTES, device_bytes, most_samples
-from controller.trial.memory import limits, peaks
+from controller.trial.memory import limits, needed_bytes, peaks
 from testbed.errors import InputError
 from testbed.loading import load, parse
 from tests.unit.loopback import job, samples, world
@@ -292,6 +292,18 @@ def test_what_does_not_fit_the_host_is_refused_with_the_numbers(text, host_gb, p
     has = f"this host has {host_gb} GB, of which 2 GB are its own"
     assert re.fullmatch(rf"{path}: {needs}, and {has} \(hint: {hint}\)", str(refused.value))
     assert refused.value.exit_status == 2
+
+
+def test_what_other_trials_have_is_not_there_for_this_one():
+    topology = load(Path("topologies/quickstart.yaml"))
+    planned = plan_all(topology)
+    need = needed_bytes(limits(topology, planned, 24e9))
+    limits(topology, planned, 24e9, others={"other": 22e9 - need})
+    with pytest.raises(InputError) as refused:
+        limits(topology, planned, 24e9, others={"other": 22.001e9 - need})
+    assert "this host has 24 GB, of which 2 GB are its own and 20" in refused.value.message
+    assert refused.value.message.endswith(" GB those of other")
+    assert refused.value.hint.startswith("testbed down other, or use a batch of about ")
 
 
 PI = """

@@ -15,7 +15,16 @@ from controller.predict.prediction import decision_of, typical
 from controller.predict.workload import workload
 from controller.trial import fit as fitting
 from controller.trial import prepare as preparing
-from controller.trial.demand import BUBBLE_ERROR, ROUND_ERROR, SHAPED_BPS, Dilation, keeps, need, pick_dilation
+from controller.trial.demand import (
+    BUBBLE_ERROR,
+    ROUND_ERROR,
+    SHAPED_BPS,
+    Dilation,
+    fewest_cores,
+    keeps,
+    need,
+    pick_dilation,
+)
 from controller.trial.duration import duration, in_words
 from controller.trial.fit import fit
 from controller.trial.watch import silent
@@ -54,7 +63,9 @@ def test_a_trial_is_predicted_at_the_dilation_that_it_is_run_at(monkeypatch):
     monkeypatch.setattr(preparing, "plan_all", plan_all_and_say)
     monkeypatch.setattr(fitting, "plan_all", plan_all_and_say)
     prepared = preparing.prepare(
-        SimpleNamespace(info=lambda: {"NCPU": 64, "MemTotal": 24e9}, has_gpu=lambda: False), topology, silent
+        SimpleNamespace(info=lambda: {"NCPU": 64, "MemTotal": 24e9}, has_gpu=lambda: False, containers=lambda **_: []),
+        topology,
+        silent,
     )
     assert [len(messages) for messages in asked] == [0, 2]
     assert asked[1][0] != prepared.dilation, "a case in which the first guess is right shows nothing"
@@ -92,6 +103,18 @@ def test_the_dilation_is_the_least_that_keeps_the_round(scheme):
     assert picked.value > 1
     (case,) = found.cases
     assert case.longer(2, picked.value) <= ROUND_ERROR < case.longer(2, picked.value / 1.12)
+
+
+@pytest.mark.parametrize("compute", ["paced", "quota"])
+def test_a_trial_needs_the_fewest_cores_that_keep_its_dilation(compute):
+    ue, bs = UnitSpeed("of a UE", 1e-4, 4e-3, 1e-4, 8e-3), UnitSpeed("of the BS", 0.0, 1e-6, 0.0, 1e-6)
+    topology, found = needed("psl", Calibration((ue, ue, bs, bs, bs), Transport()), compute=compute)
+    many = pick_dilation(topology, found, 64).value
+    fewest = fewest_cores(topology, found, 64, many)
+    assert 1 < fewest < 64
+    assert pick_dilation(topology, found, fewest).value == many < pick_dilation(topology, found, fewest - 1).value
+    fixed = topology.model_copy(update={"time_dilation": 1.0})
+    assert fewest_cores(fixed, found, 2, 1.0) == 2, "all where the host does not keep up at all"
 
 
 def test_tasks_that_overrun_beside_the_chain_change_the_bubble_rate_and_so_the_dilation():

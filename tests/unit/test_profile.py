@@ -131,7 +131,9 @@ def prepared(monkeypatch, wrong):
     units = tuple(UnitSpeed(unit, 1e-4, 1e-6, 1e-4, 1e-6) for unit in wrong.units)
     found = Calibration(units, Transport(), sizes=real_sizes(wrong))
     monkeypatch.setattr(preparing, "calibrate", lambda engine, topology, threads: found)
-    engine = SimpleNamespace(info=lambda: {"NCPU": 64, "MemTotal": 24 << 30}, has_gpu=lambda: False)
+    engine = SimpleNamespace(
+        info=lambda: {"NCPU": 64, "MemTotal": 24 << 30}, has_gpu=lambda: False, containers=lambda **_: []
+    )
     ready = preparing.prepare(engine, wrong, told.append)
     return ready, [event.text for event in told if isinstance(event, Warned)]
 
