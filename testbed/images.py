@@ -26,6 +26,7 @@ import urllib3
 
 from testbed import debian
 from testbed.errors import ImageError
+from testbed.pins import complaint, pinned
 
 Say = Callable[[str], None]
 Files = Mapping[str, Path]
@@ -41,6 +42,7 @@ PULLED = "python:3.11-slim"
 PROMETHEUS = "testbed-prometheus:latest"
 PATIENCE_S = 20.0
 PACKAGES = {"Dockerfile": "packages.Dockerfile", "install.sh": "install.sh"}
+PINS = "pins.txt"  # beside the wheels: what the image's pip checks them by, too
 PYTHON = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]  # the image's, whatever runs here
 # What a builder says of itself, and colours.
 NARRATION = re.compile(r"\W*$|Step |Removing intermediate container|\s*--->")
@@ -60,15 +62,6 @@ def build(client: Any, say: Say) -> dict[str, str]:
         raise ImageError(f"the images cannot be built: {error}", "testbed doctor tells what is missing") from error
     _prune(client)
     return tags
-
-
-def pinned(names: str, lock: str) -> list[str]:
-    """The lines of a lock file for the packages that a requirements list names."""
-    locked = {_normal(line.partition("==")[0]): line for line in _lines(lock)}
-    missing = [name for name in _lines(names) if _normal(name) not in locked]
-    if missing:
-        raise ImageError(f"requirements.lock lacks {', '.join(missing)}", "images/host/lock.sh renews it")
-    return [locked[_normal(name)] for name in _lines(names)]
 
 
 def sources(role: str, root: Path = ROOT) -> dict[str, Path]:
@@ -196,15 +189,15 @@ def _packages(client: Any, role: str, base: str, say: Say) -> str:
     found = _current(client, tag, inputs)
     if found:
         return found
-    wheels = _wheels(role, pins, say)
+    pip = pinned("pip", LOCK.read_text())
+    fetched = {f"wheels/{path.name}": path for path in wheels(role, [*pins, *pip], say).iterdir()}
     say(f"{role}: installing {len(pins)} Python packages")
-    return _make(client, tag, {**files, **{f"wheels/{path.name}": path for path in wheels.iterdir()}}, inputs)
+    return _make(client, tag, {**files, **fetched}, inputs)
 
 
-def _wheels(role: str, pins: Sequence[str], say: Say) -> Path:
-    """A folder with the wheels of these pins for the image's Python, and pip's own."""
-    with_pip = [*pins, *pinned("pip", LOCK.read_text())]
-    kept = BUILD / "wheels" / f"{role}-{digest({}, *with_pip)[:12]}"
+def wheels(role: str, pins: Sequence[str], say: Say) -> Path:
+    """A folder with the wheels of these pins for the image's Python, and the pins. ImageError where one is another."""
+    kept = BUILD / "wheels" / f"{role}-{digest({}, *pins)[:12]}"
     if kept.is_dir():
         return kept
     say(f"{role}: fetching {len(pins)} wheels")
@@ -212,10 +205,13 @@ def _wheels(role: str, pins: Sequence[str], say: Say) -> Path:
         shutil.rmtree(old)
     # Under another name until complete: an interrupted download must not pass for a finished one.
     partial = kept.with_suffix(".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / PINS).write_text("".join(f"{pin}\n" for pin in pins))
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    done = subprocess.run([*pip, *PYTHON, f"--dest={partial}", *with_pip], capture_output=True, text=True)
+    checked = ["--require-hashes", f"--requirement={partial / PINS}"]
+    done = subprocess.run([*pip, *PYTHON, f"--dest={partial}", *checked], capture_output=True, text=True)
     if done.returncode:
-        why = (done.stderr.strip() or "no output").splitlines()[-1]
+        why = complaint(done.stderr)
         raise ImageError(f"pip could not fetch the wheels: {why}", "is a package index reachable?")
     partial.rename(kept)
     return kept
@@ -261,11 +257,3 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uname = entry.gname = ""
     entry.mode = 0o755 if entry.mode & 0o100 else 0o644
     return entry
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()

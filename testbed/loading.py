@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from agents import own
@@ -19,6 +18,7 @@ from testbed.dynamics import read_trace
 from testbed.errors import InputError
 from testbed.faults import DrawnFaults
 from testbed.problems import problems
+from testbed.strict_yaml import parse_yaml
 from testbed.topology import Topology, UeGroup
 
 M = TypeVar("M", bound=BaseModel)
@@ -65,16 +65,7 @@ def parse(text: str, source: str, folder: Path = Path()) -> Topology:
 
     A trace is read from ``folder``.
     """
-    try:
-        data = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise InputError(
-            source, f"not YAML: {error.problem} at {where}", "check indentation, colons and brackets"
-        ) from error
-    except yaml.YAMLError as error:
-        raise InputError(source, f"not YAML: {str(error).splitlines()[0]}", "check the file's encoding") from error
+    data = parse_yaml(text, source)
     if not isinstance(data, dict):
         raise InputError(source, "must be a mapping with at least name and ues", "start with: name: quickstart")
     own.set_folder(folder)
@@ -111,7 +102,7 @@ def nested(model: type[M], data: Any, prefix: str) -> M:
         location = [part for part in first["loc"] if not _is_branch(part)]
         if first["type"].startswith("union_tag"):
             location.append("kind")
-        path = ".".join([*([prefix] if prefix else []), *(str(part) for part in location)])
+        path = ".".join([*([prefix] if prefix else []), *(_printable(part) for part in location)])
         raise InputError(path or "topology", _message(first), _hint(first, model)) from error
 
 
@@ -137,19 +128,6 @@ def own_files(topology: Topology) -> dict[str, bytes]:
     """The files of the user's own that agents need: those of its schemes and its model."""
     names = {topology.model.name, *(choice.scheme for choice in topology.schemes)}
     return {own.file_of(name): own.path_of(name).read_bytes() for name in sorted(names) if own.is_own(name)}
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a later key silently replace an earlier one of the same name; here it is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key} is given twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _most_telling(errors: Iterable[Any]) -> Any:
@@ -212,6 +190,13 @@ def _message(error: Any) -> str:
             return f"must be a list, not {shown}"
         case _:
             return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {shown}"
+
+
+def _printable(key: Any) -> str:
+    """A key as the file may have it, which is not more than a line in an error."""
+    text = str(key)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def _shown(value: Any) -> str:

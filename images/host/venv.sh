@@ -28,15 +28,17 @@ fi
 echo "setup: installing the pinned Python packages into .venv (a minute or two)" >&2
 # A moved or half-made environment is not worth mending.
 .venv/bin/python -m pip --version >/dev/null 2>&1 || python3 -m venv --clear .venv
+cpu="let pip find one (a find-links folder or PyTorch's CPU index in pip's configuration), remove .venv, then again"
 pip=(.venv/bin/python -m pip --quiet --quiet --disable-pip-version-check)
 # Python compiles what is used when it is first used: pip would compile ten times as much.
-"${pip[@]}" install --no-deps --no-compile -r requirements.lock
+if ! "${pip[@]}" install --no-deps --no-compile --require-hashes -r requirements.lock; then
+    echo "setup: if it is torch that has another hash: the lock knows PyTorch's builds for the CPU alone; $cpu" >&2
+    exit 1
+fi
 "${pip[@]}" install --no-deps --no-build-isolation --editable .
 
 if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
-    echo "setup: torch does not import, most likely because pip found a build for CUDA;" \
-        "let pip find a CPU build of it (a find-links folder or PyTorch's CPU index in pip's configuration)," \
-        "remove .venv, then again" >&2
+    echo "setup: torch does not import; $cpu" >&2
     exit 1
 fi
 echo "$want" >"$stamp"

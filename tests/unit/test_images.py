@@ -82,19 +82,6 @@ def test_no_mirror_is_said_with_a_way_out(tmp_path: Path) -> None:
     assert "docker load" in caught.value.hint
 
 
-def test_pinned_takes_the_versions_of_the_lock() -> None:
-    lock = "# renewed by\nJinja2==3.1.6\nprometheus_client==0.26.0\nnumpy==2.4.6\n"
-    assert images.pinned("# list\njinja2\nprometheus-client\n", lock) == ["Jinja2==3.1.6", "prometheus_client==0.26.0"]
-    with pytest.raises(ImageError, match="torch"):
-        images.pinned("torch", lock)
-
-
-@pytest.mark.parametrize("role", images.CODE)
-def test_every_role_is_pinned_by_our_lock(role: str) -> None:
-    pins = images.pinned((images.IMAGES / role / "requirements.txt").read_text(), images.LOCK.read_text())
-    assert all("==" in pin for pin in pins)
-
-
 def test_sources_are_code_and_nothing_else(tmp_path: Path) -> None:
     for path in (
         "agents/__init__.py",

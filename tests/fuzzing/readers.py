@@ -1,0 +1,108 @@
+"""Whatever reads a user's file, called as the command line calls it, on a file that went wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from controller.planners.planning import plan_all
+from controller.report.outcome import results_table
+from controller.report.recorded import recorded
+from controller.report.scene.scene import scene
+from controller.report.trace.choice import processes
+from controller.trial.journal import FILE, finished, read
+from controller.trial.memory import peaks
+from controller.trial.replay import told
+from testbed.loading import load
+from testbed.topology import Topology
+from tests import recorded as made
+from tests.fuzzing.attempts import attempt
+from tests.fuzzing.mutations import json_lines, yaml_files
+
+TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
+LOAD_S, PLAN_S, READ_S = 5.0, 30.0, 10.0
+"""What one file may take, with other work on the machine."""
+SMALL = {"ues": 16, "rounds": 50, "schemes": 4, "units": 40}
+PLAIN = (None, "uniform")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A kind of file: the files that are changed, and what reads one; a sentence where a user would meet a bug."""
+
+    files: st.SearchStrategy[bytes]
+    read: Callable[[bytes, Path], str]
+
+
+def topologies() -> Reader:
+    """The topologies that ship."""
+    originals = [path.read_bytes() for path in sorted(TOPOLOGIES.rglob("*.yaml"))]
+    return Reader(yaml_files(originals), _topology)
+
+
+def journals(folder: Path) -> Reader:
+    """Journals of trials, short and with all kinds of events; made in ``folder``."""
+    originals = []
+    for name in ("quickstart", "moving"):
+        topology = load(TOPOLOGIES / f"{name}.yaml")
+        for whole in (True, False):
+            out = made.write(folder / f"{name}-{whole}", topology, rounds=2, whole=whole)
+            originals.append((out / FILE).read_bytes())
+    return Reader(json_lines(originals), _journal)
+
+
+def _topology(content: bytes, folder: Path) -> str:
+    """``validate``, ``topology``, and ``plan`` where that is quick for a right file of this size."""
+    path = folder / "mutated.yaml"
+    path.write_bytes(content)
+    kept: list[Topology] = []
+    if said := attempt(lambda: kept.append(load(path)), LOAD_S):
+        return f"load: {said}"
+    if not kept:
+        return ""
+    (topology,) = kept
+    if said := attempt(lambda: scene(topology).to_json(), LOAD_S, None):
+        return f"scene: {said}"
+    return f"plan: {said}" if _small(topology) and (said := attempt(lambda: _plan(topology), PLAN_S, None)) else ""
+
+
+def _plan(topology: Topology) -> None:
+    planned = plan_all(topology, 1.0)
+    peaks(topology, planned)
+
+
+def _small(topology: Topology) -> bool:
+    """Whether it plans in a moment: nothing searches, and there is little of everything."""
+    sizes: Mapping[str, int] = {
+        "ues": len(topology.ues),
+        "rounds": topology.training.rounds,
+        "schemes": len(topology.schemes),
+        "units": len(topology.units),
+    }
+    plain = all(choice.planner in PLAIN for choice in topology.schemes) and topology.replan is None
+    return plain and all(sizes[what] <= most for what, most in SMALL.items())
+
+
+def _journal(content: bytes, folder: Path) -> str:
+    """``results``, ``watch``, ``report`` and ``trace`` of a run directory that holds this journal and nothing else."""
+    out = folder / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / FILE).write_bytes(content)
+    os.utime(out / FILE, (0, 0))  # nobody has written there for long, so nothing waits for more
+    uses: Mapping[str, Callable[[], object]] = {
+        "read": lambda: read(out),
+        "finished": lambda: finished(out),
+        "watch": lambda: list(told(out, None)),
+        "report": lambda: results_table(recorded(out).results),
+        "trace": lambda: [len(tracks) for tracks in processes(recorded(out, judged=False), None, None).values()],
+    }
+    for what, use in uses.items():
+        if said := attempt(use, READ_S, None):
+            return f"{what}: {said}"
+    return ""
