@@ -2,17 +2,19 @@
 
 A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, the schemes
 ``coming``, and what the plans were made with), ``scheme`` (its plan and what was predicted), ``plan`` (made anew before
-a round, or kept), ``change`` (of a link or a device), ``round_begins``, ``task``, ``round`` (it ended), ``evaluation``,
-``checkpoint``, ``scheme_end`` (with a digest of all ``weights``), and ``end`` (with an ``error``, and the agents that
-were ``lost``, where the trial broke off). ``restart`` (of the base station) and ``resume`` (by another controller) say
-``from_round``: lines of later rounds of their ``scheme`` that stand before them are void, as those rounds are done
-again (``in_force``). ``at`` is in wall seconds since 1970. Older journals lack some of that.
+a round, or kept), ``change`` (of a link or a device), ``round_begins``, ``injected`` (a fault of the topology's, or why
+it was not) and ``undone``, ``task``, ``round`` (it ended), ``evaluation``, ``checkpoint``, ``scheme_end`` (with a digest
+of all ``weights``), and ``end`` (with an ``error``, and the agents that were ``lost``, where the trial broke off).
+``restart`` (of the base station) and ``resume`` (by another controller) say ``from_round``: lines of later rounds of
+their ``scheme`` that stand before them are void, as those rounds are done again (``in_force``). ``at`` is in wall
+seconds since 1970. Older journals lack some of that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -39,6 +41,7 @@ class Journal:
     def __init__(self, out: Path, lines: Sequence[Line] = (), length: int = 0) -> None:
         self.lines: list[Line] = list(lines)
         self._path, self._length = out / FILE, length
+        self._appending = threading.Lock()
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Journal:
@@ -60,12 +63,15 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def append(self, event: str, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Appends events of one kind; when it returns, the operating system has them. All of them, or none."""
+        """Appends events of one kind, from any thread; when it returns, the operating system has them.
+
+        All of them, or none.
+        """
         assert self._file is not None
         whole = [{"event": event, **line} for line in lines]
         left = memoryview("".join(json.dumps(line) + "\n" for line in whole).encode())
-        end = self._file.tell()
-        with storing(self._path):
+        with self._appending, storing(self._path):
+            end = self._file.tell()
             try:
                 while left:
                     left = left[self._file.write(left) :]
@@ -73,9 +79,9 @@ class Journal:
                 self._file.truncate(end)  # which makes room for a line that says why
                 self._file.seek(end)
                 raise
-        self.lines += whole
-        if event in _VOIDING:
-            self.lines = in_force(self.lines)
+            self.lines += whole
+            if event in _VOIDING:
+                self.lines = in_force(self.lines)
 
 
 def in_force(lines: Iterable[Line]) -> list[Line]:

@@ -23,6 +23,7 @@ from testbed.deploy import BS, Deployment
 from testbed.engine import Engine
 from testbed.errors import DeployError, TestbedError
 from testbed.files import storing
+from testbed.injection import Injector
 from testbed.loading import digest
 from testbed.portion import Portion, room
 from testbed.topology import Topology
@@ -115,6 +116,7 @@ def bring_up(engine: Engine, prepared: Prepared, owner: str, watcher: Watcher, m
     topology = prepared.topology
     there = deploy.find(engine, topology.name)
     if there is not None and there.owner == "up" and there.digest == digest(topology, prepared.dealt.files):
+        Injector(engine, there).open_links()  # a trial that was killed may have left some cut
         make_ready(engine, prepared, there, watcher)
         return there
     if there is not None or deploy.exists(engine, topology.name):

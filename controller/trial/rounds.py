@@ -20,10 +20,12 @@ from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
 from controller.predict.channel import Moment, changes
 from controller.predict.prediction import costs_of
+from controller.predict.strikes import strikes_of
 from controller.trial import lines
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
 from controller.trial.journal import RESULTS, Journal
+from controller.trial.nemesis import Nemesis
 from controller.trial.prepare import Prepared
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
@@ -46,6 +48,7 @@ from testbed.deploy import BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import StorageError, TestbedError, TrialError
 from testbed.files import storing, write_atomically
+from testbed.injection import Injector
 from testbed.topology import Topology
 from testbed.tuning import Tuner
 
@@ -60,6 +63,8 @@ class Trial:
         self._engine, self._prepared, self._deployment = engine, prepared, deployment
         self._out, self._watcher = out, watcher
         self._topology = prepared.topology
+        self._injector = Injector(engine, deployment)
+        self._strikes = strikes_of(prepared.topology, prepared.planned)
 
     def run(self) -> Results:
         """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
@@ -68,6 +73,7 @@ class Trial:
             Session(self._engine, self._deployment, self._prepared.memory) as session,
             Tuner(self._engine, self._deployment) as self._tuner,
             Journal(self._out) as self._journal,
+            Nemesis(self._injector, self._strikes, self._injected) as self._nemesis,
         ):
             self._begin(session.await_ready())
             try:
@@ -118,6 +124,7 @@ class Trial:
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
             session.configure(job, max(_most_bytes(self._topology, one) for one in self._prepared.planned))
         self._rounds(session, planned, job)
+        self._nemesis.scheme_ends()
         idle_s, busy_s = (after - b for after, b in zip(self._counters(planned.label), before, strict=True))
         self._record("scheme_end", planned, [{"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}])
 
@@ -171,7 +178,9 @@ class Trial:
         self._record("round_begins", planned, [{"round": number, **predicted, "at": begins.at}])
         self._watcher(begins)
         session.begin_round(number)
+        self._nemesis.round_begins(planned.label, number, job.schedule(number), step.now.timeline, plan.time_dilation)
         for index in range(job.schedule(number).segments):
+            self._nemesis.segment_begins(index)
             report = session.segment(index, job.deadline_s)
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
             clock_s = max((row.end_s for row in rows), default=clock_s)
@@ -188,6 +197,9 @@ class Trial:
         idle, load = idle_shares(plan.ues, rows, row.round_s), host_load(host, [one for one in rows if one.computed])
         self._watcher(RoundEnded(planned.label, row, idle, at, load))
         return row
+
+    def _injected(self, event: str, line: Mapping[str, Any]) -> None:
+        self._journal.append(event, [line])
 
     def _record(self, event: str, planned: Planned, found: Iterable[Mapping[str, Any]]) -> None:
         self._journal.append(event, ({"scheme": planned.label, **line} for line in found))

@@ -123,6 +123,17 @@ def _clear(_: Document, memory: Path) -> Document:
     return {"cleared": freed}
 
 
+def _cut(document: Document, memory: Path) -> Document:
+    from testbed.shaping.actions import cut_links
+
+    plan, flows = _remembered(memory), [str(flow) for flow in document["flows"]]
+    if plan:
+        cut_links(plan, flows)
+    elif flows:
+        raise LinkError("there are no links to cut", "set them first")
+    return {"cut": flows}
+
+
 def _measure(document: Document, memory: Path) -> Document:
     from testbed.shaping.measure import measure
 
@@ -158,10 +169,11 @@ ACTIONS: Mapping[str, Action] = {
     "tune": _tune,
     "read": _read,
     "clear": _clear,
+    "cut": _cut,
     "measure": _measure,
     "backends": _backends,
 }
-_CHANGING = ("set", "tune", "clear")
+_CHANGING = ("set", "tune", "clear", "cut")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], sys.stdin, sys.stdout))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 
 from testbed.errors import LinkError
 from testbed.shaping.backends import backend
@@ -52,6 +52,20 @@ def clear_links(plan: LinkPlan) -> list[str]:
             continue
         freed += [flow.name for flow in egress.flows]
     return freed
+
+
+def cut_links(plan: LinkPlan, flows: Collection[str]) -> None:
+    """The interfaces from which these flows leave carry nothing, in neither direction; all others carry again.
+
+    What shapes them stays as it is; only what waited to be sent is lost. Raises LinkError, as for a flow that is not in
+    the plan. A container that does not run has no link to open.
+    """
+    if unknown := set(flows) - {flow.name for flow in plan.flows}:
+        raise LinkError(f"{min(unknown)}: there is no such flow", "name flows of the plan that was set")
+    for egress in plan.egresses:
+        cut = any(flow.name in flows for flow in egress.flows)
+        with naming(egress) if cut else suppress(LinkError, NetlinkError), netlink(egress.pid) as ipr:
+            ipr.link("set", index=interface(ipr, egress.address).index, state="down" if cut else "up")
 
 
 def _visit(plan: LinkPlan, apply: bool) -> list[Setting]:

@@ -22,7 +22,7 @@ import pytest
 from testbed.errors import LinkError
 from testbed.shaping import Egress, Flow, LinkPlan, Medium, to_json
 from testbed.shaping.__main__ import main
-from testbed.shaping.actions import clear_links, read_links, set_links
+from testbed.shaping.actions import clear_links, cut_links, read_links, set_links
 from testbed.shaping.backends import BACKENDS, support
 from testbed.shaping.measure import measure
 from testbed.shaping.namespace import interface, netlink
@@ -145,6 +145,34 @@ def test_a_rate_changes_while_data_flows(air: Air) -> None:
         assert _qdiscs(air, "ue1") == before, "changed in place"
         ideal_s = size * 8 / slow
         assert 0.98 * ideal_s < quickest_s(near, far, size, LATE * ideal_s) <= LATE * ideal_s
+
+
+@pytest.mark.parametrize("sender", ["ue1", "bs"])
+def test_a_cut_link_carries_nothing_until_it_is_open_again(air: Air, sender: str) -> None:
+    plan = air.plan({"ue1": 5e7, "ue2": 5e7}, {"ue1": 5e7, "ue2": 5e7})
+    set_links(plan)
+    receiver = "bs" if sender == "ue1" else "ue1"
+    near, far = connect(air, sender, receiver)
+    others = connect(air, "ue2", "bs")
+    with near, far, others[0], others[1]:
+        transfer_s(near, far, 100_000)
+        before = [_qdiscs(air, name) for name in ("ue1", "bs")], read_links(plan)
+        cut_links(plan, ["ue1.up"])
+        near.sendall(b"late")
+        far.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            far.recv(10)
+        transfer_s(*others, 100_000)
+        cut_links(plan, [])
+        far.settimeout(10)
+        assert far.recv(10) == b"late"
+        assert ([_qdiscs(air, name) for name in ("ue1", "bs")], read_links(plan)) == before
+        transfer_s(near, far, 100_000)
+
+
+def test_a_flow_that_is_not_there_cannot_be_cut(air: Air) -> None:
+    with pytest.raises(LinkError, match=r"ue9\.up: there is no such flow"):
+        cut_links(air.plan({"ue1": 5e7}, {"ue1": 5e7}), ["ue9.up"])
 
 
 @pytest.mark.parametrize(("size", "rate"), [(50_000, 1e7), (200_000, 1e7), (200_000, 5e7)])

@@ -147,6 +147,7 @@ def _shaper(*argv: str, stdin: str = "", memory: Path) -> tuple[int, dict[str, o
         ("set", '{"backend": "string", "egresses": []}', "no shaping backend 'string'"),
         ("measure", "", "no links"),
         ("tune", '{"rates": {}}', "no links to change"),
+        ("cut", '{"flows": ["ue1/up"]}', "no links to cut"),
     ],
 )
 def test_errors_are_json(action: str, stdin: str, error: str, tmp_path: Path) -> None:
@@ -165,6 +166,7 @@ def test_a_plan_that_cannot_be_set_is_not_remembered(tmp_path: Path) -> None:
 def test_before_anything_was_set_there_is_nothing(tmp_path: Path) -> None:
     assert _shaper("read", memory=tmp_path / "m") == (0, {"backend": None, "settings": []})
     assert _shaper("clear", memory=tmp_path / "m") == (0, {"cleared": []})
+    assert _shaper("cut", stdin='{"flows": []}', memory=tmp_path / "m") == (0, {"cut": []})
 
 
 def test_other_rates_leave_the_rest_of_a_plan_alone() -> None:

@@ -1,0 +1,351 @@
+"""Whether the journal of a trial tells of rounds in which nothing was lost unsaid: pure, from its lines alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from agents.own import OwnError
+from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, ScheduleError, owner
+from controller.judge.measured import Happened
+from controller.judge.record import Record, asked, happened_in, round_of
+from controller.trial.journal import FILE, Line
+from testbed.errors import InputError
+from testbed.topology import Training
+
+CLOCK_S = 1e-3
+"""By how much (emulated s) a task may seem to begin before what it needs was done: clocks of two hosts differ."""
+SAME = 1e-6
+_MOST = 5
+MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OwnError, ScheduleError)
+"""What comes of lines in which something is missing, or is of another kind."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that cannot be so, and the number of the line at which it shows."""
+
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a journal was found to say: ``notes`` are of what is missing at its end, and no findings."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    rounds: int
+    tasks: int
+
+
+def check(lines: Sequence[Line], where: str = FILE) -> Checked:
+    """All that is wrong in a journal, in order of its lines, which are numbered from 1.
+
+    InputError, which starts with ``where`` and the line's number, for a line that lacks what its event has.
+    """
+    checking = Checking()
+    for line in lines:
+        try:
+            checking.take(line)
+        except MALFORMED as error:
+            what = f"is no line of a journal: {type(error).__name__}: {error}"
+            raise InputError(f"{where}:{checking.number}", what, "was it changed by hand?") from error
+    return checking.end()
+
+
+@dataclass
+class _Scheme:
+    """A scheme that goes on, or went: its lines by event, where each stands, and how far it is."""
+
+    label: str
+    number: int
+    events: dict[str, list[Line]] = field(default_factory=dict)
+    begun: tuple[int, int] | None = None
+    last: int = 0
+    clock_s: float = 0.0
+    evaluated: int = 0
+    accuracy: float = 0.0
+    ended: bool = False
+    rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+class Checking:
+    """Takes the lines of a journal one after another."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._findings: list[Finding] = []
+        self._schemes: dict[str, _Scheme] = {}
+        self._rounds = self._tasks = 0
+        self._end: Line | None = None
+        self._broken: dict[str, str] = {}
+
+    def take(self, line: Line) -> None:
+        """The next line."""
+        self.number += 1
+        event, label = line["event"], line.get("scheme")
+        if event == "journal":
+            self._head = line
+            self._asked = {one["label"]: one["rounds"] for one in line.get("coming", ())} or asked(line["topology"])
+            self._training = Training(**line["topology"].get("training", {}))
+            return
+        if self._end is not None:
+            self._find(f"{event} after the end")
+        if event == "end":
+            self._ends(line)
+        elif event == "scheme":
+            self._scheme_begins(line)
+        elif label is not None and label not in self._schemes:
+            self._find(f"{event} of {label}, which has not begun")
+        elif label is not None:
+            self._of_scheme(self._schemes[label], event, line)
+
+    def end(self) -> Checked:
+        """What was found, when there are no more lines."""
+        notes = []
+        if self._end is None:
+            on = [one for one in self._schemes.values() if not one.ended]
+            where = "".join(f", in round {one.begun[0]} of {one.label}" for one in on if one.begun)
+            notes.append(f"the journal has no end after line {self.number}{where}: it was cut, or its trial goes on")
+        elif "error" in self._end:
+            notes.append(f"the trial broke off: {self._end['error']}")
+        return Checked(tuple(self._findings), tuple(notes), self._rounds, self._tasks)
+
+    def _find(self, text: str, line: int | None = None) -> None:
+        self._findings.append(Finding(line or self.number, text))
+
+    def _scheme_begins(self, line: Line) -> None:
+        label = line["scheme"]
+        for one in self._schemes.values():
+            if not one.ended:
+                self._find(f"{label} begins before {one.label} has ended")
+        if label in self._schemes:
+            self._find(f"{label} begins twice")
+        if label not in self._asked:
+            self._find(f"{label} was not asked for")
+        rates = {ue: (one["uplink_bps"], one["downlink_bps"]) for ue, one in line["plan"]["ues"].items()}
+        self._schemes[label] = _Scheme(label, self.number, {"scheme": [line]}, rates=rates)
+
+    def _of_scheme(self, scheme: _Scheme, event: str, line: Line) -> None:
+        if scheme.ended:
+            self._find(f"{event} of {scheme.label}, which has ended")
+        scheme.events.setdefault(event, []).append(line)
+        match event:
+            case "plan" | "change":
+                self._between_rounds(scheme, event, line)
+            case "round_begins":
+                self._round_begins(scheme, line)
+            case "task":
+                self._happens(scheme, line)
+            case "round":
+                self._round_ends(scheme, line)
+            case "evaluation":
+                self._evaluated(scheme, line)
+            case "injected" | "undone":
+                self._injected(event, line)
+            case "scheme_end":
+                self._scheme_ends(scheme)
+
+    def _between_rounds(self, scheme: _Scheme, event: str, line: Line) -> None:
+        """A plan, or a change, is of the round that comes next, once."""
+        if scheme.begun or line["round"] != scheme.last + 1:
+            self._find(f"a {event} of round {line['round']} of {scheme.label}, where round {_next(scheme)} comes next")
+        same = [one for one in scheme.events[event] if one["round"] == line["round"]]
+        if len([one for one in same if (one.get("task"), one.get("ue")) == (line.get("task"), line.get("ue"))]) > 1:
+            self._find(f"a second {event} of round {line['round']} of {scheme.label}")
+
+    def _round_begins(self, scheme: _Scheme, line: Line) -> None:
+        if scheme.begun:
+            self._find(f"round {line['round']} of {scheme.label} begins, and round {scheme.begun[0]} has not ended")
+        if line["round"] != scheme.last + 1:
+            self._find(f"round {line['round']} of {scheme.label} begins after round {scheme.last}")
+        if scheme.last and scheme.evaluated < scheme.last and self._due(scheme, scheme.last):
+            self._find(f"round {scheme.last} of {scheme.label} was not evaluated")
+        scheme.begun = line["round"], self.number
+        scheme.events["task"] = []
+
+    def _happens(self, scheme: _Scheme, line: Line) -> None:
+        self._tasks += 1
+        if self._tells_beginnings(scheme) and (scheme.begun is None or line["round"] != scheme.begun[0]):
+            where = f"in round {scheme.begun[0]}" if scheme.begun else "between rounds"
+            self._find(f"a task of round {line['round']} of {scheme.label} {where}: {line['task']} of {line['ue']}")
+        row = happened_in(line)
+        if not 0.0 <= row.start_s <= row.end_s < math.inf:
+            self._find(f"{row.key} lasts from {row.start_s} to {row.end_s}")
+
+    def _round_ends(self, scheme: _Scheme, line: Line) -> None:
+        number, label = line["round"], scheme.label
+        self._rounds += 1
+        if self._tells_beginnings(scheme) and (scheme.begun is None or scheme.begun[0] != number):
+            self._find(f"round {number} of {label} ends without having begun")
+        elif number != scheme.last + 1:
+            self._find(f"round {number} of {label} ends after round {scheme.last}")
+        if not math.isfinite(line["train_loss"]):
+            self._find(f"round {number} of {label} has a loss of {line['train_loss']}")
+        for text in self._as_planned(scheme, line):
+            self._find(f"round {number} of {label}: {text}")
+        rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
+        scheme.clock_s += round_of(line, rows).round_s if rows else 0.0
+        scheme.begun, scheme.last = None, number
+        scheme.events["task"] = []
+
+    def _as_planned(self, scheme: _Scheme, line: Line) -> Iterator[str]:
+        """What of a round is not as its plan has it."""
+        number = line["round"]
+        record = Record(scheme.label, {**scheme.events, "round": [line]})
+        rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
+        try:
+            schedule = record.schedule(number)
+            yield from _some(_wrong_tasks(schedule, rows))
+            yield from _some(_wrong_order(schedule, rows))
+            yield from _wrong_prediction(record, scheme, line)
+            yield from self._wrong_rates(scheme, record, number)
+        except MALFORMED as error:
+            yield f"its plan, or that of line {scheme.number}, cannot be followed: {type(error).__name__}: {error}"
+
+    def _wrong_rates(self, scheme: _Scheme, record: Record, number: int) -> Iterator[str]:
+        """A link has another rate than before where a change says so, and only there."""
+        rates = {ue: (one.uplink_bps, one.downlink_bps) for ue, one in record.plan_of(number).ues.items()}
+        changes = (one for one in scheme.events.get("change", ()) if one["round"] == number)
+        said = {one["ue"]: (one["uplink_bps"], one["downlink_bps"]) for one in changes if one["task"] == "link_change"}
+        for ue in rates:
+            if rates[ue] != said.get(ue, scheme.rates.get(ue)):
+                yield f"the link of {ue} has other rates than before, and no change says so"
+        scheme.rates = rates
+
+    def _evaluated(self, scheme: _Scheme, line: Line) -> None:
+        number = line["round"]
+        if scheme.begun or number != scheme.last or number == scheme.evaluated:
+            self._find(f"an evaluation after round {number} of {scheme.label}, where round {scheme.last} ended last")
+        elif not math.isclose(line["emulated_s"], scheme.clock_s, rel_tol=SAME):
+            took = f"its rounds took {scheme.clock_s:.6g}"
+            self._find(f"an evaluation of {scheme.label} after {line['emulated_s']:.6g} s, and {took}")
+        accuracies = line["accuracies"].values()
+        scheme.evaluated = number
+        scheme.accuracy = sum(accuracies) / max(1, len(accuracies))
+
+    def _injected(self, event: str, line: Line) -> None:
+        """What is broken is undone once, before it is broken again."""
+        ue, kind = line["ue"], line["kind"]
+        if "skipped" in line or (event == "injected" and "failed" in line):
+            return
+        if event == "undone":
+            if self._broken.pop(ue, None) != kind:
+                self._find(f"a {kind} of {ue} is undone that was not done")
+        elif ue in self._broken:
+            self._find(f"a {kind} of {ue}, of which a {self._broken[ue]} was not undone")
+        elif kind != "restart":
+            self._broken[ue] = kind
+
+    def _scheme_ends(self, scheme: _Scheme) -> None:
+        label, count = scheme.label, self._asked.get(scheme.label, 0)
+        target = self._training.target_accuracy
+        if scheme.begun:
+            self._find(f"{label} ends in round {scheme.begun[0]}")
+        if scheme.last != count and not (target is not None and scheme.accuracy >= target):
+            self._find(f"{label} ends after {scheme.last} rounds of {count}")
+        if scheme.evaluated < scheme.last:
+            self._find(f"round {scheme.last} of {label} was not evaluated")
+        scheme.ended = True
+
+    def _ends(self, line: Line) -> None:
+        if "error" not in line:
+            for label in self._asked:
+                if label not in self._schemes:
+                    self._find(f"the trial ends, and {label} never began")
+                elif not self._schemes[label].ended:
+                    self._find(f"the trial ends, and {label} has not ended")
+        self._end = line
+
+    def _due(self, scheme: _Scheme, number: int) -> bool:
+        count = self._asked.get(scheme.label, 0)
+        return number == count or number % self._training.every(max(1, count)) == 0
+
+    def _tells_beginnings(self, scheme: _Scheme) -> bool:
+        """Whether the journal says when rounds begin, as older ones do not."""
+        return "at" in self._head or "round_begins" in scheme.events
+
+
+def _next(scheme: _Scheme) -> int:
+    return scheme.last + 1 + (scheme.begun is not None)
+
+
+def _some(texts: Iterator[str]) -> Iterator[str]:
+    """The first few, and how many more there are."""
+    found = list(texts)
+    yield from found[:_MOST]
+    if len(found) > _MOST:
+        yield f"and {len(found) - _MOST} more of this kind"
+
+
+def _wrong_tasks(schedule: Schedule, rows: Sequence[Happened]) -> Iterator[str]:
+    """Every task that takes time happens once, at its place; a broadcast at each UE that hears it."""
+    planned = Counter(
+        (task.key, task.place, ue)
+        for task in schedule.tasks
+        if task.computes or task.transfers
+        for ue in (schedule.receivers(task) if task.place == BROADCAST_PLACE else (task.key.ue,))
+    )
+    happened = Counter((row.key, row.place, row.ue) for row in rows)
+    for key, place, ue in planned - happened:
+        yield f"{key} did not happen at {ue if place == BROADCAST_PLACE else place}"
+    for (key, place, ue), count in (happened - planned).items():
+        if (key, place, ue) in planned:
+            yield f"{key} happened {count + 1} times at {place}"
+        else:
+            yield f"{key} at {place} is not in the schedule"
+
+
+def _wrong_order(schedule: Schedule, rows: Sequence[Happened]) -> Iterator[str]:
+    """A task begins when what it needs is done, and what was before it at its place is over."""
+    ends: dict[tuple[Key, str], float] = {}
+    at: dict[str, list[Happened]] = {}
+    for row in rows:
+        ends[row.key, row.ue if row.place == BROADCAST_PLACE else ""] = row.end_s
+        if row.place != BROADCAST_PLACE:
+            at.setdefault(row.place, []).append(row)
+    for row in rows:
+        for key in _timed_needs(schedule, row.key):
+            end_s = ends.get((key, ""), ends.get((key, owner(row.place)), 0.0))
+            if end_s > row.start_s + CLOCK_S:
+                yield f"{row.key} began {end_s - row.start_s:.3g} s before {key} was done"
+    for place, here in at.items():
+        for before, after in pairwise(sorted(here, key=lambda one: (one.start_s, one.end_s))):
+            if before.end_s > after.start_s + CLOCK_S:
+                yield f"{after.key} began at {place} while {before.key} was not over"
+
+
+def _timed_needs(schedule: Schedule, key: Key) -> set[Key]:
+    """What a task needs that takes time, also by way of what takes none."""
+    found: set[Key] = set()
+    queue = list(schedule.by_key[key].needs) if key in schedule.by_key else []
+    while queue:
+        one = queue.pop()
+        task = schedule.by_key[one]
+        if task.computes or task.transfers:
+            found.add(one)
+        else:
+            queue += task.needs
+    return found
+
+
+def _wrong_prediction(record: Record, scheme: _Scheme, line: Line) -> Iterator[str]:
+    """What a round was predicted to take follows from the plan in force, and was said when it began."""
+    number, predicted_s = line["round"], line["predicted_s"]
+    for begin in scheme.events.get("round_begins", ())[-1:]:
+        for what in ("predicted_s", "predicted_bubble_rate"):
+            if begin["round"] == number and begin[what] != line[what]:
+                yield f"its {what} was {begin[what]:.6g} when it began, and is {line[what]:.6g} at its end"
+    timeline = record.predicted(number)
+    if timeline is None:
+        return
+    follows_s = timeline.round_s + line.get("charged_s", 0.0)
+    if not math.isclose(follows_s, predicted_s, rel_tol=SAME):
+        yield f"its plan takes {follows_s:.6g} s, and it was predicted to take {predicted_s:.6g}"
