@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from controller.cli.calibrate import calibrate
+from controller.cli.check import check
 from controller.cli.doctor import doctor
 from controller.cli.down import down
 from controller.cli.images import images_app
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-for verb in (validate, topology, plan, calibrate, doctor, up, run, watch, results, report, trace, ps, down):
+for verb in (validate, topology, plan, calibrate, doctor, up, run, watch, results, report, trace, check, ps, down):
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")

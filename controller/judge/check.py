@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from agents.own import OwnError
-from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, ScheduleError, owner
-from controller.judge.measured import Happened
+from agents.schedule.task import ScheduleError
+from controller.judge.obedience import wrong_order, wrong_tasks
 from controller.judge.record import Record, asked, happened_in, round_of
 from controller.trial.journal import FILE, Line
 from testbed.errors import InputError
 from testbed.topology import Training
 
-CLOCK_S = 1e-3
-"""By how much (emulated s) a task may seem to begin before what it needs was done: clocks of two hosts differ."""
 SAME = 1e-6
 _MOST = 5
 MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OwnError, ScheduleError)
@@ -60,6 +56,10 @@ def check(lines: Sequence[Line], where: str = FILE) -> Checked:
     return checking.end()
 
 
+Rates = Mapping[str, tuple[float, float]]
+"""Up and down (bit/s) of each UE."""
+
+
 @dataclass
 class _Scheme:
     """A scheme that goes on, or went: its lines by event, where each stands, and how far it is."""
@@ -69,11 +69,12 @@ class _Scheme:
     events: dict[str, list[Line]] = field(default_factory=dict)
     begun: tuple[int, int] | None = None
     last: int = 0
-    clock_s: float = 0.0
+    rounds_s: list[float] = field(default_factory=list)
+    losses: dict[int, float] = field(default_factory=dict)
     evaluated: int = 0
     accuracy: float = 0.0
     ended: bool = False
-    rates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    rates: dict[int, Rates] = field(default_factory=dict)
 
 
 class Checking:
@@ -96,14 +97,19 @@ class Checking:
             self._asked = {one["label"]: one["rounds"] for one in line.get("coming", ())} or asked(line["topology"])
             self._training = Training(**line["topology"].get("training", {}))
             return
-        if self._end is not None:
+        if self._end is not None and event != "resume":
             self._find(f"{event} after the end")
+        if event == "resume":
+            self._end = None
+            self._broken.clear()
         if event == "end":
             self._ends(line)
         elif event == "scheme":
             self._scheme_begins(line)
         elif label is not None and label not in self._schemes:
             self._find(f"{event} of {label}, which has not begun")
+        elif label is not None and event in ("resume", "restart"):
+            self._goes_back(self._schemes[label], event, line)
         elif label is not None:
             self._of_scheme(self._schemes[label], event, line)
 
@@ -131,7 +137,7 @@ class Checking:
         if label not in self._asked:
             self._find(f"{label} was not asked for")
         rates = {ue: (one["uplink_bps"], one["downlink_bps"]) for ue, one in line["plan"]["ues"].items()}
-        self._schemes[label] = _Scheme(label, self.number, {"scheme": [line]}, rates=rates)
+        self._schemes[label] = _Scheme(label, self.number, {"scheme": [line]}, rates={0: rates})
 
     def _of_scheme(self, scheme: _Scheme, event: str, line: Line) -> None:
         if scheme.ended:
@@ -148,6 +154,8 @@ class Checking:
                 self._round_ends(scheme, line)
             case "evaluation":
                 self._evaluated(scheme, line)
+            case "checkpoint":
+                self._saved(scheme, line)
             case "injected" | "undone":
                 self._injected(event, line)
             case "scheme_end":
@@ -192,7 +200,10 @@ class Checking:
         for text in self._as_planned(scheme, line):
             self._find(f"round {number} of {label}: {text}")
         rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
-        scheme.clock_s += round_of(line, rows).round_s if rows else 0.0
+        scheme.rounds_s.append(round_of(line, rows).round_s if rows else 0.0)
+        if scheme.losses.setdefault(number, line["train_loss"]) != line["train_loss"]:
+            before = f"a loss of {scheme.losses[number]:.9g} the first time and of {line['train_loss']:.9g} the second"
+            self._find(f"round {number} of {label} was done again, with {before}: other weights, or other samples")
         scheme.begun, scheme.last = None, number
         scheme.events["task"] = []
 
@@ -203,8 +214,8 @@ class Checking:
         rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
         try:
             schedule = record.schedule(number)
-            yield from _some(_wrong_tasks(schedule, rows))
-            yield from _some(_wrong_order(schedule, rows))
+            yield from _some(wrong_tasks(schedule, rows))
+            yield from _some(wrong_order(schedule, rows))
             yield from _wrong_prediction(record, scheme, line)
             yield from self._wrong_rates(scheme, record, number)
         except MALFORMED as error:
@@ -215,21 +226,42 @@ class Checking:
         rates = {ue: (one.uplink_bps, one.downlink_bps) for ue, one in record.plan_of(number).ues.items()}
         changes = (one for one in scheme.events.get("change", ()) if one["round"] == number)
         said = {one["ue"]: (one["uplink_bps"], one["downlink_bps"]) for one in changes if one["task"] == "link_change"}
+        before = scheme.rates.get(number - 1, {})
         for ue in rates:
-            if rates[ue] != said.get(ue, scheme.rates.get(ue)):
+            if rates[ue] != said.get(ue, before.get(ue)):
                 yield f"the link of {ue} has other rates than before, and no change says so"
-        scheme.rates = rates
+        scheme.rates[number] = rates
 
     def _evaluated(self, scheme: _Scheme, line: Line) -> None:
         number = line["round"]
         if scheme.begun or number != scheme.last or number == scheme.evaluated:
             self._find(f"an evaluation after round {number} of {scheme.label}, where round {scheme.last} ended last")
-        elif not math.isclose(line["emulated_s"], scheme.clock_s, rel_tol=SAME):
-            took = f"its rounds took {scheme.clock_s:.6g}"
+        elif not math.isclose(line["emulated_s"], sum(scheme.rounds_s), rel_tol=SAME):
+            took = f"its rounds took {sum(scheme.rounds_s):.6g}"
             self._find(f"an evaluation of {scheme.label} after {line['emulated_s']:.6g} s, and {took}")
         accuracies = line["accuracies"].values()
         scheme.evaluated = number
         scheme.accuracy = sum(accuracies) / max(1, len(accuracies))
+
+    def _saved(self, scheme: _Scheme, line: Line) -> None:
+        if scheme.begun or line["round"] != scheme.last:
+            self._find(f"a checkpoint after round {line['round']} of {scheme.label}, where {scheme.last} ended last")
+
+    def _goes_back(self, scheme: _Scheme, event: str, line: Line) -> None:
+        """Rounds are done again, from the beginning of the scheme or from what a checkpoint has kept."""
+        last = line["from_round"]
+        saved = {one["round"]: one for one in scheme.events.get("checkpoint", ())}
+        if last and last not in saved:
+            self._find(f"a {event} of {scheme.label} from round {last}, after which there was no checkpoint")
+        elif last and line.get("weights", saved[last].get("weights")) != saved[last].get("weights"):
+            self._find(f"a {event} of {scheme.label} from round {last} with other weights than its checkpoint's")
+        if last > scheme.last:
+            self._find(f"a {event} of {scheme.label} from round {last}, and only {scheme.last} had ended")
+        if scheme.ended:
+            self._find(f"a {event} of {scheme.label}, which has ended")
+        kept = {kind: [one for one in found if one.get("round", 0) <= last] for kind, found in scheme.events.items()}
+        scheme.events, scheme.begun, scheme.last = kept, None, last
+        scheme.rounds_s, scheme.evaluated = scheme.rounds_s[:last], min(scheme.evaluated, last)
 
     def _injected(self, event: str, line: Line) -> None:
         """What is broken is undone once, before it is broken again."""
@@ -283,57 +315,6 @@ def _some(texts: Iterator[str]) -> Iterator[str]:
     yield from found[:_MOST]
     if len(found) > _MOST:
         yield f"and {len(found) - _MOST} more of this kind"
-
-
-def _wrong_tasks(schedule: Schedule, rows: Sequence[Happened]) -> Iterator[str]:
-    """Every task that takes time happens once, at its place; a broadcast at each UE that hears it."""
-    planned = Counter(
-        (task.key, task.place, ue)
-        for task in schedule.tasks
-        if task.computes or task.transfers
-        for ue in (schedule.receivers(task) if task.place == BROADCAST_PLACE else (task.key.ue,))
-    )
-    happened = Counter((row.key, row.place, row.ue) for row in rows)
-    for key, place, ue in planned - happened:
-        yield f"{key} did not happen at {ue if place == BROADCAST_PLACE else place}"
-    for (key, place, ue), count in (happened - planned).items():
-        if (key, place, ue) in planned:
-            yield f"{key} happened {count + 1} times at {place}"
-        else:
-            yield f"{key} at {place} is not in the schedule"
-
-
-def _wrong_order(schedule: Schedule, rows: Sequence[Happened]) -> Iterator[str]:
-    """A task begins when what it needs is done, and what was before it at its place is over."""
-    ends: dict[tuple[Key, str], float] = {}
-    at: dict[str, list[Happened]] = {}
-    for row in rows:
-        ends[row.key, row.ue if row.place == BROADCAST_PLACE else ""] = row.end_s
-        if row.place != BROADCAST_PLACE:
-            at.setdefault(row.place, []).append(row)
-    for row in rows:
-        for key in _timed_needs(schedule, row.key):
-            end_s = ends.get((key, ""), ends.get((key, owner(row.place)), 0.0))
-            if end_s > row.start_s + CLOCK_S:
-                yield f"{row.key} began {end_s - row.start_s:.3g} s before {key} was done"
-    for place, here in at.items():
-        for before, after in pairwise(sorted(here, key=lambda one: (one.start_s, one.end_s))):
-            if before.end_s > after.start_s + CLOCK_S:
-                yield f"{after.key} began at {place} while {before.key} was not over"
-
-
-def _timed_needs(schedule: Schedule, key: Key) -> set[Key]:
-    """What a task needs that takes time, also by way of what takes none."""
-    found: set[Key] = set()
-    queue = list(schedule.by_key[key].needs) if key in schedule.by_key else []
-    while queue:
-        one = queue.pop()
-        task = schedule.by_key[one]
-        if task.computes or task.transfers:
-            found.add(one)
-        else:
-            queue += task.needs
-    return found
 
 
 def _wrong_prediction(record: Record, scheme: _Scheme, line: Line) -> Iterator[str]:

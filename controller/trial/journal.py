@@ -3,10 +3,10 @@
 A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, the schemes
 ``coming``, and what the plans were made with), ``scheme`` (its plan and what was predicted), ``plan`` (made anew before
 a round, or kept), ``change`` (of a link or a device), ``round_begins``, ``injected`` (a fault of the topology's, or why
-it was not) and ``undone``, ``task``, ``round`` (it ended), ``evaluation``, ``checkpoint``, ``scheme_end`` (with a digest
-of all ``weights``), and ``end`` (with an ``error``, and the agents that were ``lost``, where the trial broke off).
-``restart`` (of the base station) and ``resume`` (by another controller) say ``from_round``: lines of later rounds of
-their ``scheme`` that stand before them are void, as those rounds are done again (``in_force``). ``at`` is in wall
+it was not) and ``undone``, ``task``, ``round`` (it ended), ``evaluation``, ``checkpoint``, ``scheme_end`` (with a
+digest of all ``weights``), and ``end`` (with an ``error``, and the agents that were ``lost``, where the trial broke
+off). ``restart`` (of the base station) and ``resume`` (by another controller) say ``from_round``: lines of later rounds
+of their ``scheme`` that stand before them are void, as those rounds are done again (``in_force``). ``at`` is in wall
 seconds since 1970. Older journals lack some of that.
 """
 
@@ -105,11 +105,24 @@ def read(out: Path) -> list[Line]:
     return lines
 
 
+def read_all(out: Path) -> list[Line]:
+    """All lines of a run directory's journal, also those of rounds that were done again. InputError."""
+    lines, wrong = _all_as_far(out)
+    if wrong is not None:
+        raise wrong
+    return lines
+
+
 def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
     """The lines in force up to one that is no JSON, and what is wrong with it. InputError where none can be read.
 
     A last line that was being written when the trial ended is left out.
     """
+    lines, wrong = _all_as_far(out)
+    return in_force(lines), wrong
+
+
+def _all_as_far(out: Path) -> tuple[list[Line], InputError | None]:
     path = out / FILE
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -117,7 +130,7 @@ def read_as_far(out: Path) -> tuple[list[Line], InputError | None]:
         raise InputError(str(out), f"has no {FILE} that can be read", "give the --out of a trial") from error
     lines, wrong = parsed(path, text)
     check(path, lines)
-    return in_force(lines), wrong
+    return lines, wrong
 
 
 def parsed(path: Path, text: str) -> tuple[list[Line], InputError | None]:
