@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.engine import DEPLOYMENT, LABEL, AwayError, ContainerSpec, ContainerState, Engine, NameTakenError
+from testbed.engine import DEPLOYMENT, LABEL, AwayError, ContainerSpec, ContainerState, Engine, NameTakenError, Thing
 from testbed.errors import DeployError
 from testbed.events import AGENT
 from testbed.loading import digest
@@ -121,6 +121,12 @@ def find(engine: Engine, trial: str) -> Deployment | None:
 def exists(engine: Engine, trial: str) -> bool:
     """Whether anything of this name is there: a container, running or not, a network or a volume."""
     return bool(engine.labelled(**{LABEL: trial}))
+
+
+def left(engine: Engine, trial: str) -> list[Thing]:
+    """What of this name is there that nobody has brought up to stay."""
+    kept = engine.labelled(**{LABEL: trial, OWNER: "up"})
+    return [thing for thing in engine.labelled(**{LABEL: trial}) if thing not in kept]
 
 
 def trials(engine: Engine) -> list[str]:
