@@ -259,25 +259,25 @@ class Engine:
 
     def kill(self, container: str) -> None:
         """Ends a container at once (SIGKILL)."""
-        _docker(self.client.api.kill, container)
+        self._ask(self.client.api.kill, container, done=lambda: self.inspect(container).status == "exited")
 
     def restart(self, container: str) -> None:
         """Ends a container at once and starts it again."""
-        _docker(self.client.api.restart, container, timeout=0)
+        self._ask(self.client.api.restart, container, timeout=0)
 
     def pause(self, container: str) -> None:
         """Freezes all processes of a container."""
-        _docker(self.client.api.pause, container)
+        self._ask(self.client.api.pause, container, done=lambda: self.inspect(container).status == "paused")
 
     def unpause(self, container: str) -> None:
         """Lets a frozen container go on."""
-        _docker(self.client.api.unpause, container)
+        self._ask(self.client.api.unpause, container, done=lambda: self.inspect(container).status == "running")
 
     def launch(self, container: str, command: Sequence[str]) -> None:
         """Starts a command in a running container, and does not wait for it."""
         api = self.client.api
-        exec_id = _docker(api.exec_create, container, list(command), stdout=False, stderr=False)["Id"]
-        _docker(api.exec_start, exec_id, detach=True)
+        exec_id = self._ask(api.exec_create, container, list(command), stdout=False, stderr=False)["Id"]
+        self._ask(api.exec_start, exec_id, detach=True)
 
     def limit_cpu(self, container: str, period_us: int, quota_us: int) -> None:
         """Sets the CFS quota: at most ``quota_us`` of CPU time in every ``period_us``; −1 lifts it."""
