@@ -1,7 +1,7 @@
 """An agent's process: ``python3 -m agents``, told by the environment who it is.
 
 ``TESTBED_ROLE`` (ue or bs), ``TESTBED_NAME``, ``TESTBED_MGMT_HOST`` and ``TESTBED_AIR_HOST``
-(names under which it finds its own addresses), ``TESTBED_DEVICE`` (auto, cpu or cuda).
+(names under which it finds its own addresses), ``TESTBED_DEVICE`` (auto, cpu or cuda). Its keys lie beside its data.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from agents.state import Given, digest
 from agents.ue import Ue
 from agents.wire.air import Air
 from agents.wire.frames import Header
+from agents.wire.keys import KEYRING, Keyring
 from agents.wire.mgmt import Answer, ControlServer, Tensors
 
 FOLDER = Path("/data")
@@ -47,14 +48,19 @@ def main() -> None:
     mgmt = socket.gethostbyname(env["TESTBED_MGMT_HOST"])
     metrics = Metrics()
     metrics.serve(mgmt, METRICS_PORT)
+    keys = Keyring.from_bytes((FOLDER / KEYRING).read_bytes())
     agent: Ue | Bs
     if env["TESTBED_ROLE"] == "bs":
-        open_air = partial(Air.station, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
+        listen = partial(Air.station, keys, socket.gethostbyname(env["TESTBED_AIR_HOST"]), AIR_PORT, BROADCAST_PORT)
         test, device = Samples.load(FOLDER / TEST), pick_device(env["TESTBED_DEVICE"])
-        agent = Bs(test, metrics, open_air, device, lambda: Samples.load(FOLDER / OWN))
+        agent = Bs(test, metrics, listen, device, lambda: Samples.load(FOLDER / OWN))
     else:
-        agent = Ue(env["TESTBED_NAME"], lambda number: Samples.load(FOLDER / shard_file(number)), metrics)
-    ControlServer(mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
+
+        def connect(address: str, most_bytes: int) -> Air:
+            return Air.device(keys, address, AIR_PORT, BROADCAST_PORT, most_bytes)
+
+        agent = Ue(env["TESTBED_NAME"], lambda number: Samples.load(FOLDER / shard_file(number)), metrics, connect)
+    ControlServer(keys, mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
 
 
 def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:

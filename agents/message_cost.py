@@ -13,6 +13,7 @@ from agents.schedule.task import BS, Activations, Key, Schedule, Task, up
 from agents.wire.air import Air
 from agents.wire.frames import Layout, layout, seal
 from agents.wire.inbox import Arrival, Expected
+from agents.wire.keys import new_keyrings
 from agents.wire.outbox import Outbox
 
 HOST = "127.0.0.1"
@@ -35,8 +36,9 @@ def measure() -> dict[str, float]:
     sharpen_timers()
     late = sorted(_late_s() for _ in range(SLEEPS))
     names = [f"ue{i}" for i in range(DEVICES)]
-    station = Air.station(HOST, PORT, PORT + 1, BULK_BYTES)
-    devices = {name: Air.device(name, HOST, PORT, PORT + 1, BULK_BYTES) for name in names}
+    keys = new_keyrings(names)
+    station = Air.station(keys[BS], HOST, PORT, PORT + 1, BULK_BYTES)
+    devices = {name: Air.device(keys[name], HOST, PORT, PORT + 1, BULK_BYTES) for name in names}
     try:
         station.open(SCHEME, names)
         for air in devices.values():

@@ -15,7 +15,6 @@ from agents.halves import to_inputs
 from agents.heap import trim
 from agents.job import Job
 from agents.meter import Meter, Metrics
-from agents.ports import AIR_PORT, BROADCAST_PORT
 from agents.privacy import privatise, privatise_weights
 from agents.samples.shard import Order, Samples
 from agents.schedule.pieces import at_once
@@ -41,9 +40,9 @@ class Ue:
     device = "cpu"
     trainer: Trainer
 
-    def __init__(self, name: str, load: LoadShard, metrics: Metrics, open_air: OpenAir | None = None) -> None:
+    def __init__(self, name: str, load: LoadShard, metrics: Metrics, open_air: OpenAir) -> None:
         self.name = name
-        self._open_air = open_air or self._device
+        self._open_air = open_air
         self.meter = Meter(name, metrics)
         self._load, self._loaded = load, -1
         self._executor = Executor(name, self.meter, self._perform)
@@ -139,9 +138,6 @@ class Ue:
         given.take_random(self.device)
         given.end()
         self.trainer.forget_drawn()
-
-    def _device(self, address: str, most_bytes: int) -> Air:
-        return Air.device(self.name, address, AIR_PORT, BROADCAST_PORT, most_bytes)
 
     def close(self) -> None:
         """Leaves the air."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from agents.wire.keys import CONTROLLER, KEYRING, Keyring, new_keyrings
 from testbed.engine import DEPLOYMENT, LABEL, AwayError, ContainerSpec, ContainerState, Engine, NameTakenError, Thing
 from testbed.errors import DeployError
 from testbed.events import AGENT
@@ -25,6 +26,8 @@ ROLE, DIGEST, OWNER, UES = (f"io.testbed.{key}" for key in ("role", "digest", "o
 AGENT_IMAGE, SHAPER_IMAGE = "testbed-agent:latest", "testbed-shaper:latest"
 AIR, MGMT = "air", "mgmt"
 SHAPER = "shaper"
+AGENT_USER, NOBODY = 10001, 65534
+"""Users, by number: as whom agents run, and as whom nothing does."""
 SHAPER_CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE")
 BS = "bs"
 
@@ -179,6 +182,8 @@ def _create(
     labels: Mapping[str, str],
 ) -> None:
     name = topology.name
+    keys = new_keyrings(ue.name for ue in topology.ues)
+    _put(engine, resource(name, CONTROLLER), labels, {}, keys[CONTROLLER], NOBODY)
     engine.parallel(lambda net: engine.create_network(resource(name, net), labels, internal=True), (AIR, MGMT))
     gpu = gives_gpu(engine, topology)
     if topology.base_station.device == "cuda" and not gpu:
@@ -187,15 +192,28 @@ def _create(
     specs = [_agent(topology, agent, labels, memory_bytes[agent], gpu=gpu and agent == BS) for agent in agents]
 
     def launch(spec: ContainerSpec) -> None:
-        for volume, folder in spec.volumes.items():
-            engine.create_volume(volume, labels)
-            engine.create(spec)
-            for name, content in samples[spec.labels[AGENT]].items():
-                engine.put_file(spec.name, folder, name, content)
+        agent = spec.labels[AGENT]
+        (volume,) = spec.inputs
+        _put(engine, volume, labels, samples[agent], keys[agent], AGENT_USER)
+        engine.create(spec)
         engine.start(spec.name)
 
     engine.parallel(launch, specs)
     engine.start(resource(name, SHAPER))
+
+
+def _put(
+    engine: Engine, volume: str, labels: Mapping[str, str], files: Mapping[str, bytes], keys: Keyring, user: int
+) -> None:
+    """A volume with these files and with keys, which this user alone can read."""
+    engine.create_volume(volume, labels)
+    engine.put_into_volume(volume, AGENT_IMAGE, files)
+    engine.put_into_volume(volume, AGENT_IMAGE, {KEYRING: keys.to_bytes()}, only_for=user)
+
+
+def controller_keys(engine: Engine, trial: str) -> Keyring:
+    """The controller's keys of a trial that is up: they lie in a volume that no container of it mounts."""
+    return Keyring.from_bytes(engine.read_from_volume(resource(trial, CONTROLLER), AGENT_IMAGE, KEYRING))
 
 
 def _agent(topology: Topology, agent: str, labels: Mapping[str, str], memory_bytes: int, gpu: bool) -> ContainerSpec:
@@ -214,7 +232,7 @@ def _agent(topology: Topology, agent: str, labels: Mapping[str, str], memory_byt
             "MKL_NUM_THREADS": "1",
         },
         networks={resource(trial, MGMT): f"{agent}.{MGMT}", resource(trial, AIR): f"{agent}.{AIR}"},
-        volumes={resource(trial, f"{agent}-data"): "/data"},
+        inputs={resource(trial, f"{agent}-data"): "/data"},
         sysctls=AIR_SYSCTLS,
         gpu=gpu,
         memory_bytes=memory_bytes,

@@ -8,9 +8,9 @@ import socket
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -32,6 +32,8 @@ R = TypeVar("R")
 THREADS = 8
 LABEL, DEPLOYMENT = "io.testbed.trial", "io.testbed.deployment"
 """Labels: whose something is, and, different each time, by which deployment it was made."""
+HOLDER = "io.testbed.holder"
+"""Label, different each time, of a container that only holds a volume."""
 RUN_S = 600
 ANSWERS_S = 120
 """So long has the engine to answer a call that it has taken."""
@@ -59,7 +61,8 @@ ONE_SHARE = 1024
 class ContainerSpec:
     """A container to create. ``volumes``: volume name → mount point. ``networks``: network → alias in it.
 
-    ``folders``: of this machine → mount point, where they are read-only. ``host_network``: it has the host's own.
+    ``inputs``: volume name → mount point, and ``folders``: of this machine → mount point, where they are read-only.
+    ``host_network``: it has the host's own.
     """
 
     name: str
@@ -69,6 +72,7 @@ class ContainerSpec:
     command: Sequence[str] | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     folders: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     capabilities: Sequence[str] = ()
@@ -211,7 +215,7 @@ class Engine:
             pid_mode="host" if spec.host_pid else None,
             binds=[
                 *(f"{volume}:{path}" for volume, path in spec.volumes.items()),
-                *(f"{folder}:{path}:ro" for folder, path in spec.folders.items()),
+                *(f"{source}:{path}:ro" for source, path in {**spec.inputs, **spec.folders}.items()),
             ],
             sysctls=dict(spec.sysctls),
             log_config=docker.types.LogConfig(type="json-file", config={"max-size": "4m", "max-file": "1"}),
@@ -244,14 +248,43 @@ class Engine:
         data = self._ask(self.client.api.inspect_container, container)
         return network in (data["NetworkSettings"]["Networks"] or {})
 
-    def put_file(self, container: str, folder: str, name: str, data: bytes) -> None:
-        """Writes a world-readable file into a folder of a (created or running) container."""
+    def put_file(self, container: str, folder: str, name: str, data: bytes, only_for: int | None = None) -> None:
+        """Writes a file into a folder of a (created or running) container, readable by all or by one user alone."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o444
+            if only_for is not None:
+                entry.uid, entry.gid, entry.mode = only_for, only_for, 0o400
             tar.addfile(entry, io.BytesIO(data))
         self._ask(self.client.api.put_archive, container, folder, buffer.getvalue())
+
+    def put_into_volume(self, volume: str, image: str, files: Mapping[str, bytes], only_for: int | None = None) -> None:
+        """Writes files into a volume that no container need be able to write to; see ``put_file``."""
+        with self._holder(volume, image) as (container, folder):
+            for name, data in files.items():
+                self.put_file(container, folder, name, data, only_for)
+
+    def read_from_volume(self, volume: str, image: str, name: str) -> bytes:
+        """A file of a volume, whoever may read it there. GoneError where there is none."""
+        with self._holder(volume, image) as (container, folder):
+            chunks, _ = _docker(self.client.api.get_archive, container, f"{folder}/{name}")
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+                found = tar.extractfile(name)
+                assert found is not None
+                return found.read()
+
+    @contextmanager
+    def _holder(self, volume: str, image: str) -> Iterator[tuple[str, str]]:
+        """A container that is never started, through which the engine reaches into a volume, and where that is."""
+        labels = _docker(self.client.api.inspect_volume, volume)["Labels"] or {}
+        mine, folder = uuid.uuid4().hex, "/volume"
+        name = f"{volume}-{mine[:8]}"
+        try:
+            self.create(ContainerSpec(name, image, {**labels, HOLDER: mine}, volumes={volume: folder}))
+            yield name, folder
+        finally:
+            self.remove(**{HOLDER: mine})
 
     def start(self, container: str) -> None:
         """Starts a created container; once, though it may have ended by the time that its start is answered."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any, TypeVar
 
 import zmq
@@ -21,6 +22,7 @@ from agents.pace import sharpen_timers
 from agents.schedule.task import BROADCAST_PLACE, Key
 from agents.wire.frames import HEADER_BYTES, NOTHING, Buffer, Sealed, pack
 from agents.wire.inbox import Arrival, Expected, Inbox, Message, Unexpected
+from agents.wire.keys import CONTROLLER, Door, Keyring, connecting
 from agents.wire.outbox import Departure, Outbox
 
 T = TypeVar("T")
@@ -28,8 +30,8 @@ Sockets = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
 
 _SOCKET_BUFFER = 4 << 20
 _HELLO = "hello"
-_BIND_S = 10.0
 STATION = "bs"
+_numbers = count()
 
 
 class AirError(Exception):
@@ -43,13 +45,15 @@ class AirError(Exception):
 class Air:
     """One end of the air. ``Air.station`` listens (BS), ``Air.device`` connects (UE).
 
-    What goes to all UEs at the same rate has a socket, and so a port, of its own, by which the shaper knows it.
+    What goes to all UEs at the same rate has a socket, and so a port, of its own, by which the shaper knows it. A
+    station knows its peers by their keys, whatever they say of themselves.
     """
 
-    def __init__(self, sockets: Sockets, routed: bool, most_bytes: int) -> None:
+    def __init__(self, sockets: Sockets, most_bytes: int, door: Door | None = None) -> None:
         self.most_bytes = most_bytes
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._sockets, self._routed = sockets, routed
+        self._sockets, self._door = sockets, door
+        self._routes: dict[tuple[zmq.Socket[bytes], str], bytes] = {}
         self._changed = threading.Condition()
         self._arrivals: dict[Key, Arrival] = {}
         self._greeted: set[str] = set()
@@ -59,7 +63,7 @@ class Air:
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True
         self._waking = threading.Lock()
-        endpoint = f"inproc://air-{id(self)}"
+        endpoint = f"inproc://air-{next(_numbers)}"
         self._waker, self._wakee = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         self._wakee.bind(endpoint)
         self._waker.connect(endpoint)
@@ -67,28 +71,29 @@ class Air:
         self._thread.start()
 
     @staticmethod
-    def station(address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
+    def station(keys: Keyring, address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
         """The base station's end, on its address in the air network. No frame of more than ``most_bytes`` is taken."""
+        door = Door(keys, (name for name in keys.peers if name != CONTROLLER))
 
         def listening(on: int) -> zmq.Socket[bytes]:
-            socket = _prepared(zmq.ROUTER, most_bytes)
+            socket = _prepared(door.socket(zmq.ROUTER), most_bytes)
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            _bind(socket, f"tcp://{address}:{on}")
+            socket.bind(f"tcp://{address}:{on}")
             return socket
 
-        return Air((listening(port), listening(broadcast_port)), True, most_bytes)
+        return Air((listening(port), listening(broadcast_port)), most_bytes, door)
 
     @staticmethod
-    def device(name: str, address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
-        """A UE's end, connected to the base station."""
+    def device(keys: Keyring, address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
+        """A UE's end, connected to the base station. Its name is what the station knows its key by."""
 
         def connected(to: int) -> zmq.Socket[bytes]:
-            socket = _prepared(zmq.DEALER, most_bytes)
-            socket.setsockopt(zmq.IDENTITY, name.encode())
+            socket = _prepared(connecting(zmq.Context.instance(), keys, STATION), most_bytes)
+            socket.setsockopt(zmq.PROBE_ROUTER, 1)  # each connection begins with a message by which it is known
             socket.connect(f"tcp://{address}:{to}")
             return socket
 
-        return Air((connected(port), connected(broadcast_port)), False, most_bytes)
+        return Air((connected(port), connected(broadcast_port)), most_bytes)
 
     @property
     def dropped(self) -> Mapping[str, int]:
@@ -196,6 +201,8 @@ class Air:
         self._at_the_thread(stop)
         self._thread.join()
         self._waker.close(linger=0)
+        if self._door is not None:
+            self._door.close()
 
     def _wait(self, look: Callable[[], T | None], timeout_s: float) -> T | None:
         end = time.monotonic() + timeout_s
@@ -238,7 +245,9 @@ class Air:
     def _turn(self, ready: Mapping[Any, int]) -> None:
         for socket in self._sockets:
             if socket in ready:
-                self._sort(self._taken(socket))
+                message = self._taken(socket)
+                if message is not None:
+                    self._sort(message)
         if self._wakee in ready:
             self._wakee.recv()
         while not self._commands.empty():
@@ -252,11 +261,18 @@ class Air:
         at_ns = self._outbox.next_ns() if self._outbox is not None else None
         return None if at_ns is None else max(0, (at_ns - time.monotonic_ns()) // 1_000_000)
 
-    def _taken(self, socket: zmq.Socket[bytes]) -> Message:
+    def _taken(self, socket: zmq.Socket[bytes]) -> Message | None:
+        """The message that has come; None for what a connection begins with: its peer is reached by it from now on."""
         parts = socket.recv_multipart(copy=False)
         arrived_ns = time.monotonic_ns()
-        peer = parts.pop(0).bytes.decode(errors="replace") if self._routed else STATION
-        return Message(peer, tuple(part.buffer for part in parts), arrived_ns)
+        if self._door is None:
+            return Message(STATION, tuple(part.buffer for part in parts), arrived_ns)
+        route, *frames = parts
+        peer = str(route["User-Id"])
+        if len(frames) == 1 and not len(frames[0]):
+            self._routes[socket, peer] = route.bytes
+            return None
+        return Message(peer, tuple(part.buffer for part in frames), arrived_ns)
 
     def _sort(self, message: Message) -> None:
         try:
@@ -281,26 +297,16 @@ class Air:
         for peer in departure.to:
             frames: list[Buffer] = pack({**header, "sent_ns": time.monotonic_ns()}, departure.sealed)
             try:
-                socket.send_multipart([*([peer.encode()] if self._routed else []), *frames], copy=False)
+                socket.send_multipart([*self._route(socket, peer), *frames], copy=False)
             except zmq.ZMQError as error:
                 self.fail(f"{peer} cannot be reached over the air: {error}")
 
-
-def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    """Binds a socket; the address may be that of one which was just closed, which zmq does in its own time."""
-    end = time.monotonic() + _BIND_S
-    while True:
-        try:
-            socket.bind(endpoint)
-            return
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EADDRINUSE or time.monotonic() > end:
-                raise
-        time.sleep(_BIND_S / 1000)
+    def _route(self, socket: zmq.Socket[bytes], peer: str) -> tuple[bytes, ...]:
+        """What a message begins with: at a station, by which of its connections it is to leave."""
+        return () if self._door is None else (self._routes.get((socket, peer), b"nobody"),)
 
 
-def _prepared(kind: int, most_bytes: int) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+def _prepared(socket: zmq.Socket[bytes], most_bytes: int) -> zmq.Socket[bytes]:
     for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):  # queues are bounded by the plan, not by a count
         socket.setsockopt(option, 0)
     for option in (zmq.SNDBUF, zmq.RCVBUF):

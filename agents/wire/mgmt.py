@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from agents.wire.frames import FrameError, Header, Sealed, decode, encode, pack, unpack
+from agents.wire.keys import CONTROLLER, Door, Keyring, connecting
 
 if TYPE_CHECKING:
     import torch
@@ -52,10 +53,11 @@ class AgentSilent(Exception):
 
 
 class ControlServer:
-    """An agent's end: waits for requests on its mgmt address and answers each."""
+    """An agent's end: waits for requests on its mgmt address and answers each; the controller's, and nobody else's."""
 
-    def __init__(self, address: str, port: int) -> None:
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.ROUTER)
+    def __init__(self, keys: Keyring, address: str, port: int) -> None:
+        self._door = Door(keys, [CONTROLLER])
+        self._socket = self._door.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
         self._socket.bind(f"tcp://{address}:{port}")
         self.dropped = 0
@@ -83,13 +85,14 @@ class ControlServer:
 class ControlClient:
     """The controller's end: one connection per agent, requests to many answered side by side."""
 
-    def __init__(self, addresses: Mapping[str, str], port: int) -> None:
-        self._context = zmq.Context()
+    def __init__(self, keys: Keyring, addresses: Mapping[str, str], port: int) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._last_id = 0
         for name, address in addresses.items():
-            socket = self._context.socket(zmq.DEALER)
+            socket = connecting(self._context, keys, name)
             socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
             socket.setsockopt(zmq.RECONNECT_IVL, 50)
             socket.connect(f"tcp://{address}:{port}")
             self._sockets[name] = socket

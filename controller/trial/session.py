@@ -13,7 +13,7 @@ from agents.wire.frames import NOTHING, Sealed
 from agents.wire.mgmt import AgentsFailed, AgentSilent, ControlClient, Failure, Report
 from controller.judge.host_load import Counters
 from controller.trial.memory import Memory
-from testbed.deploy import BS, MGMT, Deployment
+from testbed.deploy import BS, MGMT, Deployment, controller_keys
 from testbed.engine import Engine, GoneError
 from testbed.errors import TrialError
 from testbed.events import ContainerEvent
@@ -48,7 +48,9 @@ class Session:
         """``memory``: what each agent was given, for the words when it was too little."""
         self._engine, self._deployment, self._memory = engine, deployment, memory
         self._events = engine.watch(deployment.trial)
-        self._client = ControlClient(deployment.addresses(MGMT), CONTROL_PORT)
+        self._client = ControlClient(
+            controller_keys(engine, deployment.trial), deployment.addresses(MGMT), CONTROL_PORT
+        )
 
     def __enter__(self) -> Session:
         return self

@@ -14,9 +14,10 @@ from agents.evaluation import Part
 from agents.job import Job
 from agents.meter import Metrics
 from agents.samples.partition import partition
-from agents.schedule.task import Load
+from agents.schedule.task import BS, Load
 from agents.ue import Ue
 from agents.wire.air import Air
+from agents.wire.keys import new_keyrings
 from controller.planners.planning import Planned, plan_all
 from testbed import data
 from testbed.loading import load
@@ -51,13 +52,15 @@ def learn(planned: Planned, lr: float) -> float:
     rounds = math.ceil(EPOCHS * len(train) / (plan.batch * plan.steps))
     port, broadcast = free_port(), free_port()
 
-    def device(name: str, address: str, most_bytes: int) -> Air:
-        return Air.device(name, address, port, broadcast, most_bytes)
+    keys = new_keyrings(names)
 
-    station = partial(Air.station, "127.0.0.1", port, broadcast)
+    def device(name: str, address: str, most_bytes: int) -> Air:
+        return Air.device(keys[name], address, port, broadcast, most_bytes)
+
+    station = partial(Air.station, keys[BS], "127.0.0.1", port, broadcast)
     bs = Bs(test, Metrics(), station, "cpu", lambda: train)
     ues = {name: Ue(name, train.take(shards[name]), Metrics(), partial(device, name)) for name in names}
-    world = World(bs, ues, port)
+    world = World(bs, ues, port, keys)
     try:
         world.configure(made)
         for number in range(1, rounds + 1):

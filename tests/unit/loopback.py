@@ -24,6 +24,7 @@ from agents.samples.shard import Samples
 from agents.schedule.costs import Costs
 from agents.ue import Ue
 from agents.wire.air import Air
+from agents.wire.keys import Keyring, new_keyrings
 
 torch.set_num_threads(1)  # as agents do: more would only wait for each other
 
@@ -79,8 +80,8 @@ def free_port() -> int:
 class World:
     """A BS and its UEs, each round run with every agent in a thread of its own."""
 
-    def __init__(self, bs: Bs, ues: dict[str, Ue], port: int) -> None:
-        self.bs, self.ues, self.port = bs, ues, port
+    def __init__(self, bs: Bs, ues: dict[str, Ue], port: int, keys: Mapping[str, Keyring]) -> None:
+        self.bs, self.ues, self.port, self.keys = bs, ues, port, keys
         self.events: list[dict[str, Any]] = []
 
     def configure(self, job: Job) -> None:
@@ -128,8 +129,8 @@ class World:
             raise errors[0]
 
 
-def _device(name: str, port: int, broadcast: int) -> Callable[[str, int], Air]:
-    return lambda address, most_bytes: Air.device(name, address, port, broadcast, most_bytes)
+def _device(keys: Keyring, port: int, broadcast: int) -> Callable[[str, int], Air]:
+    return lambda address, most_bytes: Air.device(keys, address, port, broadcast, most_bytes)
 
 
 def _of(shard: Shard, number: int) -> Samples:
@@ -143,12 +144,13 @@ def world(shards: Mapping[str, Shard], device: str = "cpu", station: type[Bs] = 
     The BS, a ``station``, computes on a device.
     """
     port, broadcast = free_port(), free_port()
-    open_air = partial(Air.station, "127.0.0.1", port, broadcast)
+    keys = new_keyrings(shards)
+    open_air = partial(Air.station, keys["bs"], "127.0.0.1", port, broadcast)
     bs = station(samples(50, 99), Metrics(), open_air, device, lambda: samples(60, 98))
     loads = {name: partial(_of, shard) for name, shard in shards.items()}
-    ues = {name: Ue(name, load, Metrics(), _device(name, port, broadcast)) for name, load in loads.items()}
+    ues = {name: Ue(name, load, Metrics(), _device(keys[name], port, broadcast)) for name, load in loads.items()}
     try:
-        yield World(bs, ues, port)
+        yield World(bs, ues, port, keys)
     finally:
         bs.close()
         for ue in ues.values():

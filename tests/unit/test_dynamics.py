@@ -16,6 +16,7 @@ from agents.__main__ import handle
 from agents.meter import Metrics
 from agents.ue import Ue
 from agents.wire.air import Air
+from agents.wire.keys import new_keyrings
 from controller.judge.derive import scheme_result
 from controller.judge.explain import Links
 from controller.judge.measured import goodput_bps
@@ -188,7 +189,7 @@ def test_a_job_changes_its_plan_and_speeds_and_nothing_else():
 
 
 def test_agents_take_up_a_change_between_rounds():
-    air = partial(Air.device, "ue1", port=free_port(), broadcast_port=free_port())
+    air = partial(Air.device, new_keyrings(["ue1"])["ue1"], port=free_port(), broadcast_port=free_port())
     agent = Ue(
         "ue1", lambda _: samples(20, 0), Metrics(), lambda address, most_bytes: air(address, most_bytes=most_bytes)
     )

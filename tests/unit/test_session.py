@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from agents.wire.frames import NOTHING, pack
+from agents.wire.keys import CONTROLLER, KeyPair, Keyring, connecting, new_keyrings
 from agents.wire.mgmt import AgentsFailed, ControlClient, ControlServer, Failure
 from controller.trial.memory import Memory
 from controller.trial.session import Session, _blamed
@@ -40,24 +41,51 @@ def test_the_culprit_is_named_and_not_its_victims(failures, silent, words):
 
 
 def test_what_is_no_request_is_dropped_and_the_next_one_is_answered():
-    port = free_port()
-    server = ControlServer("127.0.0.1", port)
+    port, keys = free_port(), new_keyrings(["ue1", "ue2"])
+    server = ControlServer(keys["ue1"], "127.0.0.1", port)
     serving = threading.Thread(
         target=server.serve, args=(lambda request, _: ({"verb": request["verb"]}, []),), daemon=True
     )
     serving.start()
-    client = ControlClient({"ue1": "127.0.0.1"}, port)
+    client = ControlClient(keys[CONTROLLER], {"ue1": "127.0.0.1"}, port)
     client.ask({"ue1": ({"verb": "hello"}, NOTHING)}, 5)
-    stranger = zmq.Context.instance().socket(zmq.DEALER)
-    stranger.connect(f"tcp://127.0.0.1:{port}")
+    other = connecting(zmq.Context.instance(), keys[CONTROLLER], "ue1")
+    other.connect(f"tcp://127.0.0.1:{port}")
     for message in ([b""], [b"\xc1"], [b"x"] * 9, pack({"verb": "hello"}), pack({"id": "one"})):
-        stranger.send_multipart(message)
+        other.send_multipart(message)
     while server.dropped < 5:
         time.sleep(0.001)
     assert client.ask({"ue1": ({"verb": "again"}, NOTHING)}, 5)["ue1"][0]["verb"] == "again"
-    assert not stranger.poll(50), "a stranger gets no answer"
-    stranger.close(linger=0)
+    assert not other.poll(50), "what is no request gets no answer"
+    other.close(linger=0)
     client.close()
+
+
+def test_nobody_but_the_controller_is_answered():
+    port, keys = free_port(), new_keyrings(["ue1", "ue2"])
+    server = ControlServer(keys["ue1"], "127.0.0.1", port)
+    asked: list[str] = []
+
+    def handle(request, _):
+        asked.append(request["verb"])
+        return {}, []
+
+    threading.Thread(target=server.serve, args=(handle,), daemon=True).start()
+    context = zmq.Context()
+    others = [context.socket(zmq.DEALER)]
+    for name in ("bs", "ue2", "another controller"):
+        own = keys[name].own if name in keys else KeyPair.new()
+        others.append(connecting(context, Keyring(own, keys[CONTROLLER].peers), "ue1"))
+    for other in others:
+        other.connect(f"tcp://127.0.0.1:{port}")
+        other.send_multipart(pack({"verb": "open", "id": 1}))
+    client = ControlClient(keys[CONTROLLER], {"ue1": "127.0.0.1"}, port)
+    for _ in range(10):
+        client.ask({"ue1": ({"verb": "hello"}, NOTHING)}, 5)
+    assert set(asked) == {"hello"} and not server.dropped
+    assert not any(other.poll(20) for other in others)
+    client.close()
+    context.destroy(linger=0)
 
 
 class Told(list[ContainerEvent]):
@@ -80,7 +108,8 @@ def session(told: list[tuple[str, int | None]], oom_killed: bool | None) -> Sess
         return SimpleNamespace(oom_killed=oom_killed)
 
     events = Told(ContainerEvent("testbed-t-ue1", "ue1", action, code, 0.0) for action, code in told)
-    engine = SimpleNamespace(watch=lambda trial: events, inspect=inspect)
+    keys = new_keyrings(["ue1"])[CONTROLLER].to_bytes()
+    engine = SimpleNamespace(watch=lambda trial: events, inspect=inspect, read_from_volume=lambda *_: keys)
     deployment = SimpleNamespace(trial="t", agents={"ue1": None}, addresses=lambda network: {"ue1": "127.0.0.1"})
     return Session(engine, deployment, {"ue1": Memory(280e6, 294_000_000, "lower training.batch, or cut earlier")})
 

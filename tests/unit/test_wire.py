@@ -1,10 +1,14 @@
-"""Messages survive the wire; what is not expected is dropped, counted or named, and never ends the thread."""
+"""Messages survive the wire; what is not expected is dropped, counted or named, and never ends the thread.
+
+Who has no key of the trial gets nowhere, and who has one is taken for nobody else.
+"""
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgpack
 import pytest
@@ -15,8 +19,9 @@ from agents.schedule.task import BS, Activations, Gradients, Key, Schedule, Step
 from agents.wire.air import Air, AirError
 from agents.wire.frames import FrameError, check, decode, encode, layout, pack, seal, unpack
 from agents.wire.inbox import Expected
+from agents.wire.keys import CONTROLLER, Keyring, connecting, new_keyrings
 from agents.wire.outbox import Outbox
-from tests.unit.loopback import free_port, job, samples, world
+from tests.unit.loopback import World, free_port, job, samples, world
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.int64])
@@ -104,12 +109,16 @@ class Link:
 
     def __init__(self) -> None:
         self.port, self.broadcast = free_port(), free_port()
-        self.station = Air.station("127.0.0.1", self.port, self.broadcast, 1 << 20)
-        self.device = Air.device("ue1", "127.0.0.1", self.port, self.broadcast, 1 << 20)
+        self.keys = new_keyrings(["ue1", "ue2"])
+        self.station = self.opened()
+        self.device = Air.device(self.keys["ue1"], "127.0.0.1", self.port, self.broadcast, 1 << 20)
         self.station.open("psl", ["ue1"])
         self.device.open("psl", [BS])
         self.device.greet("psl")
         self.station.await_greetings(["ue1"], 5)
+
+    def opened(self, most_bytes: int = 1 << 20) -> Air:
+        return Air.station(self.keys[BS], "127.0.0.1", self.port, self.broadcast, most_bytes)
 
     def begin(self, what: Schedule, number: int = 1) -> None:
         for name, air in ((BS, self.station), ("ue1", self.device)):
@@ -120,13 +129,44 @@ class Link:
         self.device.offer([], {key("uplink", m): seal([torch.full((5,), float(m)) if tensor is None else tensor])})
 
     @contextmanager
-    def stranger(self, name: str, kind: int = zmq.DEALER):
-        socket = zmq.Context.instance().socket(kind)
-        socket.setsockopt(zmq.IDENTITY, name.encode())
-        socket.setsockopt(zmq.LINGER, 1000)
-        socket.connect(f"tcp://127.0.0.1:{self.port}")
-        yield socket
-        socket.close()
+    def peer(self, keys: Keyring | None, says: str, port: int | None = None):
+        """A socket at the station with these keys or none, that says it is called so."""
+        context = zmq.Context.instance()
+        made = connecting(context, keys, BS) if keys else context.socket(zmq.DEALER)
+        made.setsockopt(zmq.IDENTITY, says.encode())
+        made.setsockopt(zmq.LINGER, 0)
+        made.setsockopt(zmq.RECONNECT_IVL, -1)
+        made.connect(f"tcp://127.0.0.1:{port or self.port}")
+        yield made
+        made.close()
+
+
+@contextmanager
+def counted(port: int):
+    """A port that leads to another one, and how many bytes came back from there, piece by piece."""
+    came: list[int] = []
+
+    def pump(source: socket.socket, sink: socket.socket, lengths: list[int]) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                lengths.append(len(data))
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def lead() -> None:
+        inside, outside = listener.accept()[0], socket.create_connection(("127.0.0.1", port))
+        with inside, outside:
+            back = threading.Thread(target=pump, args=(outside, inside, came))
+            back.start()
+            pump(inside, outside, [])
+            back.join()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lead)
+        thread.start()
+        yield listener.getsockname()[1], came
+        thread.join()
 
 
 @pytest.fixture
@@ -169,7 +209,7 @@ def test_a_transfer_leaves_in_its_turn_and_when_all_that_it_needs_is_done(link):
 
 def test_a_station_opens_again_where_it_listened(link):
     link.station.close()
-    link.station = Air.station("127.0.0.1", link.port, link.broadcast, 1 << 21)
+    link.station = link.opened(1 << 21)
     link.station.open("sl", ["ue1"])
     link.device.open("sl", [BS])
     link.device.greet("sl")
@@ -250,26 +290,97 @@ LIES = [
 ]  # fmt: skip
 
 
-def test_strangers_are_dropped_whatever_they_say(link):
+def test_who_has_no_part_in_a_scheme_is_dropped_whatever_it_says(link):
     link.begin(schedule(2))
     link.send(0)
-    with link.stranger("mallory") as mallory:
+    with link.peer(link.keys["ue2"], says="ue1") as other:
         for number in range(1000):
-            mallory.send_multipart(LIES[number % len(LIES)])
-        mallory.send(b"x" * (2 << 20))  # larger than anything that is expected: it is cut off
+            other.send_multipart(LIES[number % len(LIES)])
+        while link.station.dropped.get("stranger", 0) < 1000:
+            time.sleep(0.001)
+        other.send(b"x" * (2 << 20))  # larger than anything that is expected: it is cut off
     link.send(1)
     assert await_key(link.station, key("uplink", 1)).tensors()[0].tolist() == [1.0] * 5
-    assert set(link.station.dropped) <= {"stranger"}
+    assert set(link.station.dropped) == {"stranger"}
 
 
 def test_nobody_takes_the_place_of_a_ue_that_is_there(link):
     link.begin(schedule(1, downlinks=1))
-    with link.stranger("ue1") as impostor:
+    with link.peer(link.keys["ue2"], says="ue1") as impostor:
+        impostor.send(b"")
         impostor.send_multipart(old("psl", 1, torch.full((5,), 66.0)))
+        while not link.station.dropped:
+            time.sleep(0.001)
         link.send(0)
         assert await_key(link.station, key("uplink")).tensors()[0].tolist() == [0.0] * 5
         link.station.offer([], {key("downlink"): seal([torch.ones(5)])})
         assert await_key(link.device, key("downlink"))
+        assert not impostor.poll(0)
+
+
+def test_nobody_takes_the_place_of_a_ue_before_it_is_there():
+    link = Link()
+    link.device.close()
+    with link.peer(link.keys["ue2"], says="ue1") as impostor:
+        impostor.send(b"")
+        link.device = Air.device(link.keys["ue1"], "127.0.0.1", link.port, link.broadcast, 1 << 20)
+        link.device.open("psl", [BS])
+        link.station.open("psl", ["ue1"])
+        link.device.greet("psl")
+        link.station.await_greetings(["ue1"], 5)
+        link.begin(schedule(0, downlinks=1))
+        link.station.offer([], {key("downlink"): seal([torch.ones(5)])})
+        assert await_key(link.device, key("downlink"))
+    link.station.close()
+    link.device.close()
+
+
+def test_a_ue_that_comes_back_has_its_place_again_while_its_old_connection_lasts(link):
+    old_one = link.device
+    link.device = Air.device(link.keys["ue1"], "127.0.0.1", link.port, link.broadcast, 1 << 20)
+    link.station.open("c2p2sl", ["ue1"])
+    link.device.open("c2p2sl", [BS])
+    link.device.greet("c2p2sl")
+    link.station.await_greetings(["ue1"], 5)
+    link.begin(schedule(1, downlinks=1))
+    link.send(0)
+    assert await_key(link.station, key("uplink"))
+    link.station.offer([], {key("downlink"): seal([torch.ones(5)])})
+    assert await_key(link.device, key("downlink"))
+    old_one.close()
+
+
+@pytest.mark.parametrize(
+    ("knows", "most"),
+    [
+        ("nothing", 11),  # the first bytes of a greeting, which both sides send at once
+        ("no key of the trial", 64),  # the greeting
+        ("the key of the base station", 64 + 2 + 168),  # and a WELCOME, that only who knows its key can ask for
+    ],
+)
+def test_who_has_no_key_of_the_trial_gets_no_byte_but_of_a_handshake(link, knows, most):
+    other = new_keyrings(["ue1"])["ue1"]
+    keys = {"nothing": None, "no key of the trial": other}.get(knows, Keyring(other.own, link.keys["ue1"].peers))
+    link.begin(schedule(1))
+    with counted(link.port) as (port, came), link.peer(keys, "ue1", port) as stranger:
+        stranger.send_multipart(old("psl", 1, torch.full((5,), 66.0)))
+        stranger.poll(300)
+    link.send(0)
+    assert await_key(link.station, key("uplink")).tensors()[0].tolist() == [0.0] * 5
+    assert sum(came) == most and not link.station.dropped
+
+
+def test_the_controller_has_no_business_on_the_air(link):
+    keys = Keyring(link.keys[CONTROLLER].own, link.keys["ue1"].peers)
+    with link.peer(keys, "ue1") as socket:
+        socket.send(b"hello")
+        socket.poll(100)
+    assert not link.station.dropped
+
+
+def test_secrets_are_not_shown():
+    ring = new_keyrings(["ue1"])["ue1"]
+    assert ring.own.secret not in repr(ring) and Keyring.from_bytes(ring.to_bytes()) == ring
 
 
 def test_a_round_among_strangers_ends_with_the_right_weights():
@@ -277,10 +388,11 @@ def test_a_round_among_strangers_ends_with_the_right_weights():
     shards = {ue: samples(20, i) for i, ue in enumerate(asked.plan.ues)}
     ends = []
     for disturbed in (False, True):
-        with world(shards) as agents:
+        with world({**shards, "ue9": samples(20, 9)}) as agents:
+            agents.ues.pop("ue9").close()
             agents.configure(asked)
             stop = threading.Event()
-            thread = threading.Thread(target=_shout, args=(agents.port, stop))
+            thread = threading.Thread(target=_shout, args=(agents, stop))
             if disturbed:
                 thread.start()
             for number in (1, 2):
@@ -293,14 +405,17 @@ def test_a_round_among_strangers_ends_with_the_right_weights():
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def _shout(port: int, stop: threading.Event) -> None:
-    """Up to 1 000 messages from a stranger."""
-    socket = zmq.Context.instance().socket(zmq.DEALER)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.connect(f"tcp://127.0.0.1:{port}")
+def _shout(agents: World, stop: threading.Event) -> None:
+    """Up to 1 000 messages from one that has a key and no part in the scheme, and from one that has no key."""
+    context = zmq.Context.instance()
+    shouting = [connecting(context, agents.keys["ue9"], BS), context.socket(zmq.DEALER)]
+    for made in shouting:
+        made.connect(f"tcp://127.0.0.1:{agents.port}")
     for number in range(1000):
         if stop.is_set() and number > 100:
             break
-        socket.send_multipart(LIES[number % len(LIES)])
+        for made in shouting:
+            made.send_multipart(LIES[number % len(LIES)])
         time.sleep(0.0005)
-    socket.close()
+    for made in shouting:
+        made.close(linger=0)
