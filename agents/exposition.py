@@ -6,15 +6,20 @@ change of a sample's line is kept, and nothing is compressed, as scrapers are on
 
 from __future__ import annotations
 
+import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from contextlib import suppress
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 PATH = "/metrics"
+MOST_CONNECTIONS, MOST_LINES, MOST_LINE = 16, 64, 4096
+"""Connections at a time, lines of a request's head, and bytes of each."""
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 # A second series for each counter, that says when its process began.
@@ -90,8 +95,8 @@ class Exporter:
     def __init__(self, families: Families, host: str, port: int) -> None:
         self._exposition = Exposition(families.families)
         self._asked, self._asking = 0, threading.Condition()
-        self._server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), {"answer": self._answer}))
-        self.address = f"{host}:{self._server.server_port}"
+        self._server = _Server((host, port), self._answer)
+        self.address = f"{host}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
     def __enter__(self) -> Exporter:
@@ -116,23 +121,69 @@ class Exporter:
         return text
 
 
-class _Handler(BaseHTTPRequestHandler):
-    answer: ClassVar[Callable[[], bytes]]
-    protocol_version = "HTTP/1.1"  # a scraper keeps its connection
+class _Server(ThreadingTCPServer):
+    """Keeps so many connections; of more the oldest ends, so that who asks is answered however many others are there.
+
+    ``answer`` gives the metrics.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 32
+
+    def __init__(self, address: tuple[str, int], answer: Callable[[], bytes]) -> None:
+        super().__init__(address, _Handler)
+        self.answer = answer
+        self._open: deque[socket.socket] = deque()
+        self._changing = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers a connection from a thread of its own."""
+        with self._changing:
+            self._open.append(request)
+            oldest = self._open.popleft() if len(self._open) > MOST_CONNECTIONS else None
+        if oldest is not None:
+            with suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)  # its thread closes it
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Ends a connection."""
+        with self._changing, suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing: what a peer, or a lack of threads, did to one connection concerns no other."""
+
+
+class _Handler(StreamRequestHandler):
+    """Reads the heads of requests, which have no body, and answers each; a scraper keeps its connection."""
+
+    server: _Server
     timeout = 300
 
-    def do_GET(self) -> None:
-        """The metrics, at their path."""
-        if self.path.partition("?")[0] != PATH:
-            self.send_error(404)
-            return
-        body = type(self).answer()
-        self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def handle(self) -> None:
+        """Until the other side has no more requests, or says something else."""
+        with suppress(OSError):  # it hung up
+            while (request := self._line()) and self._past_the_head():
+                words = request.split()
+                if len(words) != 3 or words[0] != b"GET" or not words[2].startswith(b"HTTP/1."):
+                    self._say("400 Bad Request")
+                    return
+                found = words[1].partition(b"?")[0] == PATH.encode()
+                self._say("200 OK", self.server.answer()) if found else self._say("404 Not Found")
+                if words[2] == b"HTTP/1.0":
+                    return
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: a line a second would be in the agents' logs."""
-        del format, args
+    def _line(self) -> bytes:
+        """The next line of a head; nothing where it ends, or is too long."""
+        line = self.rfile.readline(MOST_LINE)
+        return line if line.endswith(b"\n") else b""
+
+    def _past_the_head(self) -> bool:
+        return any(self._line() in (b"\r\n", b"\n") for _ in range(MOST_LINES))
+
+    def _say(self, status: str, body: bytes = b"") -> None:
+        kind = f"Content-Type: {CONTENT_TYPE_PLAIN_0_0_4}\r\nContent-Length: {len(body)}\r\n"
+        self.wfile.write(f"HTTP/1.1 {status}\r\n{kind}\r\n".encode() + body)

@@ -58,7 +58,7 @@ class Air:
         self._arrivals: dict[Key, Arrival] = {}
         self._greeted: set[str] = set()
         self._error: str | None = None
-        self._inbox = Inbox()
+        self._inbox = Inbox(early_bytes=2 * most_bytes)
         self._outbox: Outbox | None = None
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open = True

@@ -26,6 +26,8 @@ _BYTES_EACH = {"float32": 4, "float64": 8, "uint8": 1, "int64": 8}
 _MOST_DIMENSIONS = 16
 HEADER_BYTES = 1 << 20
 """No header is longer."""
+MOST_ITEMS = 1 << 12
+"""Nothing that a header lists is longer, nor does a message have more tensors, unless its reader says so."""
 
 
 class FrameError(Exception):
@@ -71,10 +73,13 @@ def pack(header: Mapping[str, Any], sealed: Sealed = NOTHING) -> list[Buffer]:
     return [msgpack.packb([dict(header), sealed.shapes]), *sealed.data]
 
 
-def unpack(frames: Sequence[Buffer]) -> tuple[Header, Sealed]:
-    """The header of a message, and its tensors unread. FrameError when it is not one."""
+def unpack(frames: Sequence[Buffer], most_items: int = MOST_ITEMS) -> tuple[Header, Sealed]:
+    """The header of a message, and its tensors unread. FrameError when it is not one.
+
+    Memory for what it lists is taken before it is read: nothing longer than ``most_items`` is.
+    """
     try:
-        header, shapes = _unpack(frames[0])
+        header, shapes = _unpack(frames[0], most_items)
     except (ValueError, TypeError, IndexError, RecursionError, msgpack.UnpackException) as error:
         raise FrameError(f"unreadable message: {error}") from error
     if len(shapes) != len(frames) - 1:
@@ -87,9 +92,9 @@ def encode(header: Mapping[str, Any], tensors: Sequence[torch.Tensor] = ()) -> l
     return pack(header, seal(tensors))
 
 
-def decode(frames: Sequence[Buffer]) -> tuple[Header, list[torch.Tensor]]:
-    """The header and tensors of a message; see ``unseal``."""
-    header, sealed = unpack(frames)
+def decode(frames: Sequence[Buffer], most_items: int = MOST_ITEMS) -> tuple[Header, list[torch.Tensor]]:
+    """The header and tensors of a message; see ``unpack`` and ``unseal``."""
+    header, sealed = unpack(frames, most_items)
     return header, unseal(sealed)
 
 
@@ -118,9 +123,8 @@ def _named(some: Layout) -> str:
 
 def _check_length(name: str, shape: Sequence[int], data: Buffer) -> None:
     """FrameError unless there is exactly a byte for each that the claimed shape takes."""
-    sound = len(shape) <= _MOST_DIMENSIONS and all(isinstance(n, int) and n >= 0 for n in shape)
-    if name not in _BYTES_EACH or not sound or len(data) != bytes_of(name, shape):
-        raise FrameError(f"unreadable message: {len(data)} bytes are no {name} of {list(shape)[:_MOST_DIMENSIONS]}")
+    if len(data) != bytes_of(name, shape):
+        raise FrameError(f"unreadable message: {len(data)} bytes are no {name} of {list(shape)}")
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -134,13 +138,21 @@ def _view(tensor: torch.Tensor) -> Buffer:
     return tensor.numpy().data.cast("B") if tensor.numel() else b""
 
 
-def _unpack(frame: Buffer) -> tuple[Header, list[Shape]]:
+def _unpack(frame: Buffer, most_items: int) -> tuple[Header, list[Shape]]:
     if len(frame) > HEADER_BYTES:
         raise FrameError(f"a header of {len(frame)} bytes")
-    header, shapes = msgpack.unpackb(frame)
+    header, shapes = msgpack.unpackb(frame, max_array_len=most_items, max_map_len=most_items, max_ext_len=0)
     if not isinstance(header, dict) or not isinstance(shapes, list):
         raise FrameError("unreadable message: no header")
-    return header, [(name, shape) for name, shape in shapes]
+    return header, [_shape(name, shape) for name, shape in shapes]
+
+
+def _shape(name: Any, shape: Any) -> Shape:
+    """The type and shape that are claimed of a tensor, if there can be such a one."""
+    sound = isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS and all(type(n) is int and n >= 0 for n in shape)
+    if not sound or name not in _BYTES_EACH:
+        raise FrameError("unreadable message: no type and shape of a tensor")
+    return name, shape
 
 
 def _tensor(name: str, shape: Sequence[int], data: Buffer) -> torch.Tensor:

@@ -53,8 +53,12 @@ class Message:
 
 @dataclass
 class Inbox:
-    """Sorts messages. ``dropped`` counts, by reason, what is old, of strangers, or cannot be read."""
+    """Sorts messages. ``dropped`` counts, by reason, what is old, of strangers, or cannot be read.
 
+    Of what comes before its round has begun, so many ``early_bytes`` are kept for each peer.
+    """
+
+    early_bytes: int = 1 << 30
     peers: frozenset[str] = frozenset()
     scheme: str = ""
     round: int = 0
@@ -63,16 +67,17 @@ class Inbox:
     def __post_init__(self) -> None:
         self._expected: dict[Key, Expected] = {}
         self._early: list[Message] = []
+        self._waiting: Counter[str] = Counter()
 
     def open(self, scheme: str, peers: frozenset[str]) -> None:
         """A new scheme: its rounds are numbered from 1 again."""
         self.scheme, self.peers, self.round = scheme, peers, 0
-        self._expected, self._early = {}, []
+        self._expected, self._early, self._waiting = {}, [], Counter()
 
     def begin(self, number: int, expected: Mapping[Key, Expected]) -> list[Message]:
         """A new round; what came before it was begun, to be sorted again."""
         self.round, self._expected = number, dict(expected)
-        early, self._early = self._early, []
+        early, self._early, self._waiting = self._early, [], Counter()
         return early
 
     def sort(self, message: Message) -> Arrival | Header | None:
@@ -85,7 +90,7 @@ class Inbox:
             return None
         try:
             header, sealed = unpack(message.frames)
-            scheme, number, sent_ns = header["scheme"], int(header["round"]), int(header["sent_ns"])
+            scheme, number, sent_ns = header["scheme"], _whole(header["round"]), _whole(header["sent_ns"])
             key = Key.of(header["key"]) if number else None
         except (FrameError, KeyError, TypeError, ValueError):
             self.dropped["unreadable"] += 1
@@ -96,12 +101,17 @@ class Inbox:
         if key is None:
             return header
         if number > self.round:
-            if number > self.round + 1 or len(self._early) >= _MOST_EARLY:
-                self.dropped["too early"] += 1
-            else:
-                self._early.append(message)
+            self._keep(message, number)
             return None
         return self._expected_one(key, message, sealed, sent_ns)
+
+    def _keep(self, message: Message, number: int) -> None:
+        waiting = self._waiting[message.peer] + size(message.frames)
+        if number > self.round + 1 or len(self._early) >= _MOST_EARLY or waiting > self.early_bytes:
+            self.dropped["too early"] += 1
+        else:
+            self._early.append(message)
+            self._waiting[message.peer] = waiting
 
     def missing(self, keys: Iterable[Key]) -> dict[Key, str]:
         """Which of these have not come, and from whom they should."""
@@ -118,3 +128,9 @@ class Inbox:
             raise Unexpected(f"{message.peer} sent {key} with {error}") from error
         del self._expected[key]
         return Arrival(key, message.peer, sealed, size(message.frames), sent_ns, message.arrived_ns)
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no number")
+    return value

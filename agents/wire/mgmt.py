@@ -24,6 +24,8 @@ Handler = Callable[[Header, Tensors], Answer]
 
 MOST_BYTES = 1 << 30
 """No frame is longer: the largest tensor of the largest model has 411 MB."""
+_MOST_ITEMS = 1 << 20
+"""Of an evaluation the tensors of all UEs: 314 of each for ResNet-101."""
 _OTHERS_S = 2.0
 """What others have to fail in, too, once one has: who waited for whom tells who is to blame."""
 
@@ -68,9 +70,9 @@ class ControlServer:
         while True:
             peer, *frames = self._socket.recv_multipart()
             try:
-                request, tensors = decode(frames)
+                request, tensors = decode(frames, _MOST_ITEMS)
                 number = int(request["id"])
-            except (FrameError, KeyError, TypeError, ValueError):
+            except (FrameError, KeyError, TypeError, ValueError, OverflowError):
                 self.dropped += 1
                 continue
             try:
@@ -137,11 +139,16 @@ class ControlClient:
         return {name: answers[name] for name in requests}
 
     def _collect(self, name: str, answers: dict[str, Report]) -> Failure | None:
-        header, tensors = unpack(self._sockets[name].recv_multipart())
-        if header.pop("id") != self._last_id:
+        try:
+            header, tensors = unpack(self._sockets[name].recv_multipart(), _MOST_ITEMS)
+            number = header.pop("id")
+        except (FrameError, KeyError) as error:
+            return Failure(f"its answer cannot be read: {error}")
+        if number != self._last_id:
             return None  # the late answer to a request that was given up
         if "error" in header:
-            return Failure(header["error"], tuple(header.get("waited_for", ())))
+            waited_for = header.get("waited_for")
+            return Failure(str(header["error"]), tuple(map(str, waited_for)) if isinstance(waited_for, list) else ())
         answers[name] = header, tensors
         return None
 

@@ -21,6 +21,7 @@ from agents.schedule.task import BS, Activations, Key, Schedule, Task, up
 from agents.wire.air import Air
 from agents.wire.frames import layout, pack, seal
 from agents.wire.inbox import Expected
+from agents.wire.keys import Keyring, new_keyrings
 from agents.wire.outbox import Outbox
 from controller.trial.field_trial import field_trial
 from controller.trial.watch import RoundEnded
@@ -48,12 +49,14 @@ def numbers() -> list[Number]:
 
 def _long_transfer() -> list[Number]:
     """64 MB at 4 Mbit/s of wall rate, between two network namespaces; the device is a process of its own."""
-    with cell(["ue1"]) as (pids, addresses):
+    keys = new_keyrings(["ue1"])
+    with cell(["ue1"]) as (pids, addresses), tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(keys["ue1"].to_bytes())
         set_links(Cell("htb", pids, addresses).plan({"ue1": RATE_BPS}, {"ue1": RATE_BPS}))
         with entered(pids[BS]):
-            station = Air.station(addresses[BS], PORT, PORT + 1, MOST)
+            station = Air.station(keys[BS], addresses[BS], PORT, PORT + 1, MOST)
         with entered(pids["ue1"]):
-            device = subprocess.Popen([sys.executable, "-m", "tests.bench.transfers", addresses[BS]])
+            device = subprocess.Popen([sys.executable, "-m", "tests.bench.transfers", addresses[BS], file.name])
         try:
             station.open(SCHEME, ["ue1"])
             station.await_greetings(["ue1"], 60)
@@ -75,9 +78,9 @@ def _tensor() -> torch.Tensor:
     return torch.arange(MEGABYTES * 250_000, dtype=torch.float32)
 
 
-def device(address: str) -> None:
+def device(address: str, keys: Path) -> None:
     """A UE that has one thing to send, and stays until it is ended."""
-    air = Air.device("ue1", address, PORT, PORT + 1, MOST)
+    air = Air.device(Keyring.from_bytes(keys.read_bytes()), address, PORT, PORT + 1, MOST)
     air.open(SCHEME, [BS])
     air.begin(1, {}, Outbox(SCHEDULE, "ue1", segment=0))
     air.greet(SCHEME)
@@ -165,4 +168,4 @@ def _shout(endpoints: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    device(sys.argv[1])
+    device(sys.argv[1], Path(sys.argv[2]))

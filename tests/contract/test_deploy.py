@@ -99,7 +99,7 @@ def test_one_of_two_at_once_wins_and_the_other_touches_nothing(engine: Engine, t
         f"{TRIAL} is already being started (hint: wait, or type: testbed down {TRIAL})"
     ]
     assert [find(engine, TRIAL)] == made
-    assert left(engine) == 4 + 2 + 3, "containers, networks and volumes of one"
+    assert left(engine) == 4 + 2 + 4, "containers, networks and volumes of one"
 
 
 def test_who_comes_later_touches_nothing_either(engine: Engine, topology: Topology) -> None:

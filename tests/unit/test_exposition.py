@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection
 from urllib.error import HTTPError
 
 import pytest
 from prometheus_client import generate_latest
 
-from agents.exposition import Exporter, Exposition, Families
+from agents.exposition import MOST_CONNECTIONS, Exporter, Exposition, Families
 from controller.trial.scrape import parse
 from testbed.monitor.api import DIRECT
 
@@ -52,6 +56,38 @@ def test_a_scraper_is_answered_until_the_exporter_is_closed(families: Families) 
             DIRECT.open(f"http://{exporter.address}/", timeout=10)
     with pytest.raises(OSError, match="refused"):
         DIRECT.open(f"http://{exporter.address}/metrics", timeout=10)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"GET /metrics", b"POST /metrics HTTP/1.1\r\n\r\n", b"\x00\xff\r\n\r\n", b"GET " + b"/" * (1 << 20)],
+    ids=["half", "another method", "noise", "an endless path"],
+)
+def test_a_scraper_is_answered_among_others(families: Families, said: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """More connections than are kept, which say something else or nothing, and stay."""
+    with Exporter(families, "127.0.0.1", 0) as exporter:
+        host, _, port = exporter.address.partition(":")
+        with ExitStack() as stack:
+            for _ in range(3 * MOST_CONNECTIONS):
+                other = stack.enter_context(socket.create_connection((host, int(port))))
+                with suppress(OSError):  # the server may have hung up
+                    other.sendall(said)
+            with DIRECT.open(f"http://{exporter.address}/metrics", timeout=10) as answer:
+                assert "testbed_rounds_total" in answer.read().decode()
+            while sum("process_request" in thread.name for thread in threading.enumerate()) > MOST_CONNECTIONS:
+                time.sleep(0.001)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_connection_is_kept_for_the_next_question(families: Families) -> None:
+    with Exporter(families, "127.0.0.1", 0) as exporter:
+        connection = HTTPConnection(exporter.address, timeout=10)
+        for path, status in (("/metrics", 200), ("/other", 404), ("/metrics?x", 200)):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status and connection.sock is not None
+        connection.close()
 
 
 def test_who_reads_gets_what_is_at_the_end_and_who_does_not_is_not_waited_for(families: Families) -> None:
