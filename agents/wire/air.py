@@ -307,7 +307,7 @@ class Air:
 
 
 def _prepared(socket: zmq.Socket[bytes], most_bytes: int) -> zmq.Socket[bytes]:
-    for option in (zmq.SNDHWM, zmq.RCVHWM, zmq.LINGER):  # queues are bounded by the plan, not by a count
+    for option in (zmq.SNDHWM, zmq.LINGER):  # what is sent is bounded by the plan, and what comes is taken at once
         socket.setsockopt(option, 0)
     for option in (zmq.SNDBUF, zmq.RCVBUF):
         socket.setsockopt(option, _SOCKET_BUFFER)
