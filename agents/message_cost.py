@@ -13,7 +13,7 @@ from agents.schedule.task import BS, Activations, Key, Schedule, Task, up
 from agents.wire.air import Air
 from agents.wire.frames import Layout, layout, seal
 from agents.wire.inbox import Arrival, Expected
-from agents.wire.keys import new_keyrings
+from agents.wire.keys import SEAL_BYTES, new_keyrings
 from agents.wire.outbox import Outbox
 
 HOST = "127.0.0.1"
@@ -22,8 +22,8 @@ PORT = 5710
 SLEEPS, SLEEP_S = 200, 0.002
 MESSAGES, PAUSE_S = 100, 0.005
 DEVICES, BULKS, BULK_BYTES = 2, 20, 1 << 20
-FRAMES_BYTES = 2 + 9 + 9
-"""What ZeroMQ puts before a short frame and before two long ones: header, activations, labels."""
+FRAMES_BYTES = 2 + 9 + 9 + 3 * SEAL_BYTES
+"""What ZeroMQ adds to a short frame and to two long ones: header, activations, labels."""
 PATIENCE_S = 30.0
 
 

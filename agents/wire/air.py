@@ -22,7 +22,7 @@ from agents.pace import sharpen_timers
 from agents.schedule.task import BROADCAST_PLACE, Key
 from agents.wire.frames import HEADER_BYTES, NOTHING, Buffer, Sealed, pack
 from agents.wire.inbox import Arrival, Expected, Inbox, Message, Unexpected
-from agents.wire.keys import CONTROLLER, Door, Keyring, connecting
+from agents.wire.keys import CONTROLLER, SEAL_BYTES, Door, Keyring, connecting
 from agents.wire.outbox import Departure, Outbox
 
 T = TypeVar("T")
@@ -311,5 +311,5 @@ def _prepared(socket: zmq.Socket[bytes], most_bytes: int) -> zmq.Socket[bytes]:
         socket.setsockopt(option, 0)
     for option in (zmq.SNDBUF, zmq.RCVBUF):
         socket.setsockopt(option, _SOCKET_BUFFER)
-    socket.setsockopt(zmq.MAXMSGSIZE, max(most_bytes, HEADER_BYTES))
+    socket.setsockopt(zmq.MAXMSGSIZE, max(most_bytes, HEADER_BYTES) + SEAL_BYTES)
     return socket

@@ -20,6 +20,8 @@ from agents.schedule.task import BS
 CONTROLLER = "controller"
 KEYRING = "keyring.json"
 """The file in an agent's folder that only it can read."""
+SEAL_BYTES = 33
+"""What CURVE adds to a frame: its name, a nonce, a seal, and the frame's flags."""
 _DOOR = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from agents.wire.frames import FrameError, Header, Sealed, decode, encode, pack, unpack
-from agents.wire.keys import CONTROLLER, Door, Keyring, connecting
+from agents.wire.keys import CONTROLLER, SEAL_BYTES, Door, Keyring, connecting
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ class ControlServer:
     def __init__(self, keys: Keyring, address: str, port: int) -> None:
         self._door = Door(keys, [CONTROLLER])
         self._socket = self._door.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES + SEAL_BYTES)
         self._socket.bind(f"tcp://{address}:{port}")
         self.dropped = 0
 
@@ -94,7 +94,7 @@ class ControlClient:
         for name, address in addresses.items():
             socket = connecting(self._context, keys, name)
             socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES)
+            socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES + SEAL_BYTES)
             socket.setsockopt(zmq.RECONNECT_IVL, 50)
             socket.connect(f"tcp://{address}:{port}")
             self._sockets[name] = socket

@@ -207,6 +207,18 @@ def test_a_transfer_leaves_in_its_turn_and_when_all_that_it_needs_is_done(link):
     assert await_key(link.device, key("downlink")).arrived_ns > link.station.arrivals[-1].arrived_ns
 
 
+def test_the_largest_frame_that_is_announced_comes_through_and_no_larger_one(link):
+    most = torch.zeros(1 << 20, dtype=torch.uint8)
+    expected = {key("uplink", m): Expected("ue1", layout([most])) for m in range(2)}
+    link.station.begin(1, expected, Outbox(schedule(2), BS, segment=0))
+    link.device.begin(1, {}, Outbox(schedule(2), "ue1", segment=0))
+    link.send(0, most)
+    assert await_key(link.station, key("uplink", 0))
+    link.send(1, torch.cat([most, most]))
+    with pytest.raises(AirError, match="nothing came"):
+        await_key(link.station, key("uplink", 1), 0.3)
+
+
 def test_a_station_opens_again_where_it_listened(link):
     link.station.close()
     link.station = link.opened(1 << 21)
