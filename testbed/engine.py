@@ -268,8 +268,8 @@ class Engine:
     def read_from_volume(self, volume: str, image: str, name: str) -> bytes:
         """A file of a volume, whoever may read it there. GoneError where there is none."""
         with self._holder(volume, image) as (container, folder):
-            chunks, _ = _docker(self.client.api.get_archive, container, f"{folder}/{name}")
-            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+            archive = self._ask(lambda: b"".join(self.client.api.get_archive(container, f"{folder}/{name}")[0]))
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
                 found = tar.extractfile(name)
                 assert found is not None
                 return found.read()
@@ -277,7 +277,7 @@ class Engine:
     @contextmanager
     def _holder(self, volume: str, image: str) -> Iterator[tuple[str, str]]:
         """A container that is never started, through which the engine reaches into a volume, and where that is."""
-        labels = _docker(self.client.api.inspect_volume, volume)["Labels"] or {}
+        labels = self._ask(self.client.api.inspect_volume, volume)["Labels"] or {}
         mine, folder = uuid.uuid4().hex, "/volume"
         name = f"{volume}-{mine[:8]}"
         try:
