@@ -28,6 +28,7 @@ from agents.plan import Plan
 from agents.ports import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT
 from agents.samples.shard import OWN, TEST, Samples, shard_file
 from agents.schedule.costs import Costs
+from agents.schedule.task import Key
 from agents.state import Given, digest
 from agents.ue import Ue
 from agents.wire.air import Air
@@ -60,7 +61,8 @@ def main() -> None:
             return Air.device(keys, address, AIR_PORT, BROADCAST_PORT, most_bytes)
 
         agent = Ue(env["TESTBED_NAME"], lambda number: Samples.load(FOLDER / shard_file(number)), metrics, connect)
-    ControlServer(keys, mgmt, CONTROL_PORT).serve(lambda header, tensors: handle(agent, header, tensors))
+    server = ControlServer(keys, mgmt, CONTROL_PORT, BESIDE, partial(handle_beside, agent))
+    server.serve(partial(handle, agent))
 
 
 def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
@@ -76,6 +78,12 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             return {}, []
         case "configure" if isinstance(agent, Ue):
             agent.configure(Job.from_json(request["job"]), request["most_bytes"])
+            return {}, []
+        case "rejoin" if isinstance(agent, Ue):
+            job = Job.from_json(request["job"])
+            return {"kept": agent.rejoin(job, request["most_bytes"], request["drawn"])}, []
+        case "greeted" if isinstance(agent, Bs):
+            agent.air.await_greetings(request["ues"], request["timeout_s"])
             return {}, []
         case "change":
             plan, costs = Plan.from_json(request["plan"]), Costs.from_json(request["costs"])
@@ -111,6 +119,30 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             return {"accuracies": accuracies, "mean": mean}, []
         case verb:
             raise ValueError(f"unknown request {verb!r}")
+
+
+def handle_beside(agent: Ue | Bs, request: Header, _: Tensors) -> Answer:
+    """Answers one request that does not wait until the one that is being done is over."""
+    match request["verb"]:
+        case "look":
+            busy, progress, waits_for = agent.looks()
+            return {"busy": busy, "progress": progress, "waits_for": waits_for}, []
+        case "lose" if isinstance(agent, Bs):
+            return {"came": [list(key) for key in agent.lose(request["ue"])]}, []
+        case "prune":
+            return {"late": [list(key) for key in agent.prune(request["ue"], [*map(Key.of, request["came"])])]}, []
+        case "join" if isinstance(agent, Bs):
+            agent.join(request["ue"])
+            return {}, []
+        case "abandon" if isinstance(agent, Ue):
+            agent.abandon()
+            return {}, []
+        case verb:
+            raise ValueError(f"unknown request {verb!r}")
+
+
+BESIDE = frozenset({"look", "lose", "prune", "join", "abandon"})
+"""The verbs of ``handle_beside``."""
 
 
 def _report(agent: Ue | Bs) -> dict[str, Any]:

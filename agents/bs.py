@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 
@@ -16,6 +17,7 @@ from agents.halves import average, to_inputs
 from agents.heap import trim
 from agents.job import CONFIGURE_S, Job
 from agents.meter import Meter, Metrics
+from agents.models.build import units_of
 from agents.samples.shard import Order, Samples
 from agents.schedule.footprint import MOST_EVALUATED
 from agents.schedule.pieces import at_once
@@ -26,6 +28,7 @@ from agents.schedule.task import (
     Average,
     Compute,
     Give,
+    Key,
     Step,
     Take,
     Task,
@@ -117,12 +120,30 @@ class Bs:
 
     def begin_round(self, number: int) -> None:
         """Takes up a round."""
+        if self._executor.pruned:
+            self.trainer.abandon()
         self._executor.begin(self._job, number, self.air, self._layout)
 
     def segment(self, index: int, start_ns: int) -> None:
         """Everything that the BS does in a segment of the round."""
         self.meter.begin_segment(first=index == 0)
         self._executor.run(index, start_ns)
+
+    def lose(self, ue: str) -> list[Key]:
+        """Listens to a UE no more; what of it has come in this round."""
+        return self.air.lose(ue)
+
+    def prune(self, ue: str, came: Sequence[Key]) -> list[Key]:
+        """Goes on with the round without a UE; see ``Executor.lose``."""
+        return self._executor.lose(ue, came)
+
+    def join(self, ue: str) -> None:
+        """Listens to a UE again that was lost."""
+        self.air.join(ue)
+
+    def looks(self) -> tuple[bool, int, list[str]]:
+        """How the round goes here; see ``Executor.looks``."""
+        return self._executor.looks()
 
     def evaluate(
         self, parts: Mapping[str, Sequence[Part]], averaged: bool, images: int | None = None
@@ -146,7 +167,10 @@ class Bs:
             for i, (ue, own) in enumerate(parts.items())
         }
         if not parts:
-            found = {BS: self._evaluator.accuracy(self._own_parts(BS))}
+            own = self._own_parts(BS)
+            ends = own[0].first if own else len(self.trainer.shapes) - 1
+            front = [Part(0, ends, self._averaged_units(0, ends))] if ends else []
+            found = {BS: self._evaluator.accuracy([*front, *own])}
         mean = None
         if averaged and len(parts) > 1:
             shares = [self._job.shares[ue] for ue in parts]
@@ -198,18 +222,22 @@ class Bs:
                 if made.loss_sum is not None:
                     self.meter.lost(made.loss_sum, work.samples)
             case Compute() as work:
-                made = self.trainer.backward(task.key, work, [arrival.tensors()[0] for arrival in arrivals])
+                gradients, of = [one.tensors()[0] for one in arrivals], [one.key.ue for one in arrivals]
+                made = self.trainer.backward(task.key, work, gradients, of)
             case Average() as work:
                 return self._averaged(task, work, arrivals)
             case Give(model=model) as work:
-                given = self._mean if model == MEAN else self.trainer.give(work)
+                given = self._averaged_last() if model == MEAN else self.trainer.give(work)
                 carried = self._executor.carried[task.key]
                 return Done({one.key: given[: self._count(one)] for one in carried})
             case Take() as work:
-                self.trainer.receive(work, [arrival.tensors() for arrival in arrivals])
+                if arrivals:
+                    self.trainer.receive(work, [arrival.tensors() for arrival in arrivals])
+                else:
+                    self.trainer.receive(replace(work, samples=(1,)), [self._averaged_units(work.first, work.last)])
                 made = Passed()
             case Step() as work:
-                self.trainer.step(work)
+                self.trainer.step(work, self._executor.scale(task.key))
                 made = Passed()
             case _:
                 made = Passed()
@@ -230,23 +258,39 @@ class Bs:
         return [made.rows[transfer.key.ue]]
 
     def _averaged(self, task: Task, work: Average, arrivals: Sequence[Arrival]) -> Done:
-        """Averages the members' models, and the replicas, unit by unit; the UEs' part first, which is waited for."""
+        """Averages the members' models, and the replicas, unit by unit; the UEs' part first, which is waited for.
+
+        Without members it is what was averaged last.
+        """
+        if not work.members:
+            mean = self._averaged_last()
+            return Done({one.key: mean[: self._count(one)] for one in self._executor.carried.get(task.key, ())})
         wholes = [arrival.tensors() for arrival in arrivals]
         replicas = [self.trainer.of(replica(ue)) for ue in work.members] if work.replicas else []
         for front, own in zip(wholes, replicas, strict=False):
             front += [value for _, half in own for value in half.state()]
         leaving = {one.key: self._count(one) for one in self._executor.carried.get(task.key, ())}
-        most = max(leaving.values(), default=0)
+        most = max(leaving.values(), default=len(wholes[0]))
         mean = average([whole[:most] for whole in wholes], work.samples)
         self._mean = mean
 
         def rest() -> None:
             whole = mean + average([one[most:] for one in wholes], work.samples)
+            self._mean = whole
             for _, half in (found for own in replicas for found in own):
                 half.load(whole[len(whole) - len(half.state()) :])
             self.trainer.settle_device()
 
         return Done({key: mean[:count] for key, count in leaving.items()}, rest if replicas else None)
+
+    def _averaged_last(self) -> Tensors:
+        """The newest weights that were averaged here, from the first unit on; before any were, those that all drew."""
+        return self._mean or list(self.trainer.drawn().state_dict().values())
+
+    def _averaged_units(self, first: int, last: int) -> Tensors:
+        """Of those weights the ones of units ``first + 1`` … ``last``."""
+        before, until = (len(units_of(self.trainer.whole, 0, unit).state_dict()) for unit in (first, last))
+        return self._averaged_last()[before:until]
 
     def _count(self, transfer: Task) -> int:
         """How many tensors the weights of a transfer are."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeVar
@@ -18,6 +19,7 @@ from agents.meter import Meter
 from agents.pace import Pacer, sharpen_timers, sleep_until
 from agents.schedule.pieces import Group, at_once, groups, pieces
 from agents.schedule.task import BROADCAST_PLACE, Compute, Key, Noise, Schedule, Task, at_the_bs, owner
+from agents.schedule.without import scales, without
 from agents.wire.air import Air, AirError
 from agents.wire.frames import Layout, Sealed, seal
 from agents.wire.inbox import Arrival, Expected
@@ -47,13 +49,15 @@ class Executor:
         self._processors: dict[str, _Processor] = {}
         self._job: Job | None = None
         self._counting = threading.Lock()
-        self.schedule = Schedule(())
+        self._awaiting: dict[int, Sequence[Key]] = {}
+        self._busy = 0
+        self._begin(Schedule(()))
 
     def begin(self, job: Job, number: int, air: Air, layout: Callable[[Task], Layout]) -> None:
         """Takes up a round: what will arrive, as its ``layout`` says, and what there is to do."""
         schedule = job.schedule(number)
         if self._job is not job or self.schedule is not schedule:
-            self._job, self.schedule, self.air = job, schedule, air
+            self._job, self.air = job, air
             incoming = [task for task in schedule.tasks if self.name in schedule.receivers(task)]
             self.expected = {task.key: Expected(task.agent, layout(task)) for task in incoming}
             self.carried = _carried(schedule, self.name)
@@ -69,9 +73,52 @@ class Executor:
                 for task in schedule.tasks
                 if task.place == BROADCAST_PLACE
             }
+        self._begin(schedule)
         self._uses_left = self._users.copy()
         air.begin(number, self.expected, Outbox(schedule, self.name, self._occupy_ns))
         self._counted = 0
+
+    def _begin(self, schedule: Schedule) -> None:
+        self.schedule = self._whole = schedule
+        self._scales: Mapping[Key, float] = {}
+        self._stepped: set[Key] = set()
+
+    def lose(self, ue: str, came: Sequence[Key]) -> list[Key]:
+        """Goes on with the round without a UE, of which the BS has what ``came``.
+
+        Nobody waits for anything else of it. The optimiser steps that have been made on gradients of another scale than
+        they should have had: that of the samples that came.
+        """
+        left = without(self.schedule, ue, came)
+        found = scales(self._whole, left)
+        expected = {key: one for key, one in self.expected.items() if key in left.by_key}
+        carried = _carried(left, self.name)
+
+        def take() -> None:
+            self.schedule, self.expected, self.carried = left, expected, carried
+            before, self._scales = self._scales, found
+            late.extend(key for key in self._stepped if found.get(key) != before.get(key))
+
+        late: list[Key] = []
+        self.air.prune(left, [key for key in self.expected if key not in expected], take)
+        return late
+
+    @property
+    def pruned(self) -> bool:
+        """Whether a UE was lost in this round."""
+        return self.schedule is not self._whole
+
+    def scale(self, step: Key) -> float:
+        """What the gradients of an optimiser step are to be multiplied by."""
+        self._stepped.add(step)
+        return self._scales.get(step, 1.0)
+
+    def looks(self) -> tuple[bool, int, list[str]]:
+        """Whether something is being computed, how much has been done and has come, and who is waited for."""
+        keys = {key: None for waiting in list(self._awaiting.values()) for key in waiting}
+        came = self.air.arrivals if self._job is not None else []
+        missing = self.air.missing(keys) if keys else {}
+        return self._busy > 0, len(self.meter.events) + len(came), list(dict.fromkeys(missing.values()))
 
     @property
     def job(self) -> Job:
@@ -101,16 +148,42 @@ class Executor:
             raise
 
     def await_keys(self, keys: Sequence[Key]) -> Arrivals:
-        """What others send of these, when all of it is there."""
-        wanted = [key for key in keys if key in self.expected]
+        """What others send of these, when all of it is there that they still send."""
 
         def all_there(arrivals: Arrivals) -> Arrivals | None:
+            wanted = [key for key in keys if key in self.expected]
             return {key: arrivals[key] for key in wanted} if all(key in arrivals for key in wanted) else None
 
-        return self.wait(all_there, wanted)
+        return self.wait(all_there, keys)
+
+    def await_group(self, group: Group) -> tuple[Group, Arrivals]:
+        """What is left of a group when what its first task needs is there, and what has come for that."""
+
+        def ready(arrivals: Arrivals) -> tuple[Group, Arrivals] | None:
+            left = self.left_of(group)
+            wanted = [key for key in left[0].needs if key in self.expected] if left else []
+            return (left, {key: arrivals[key] for key in wanted}) if all(key in arrivals for key in wanted) else None
+
+        return self.wait(ready, group[0].needs)
+
+    def left_of(self, group: Group) -> Group:
+        """What is to be done of these tasks, as it is to be done now."""
+        return tuple(self.schedule.by_key[task.key] for task in group if task.key in self.schedule.by_key)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Something is computed meanwhile."""
+        with self._counting:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._busy -= 1
 
     def wait(self, look: Callable[[Arrivals], T | None], keys: Iterable[Key]) -> T:
         """What ``look`` finds among what has arrived, as soon as it does. AirError names who owes these keys."""
+        self._awaiting[threading.get_ident()] = keys = list(keys)
         try:
             return self.air.wait(look, self.job.deadline_s)
         except AirError as error:
@@ -118,6 +191,8 @@ class Executor:
             named = "; ".join(f"{key} from {peer}" for key, peer in list(missing.items())[:3])
             peers = tuple(dict.fromkeys(missing.values()))
             raise AirError(f"{self.name} waited for {named or 'its turn'}: {error}", peers) from error
+        finally:
+            self._awaiting.pop(threading.get_ident(), None)
 
     def used(self, tasks: Group) -> None:
         """Lets go of what has come for these tasks and for no other any more."""
@@ -154,17 +229,31 @@ class _Processor:
         self._pacer.start_round(start_ns)
         self._agent.air.begin_segment(segment)
         if self.place in schedule.first_ready:
-            self._as_they_come(_Ready(todo, self._waits_for))
+            self._as_they_come(todo)
         else:
             for group in todo:
-                self._do(group, self._agent.await_keys(group[0].needs))
+                self._do(*self._agent.await_group(group))
 
-    def _as_they_come(self, ready: _Ready) -> None:
+    def _as_they_come(self, todo: Sequence[Group]) -> None:
         """Does what was ready first, until nothing is left."""
-        for _ in range(ready.count):
-            group, arrivals = self._agent.wait(ready.first, ready.awaited)
+        left = {group[0].key: group for group in todo}
+        ready, schedule = _Ready(todo, self._waits_for), self._agent.schedule
+
+        def first(arrivals: Arrivals) -> tuple[Group, Arrivals] | None:
+            nonlocal left, ready, schedule
+            if self._agent.schedule is not schedule:  # a UE was lost
+                schedule = self._agent.schedule
+                left = {now[0].key: now for group in left.values() if (now := self._agent.left_of(group))}
+                ready = _Ready([*left.values()], self._waits_for)
+                for key, at_ns in self._done_ns.items():
+                    ready.done(key, at_ns)
+            return ready.first(arrivals) if left else ((), {})
+
+        while left:
+            group, arrivals = self._agent.wait(first, ready.awaited)
             self._do(group, arrivals)
             for task in group:
+                left.pop(task.key, None)
                 ready.done(task.key, self._done_ns[task.key])
 
     def _waits_for(self, task: Task) -> list[Key]:
@@ -175,7 +264,9 @@ class _Processor:
         return [*(key for key in task.needs if key in self._agent.expected), *mine]
 
     def _do(self, group: Group, arrivals: Arrivals) -> None:
-        """The pieces of work of a group, one after another."""
+        """The pieces of work of a group, one after another; nothing where nothing is left of it."""
+        if not group:
+            return
         for piece in pieces(self._agent.schedule, group):
             self._do_together(piece, arrivals if piece[0] is group[0] else self._agent.await_keys(piece[0].needs))
 
@@ -193,13 +284,14 @@ class _Processor:
             for task in tasks
             if isinstance(task.work, Compute | Noise)
         }
-        if modelled:
-            ready_ns = max((arrival.arrived_ns for arrival in came), default=0)
-            made, span = self._pacer.run(work, ready_ns, sum(modelled.values()) if job.paced else None)
-            for task, own in zip(modelled, span.split([*modelled.values()]), strict=True):
-                agent.meter.computed(task, own)
-        else:
-            made = work()
+        with agent.computing():
+            if modelled:
+                ready_ns = max((arrival.arrived_ns for arrival in came), default=0)
+                made, span = self._pacer.run(work, ready_ns, sum(modelled.values()) if job.paced else None)
+                for task, own in zip(modelled, span.split([*modelled.values()]), strict=True):
+                    agent.meter.computed(task, own)
+            else:
+                made = work()
         carries = dict(chain.from_iterable(sealed.items() for _, sealed in made))
         self._done_ns.update(dict.fromkeys([task.key for task in tasks], self._pacer.free_ns))
         agent.air.offer([task.key for task in tasks], carries)
@@ -219,7 +311,7 @@ class _Ready:
     """Groups of tasks that are done as they get ready; what has come is looked at once."""
 
     def __init__(self, groups: Sequence[Group], waits_for: Callable[[Task], list[Key]]) -> None:
-        self._groups, self.count = groups, len(groups)
+        self._groups = groups
         self._needs = [waits_for(group[0]) for group in groups]
         self._left = [len(keys) for keys in self._needs]
         self._ready_ns = [0] * len(groups)

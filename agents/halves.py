@@ -57,11 +57,16 @@ class Half:
         for twin in self._twins:
             twin.zero_grad()
 
-    def step(self) -> None:
-        """One SGD step on the accumulated gradients, which are then forgotten; the batch's statistics settle."""
+    def step(self, scale: float = 1.0) -> None:
+        """One SGD step on the accumulated gradients times ``scale``, which are then forgotten; the batch's statistics
+        settle."""
         norm.settle(self.model)
         for twin in self._twins:
             _add_gradients(self.model, twin)
+        if scale != 1.0:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(scale)
         if self._optimiser:
             self._optimiser.step()
         self.zero()

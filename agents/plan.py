@@ -82,7 +82,8 @@ class Plan:
     rows whose last-layer gradients are aggregated, in the way of ``aggregate``, and broadcast at
     ``broadcast_bps``. ``head_cut``: the units after it are on the UE too, where a scheme cuts twice. ``workers``: the
     BS is ``one`` processor, or one ``per_ue`` that takes part, each with its share of the speed. ``moving``: what a
-    round under this plan begins with, where the round before was under another one.
+    round under this plan begins with, where the round before was under another one. ``away``: UEs that were lost and
+    are expected back; they have no samples.
     """
 
     topology: str
@@ -102,6 +103,7 @@ class Plan:
     privacy: Privacy | None = None
     workers: str = "one"
     moving: Moving | None = None
+    away: tuple[str, ...] = ()
 
     def noise(self, method: str) -> str:
         """The mechanism that adds noise by this method, where the plan says so; else empty."""
@@ -141,6 +143,7 @@ class Plan:
             known["privacy"] = Privacy(**known["privacy"])
         if known.get("moving"):
             known["moving"] = Moving.from_json(known["moving"])
+        known["away"] = tuple(known.get("away", ()))
         return Plan(**known, ues={name: UePlan(**ue) for name, ue in data["ues"].items()})
 
 

@@ -60,7 +60,7 @@ class Trainer:
         self.whole = build(job.model, job.dataset_info, job.norm, job.seed, job.group_sizes)
         self.shapes = shapes_of(self.whole, job.dataset_info)
         self.halves: dict[PartKey, Half] = {}
-        self._ways_back: dict[tuple[object, ...], tuple[list[str], WayBack]] = {}
+        self._ways_back: dict[tuple[object, ...], tuple[list[str], list[int], WayBack]] = {}
         self._warm: set[tuple[PartKey, int]] = set()
 
     def take(self, tasks: Iterable[Task]) -> None:
@@ -75,7 +75,7 @@ class Trainer:
         momenta = {parameter: buffer for half in mine.values() for parameter, buffer in half.momenta.items()}
         self.halves = {key: half for key, half in self.halves.items() if key not in mine}
         missing = [n for model, first, last in wanted for n in range(first, last) if (model, n) not in here]
-        whole = self._drawn() if missing else self.whole
+        whole = self.drawn() if missing and self._forgotten else self.whole
         for model, first, last in wanted:
             drawn = units_of(whole, first, last).named_children()
             units = OrderedDict(
@@ -88,15 +88,17 @@ class Trainer:
     def make(self, wanted: Iterable[PartKey]) -> None:
         """These parts as everybody drew them, in place of all that are here."""
         self.halves = {}
-        whole = self._drawn()
+        whole = self.drawn()
         for model, first, last in wanted:
             units = copy.deepcopy(units_of(whole, first, last))
             self.halves[model, first, last] = Half(units, self._job.lr_of(model), self._job.momentum, self._device)
 
-    def _drawn(self) -> nn.Sequential:
-        """The whole model as everybody drew it, drawn again where it was forgotten."""
-        if not any(value.is_meta for value in self.whole.state_dict().values()):
-            return self.whole
+    @property
+    def _forgotten(self) -> bool:
+        return any(value.is_meta for value in self.whole.state_dict().values())
+
+    def drawn(self) -> nn.Sequential:
+        """The whole model as everybody drew it, drawn again."""
         job = self._job
         return build(job.model, job.dataset_info, job.norm, job.seed, job.group_sizes)
 
@@ -136,7 +138,7 @@ class Trainer:
             most = self._chunk_rows(work) if at_once else None
             twins = half.twins(self._threads if most is not None and most < work.samples else 1)
             made = run(twins, rows, work.aggregate, most)
-            self._ways_back[pass_of(key, work)] = names, lambda _: made.backward()
+            self._ways_back[pass_of(key, work)] = names, rows.sizes, lambda _: made.backward()
             return Passed(loss_sum=made.loss * work.mean_over)
         inputs, sizes = leaf(values) if work.first > 0 else torch.cat(values), [len(value) for value in values]
         out: torch.Tensor = half.model(inputs)
@@ -145,19 +147,34 @@ class Trainer:
             torch.autograd.backward(out, gradient)
             return parts(inputs, sizes) if work.first > 0 else [], None
 
-        self._ways_back[pass_of(key, work)] = names, back
+        self._ways_back[pass_of(key, work)] = names, sizes, back
         return Passed(dict(zip(names, torch.split(out, sizes), strict=True)))
 
-    def backward(self, key: Key, work: Compute, gradients: Sequence[torch.Tensor]) -> Passed:
-        """The way back of a pass, from the gradients at its end (none from the loss), which adds up this part's own."""
-        names, back = self._ways_back.pop(pass_of(key, work))
+    def backward(
+        self, key: Key, work: Compute, gradients: Sequence[torch.Tensor], of: Sequence[str] | None = None
+    ) -> Passed:
+        """The way back of a pass, from the gradients at its end (none from the loss), which adds up this part's own.
+
+        ``of``: whose they are. Those of UEs that went forward and are not among them are nothing.
+        """
+        names, sizes, back = self._ways_back.pop(pass_of(key, work))
+        if gradients and of is not None and len(of) < len(names):
+            given = dict(zip(of, gradients, strict=True))
+            nothing = [torch.zeros(size, *gradients[0].shape[1:]) for size in sizes]
+            gradients = [given.get(name, zeros) for name, zeros in zip(names, nothing, strict=True)]
         at_the_end = torch.cat([gradient.to(self._device) for gradient in gradients]) if gradients else torch.empty(0)
         found, shared = back(at_the_end)
         return Passed(dict(zip(names, found, strict=False)), shared)
 
-    def step(self, step: Step) -> None:
-        """An optimiser step of a part."""
-        self.halves[step.model, step.first, step.last].step()
+    def step(self, step: Step, scale: float = 1.0) -> None:
+        """An optimiser step of a part, on its gradients times ``scale``."""
+        self.halves[step.model, step.first, step.last].step(scale)
+
+    def abandon(self) -> None:
+        """Forgets what was begun: passes that have not gone back, and gradients of which no step was made."""
+        self._ways_back.clear()
+        for half in self.halves.values():
+            half.zero()
 
     def settle_device(self) -> None:
         """Returns when the device has done what it was given: what is timed must be over."""

@@ -18,7 +18,7 @@ from agents.meter import Meter, Metrics
 from agents.privacy import privatise, privatise_weights
 from agents.samples.shard import Order, Samples
 from agents.schedule.pieces import at_once
-from agents.schedule.task import BS, Activations, Compute, Give, Gradients, Load, Noise, Step, Take, Task, Weights
+from agents.schedule.task import BS, Activations, Compute, Give, Gradients, Key, Load, Noise, Step, Take, Task, Weights
 from agents.state import Given, Kept
 from agents.trainer import Passed, Source, Trainer, check_sizes, layout_of, needed
 from agents.wire.air import Air
@@ -62,6 +62,10 @@ class Ue:
         self._order = Order(len(self._labels), (job.seed, 2, number))
         self._noise = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
         self.meter.begin_scheme(job.trial, job.label, job.plan.time_dilation, job.delay_s)
+        self._go_on_air(job, most_bytes)
+
+    def _go_on_air(self, job: Job, most_bytes: int) -> None:
+        """Reaches the BS over the air, by a new connection where the one that is there will not do."""
         if self._air is None or self._air.most_bytes < most_bytes or self._bs_address != job.bs_address:
             self.close()
             self._air, self._bs_address = self._open_air(job.bs_address, most_bytes), job.bs_address
@@ -75,6 +79,25 @@ class Ue:
             samples, self._loaded = self._load(dealing), dealing
             self._images = to_inputs(torch.from_numpy(samples.images))
             self._labels = torch.from_numpy(samples.labels)
+
+    def rejoin(self, job: Job, most_bytes: int, drawn: int) -> bool:
+        """Comes back after it was lost; whether it still has its weights, momentum and batch order.
+
+        What it had begun is forgotten. Who has to begin again has ``drawn`` so many samples before.
+        """
+        kept = hasattr(self, "trainer") and self._job.label == job.label
+        most_bytes = max(most_bytes, self._air.most_bytes if self._air is not None else 0)
+        self.close()  # with what waits there
+        if not kept:
+            self.configure(job, most_bytes)
+            self._order.take(drawn)
+            self._noise.manual_seed(self._noise.initial_seed() + drawn)  # the same noise twice could be taken off
+            return False
+        self.trainer.abandon()
+        self._job = job
+        self._take_up(job, most_bytes)
+        self._go_on_air(job, most_bytes)
+        return True
 
     def change(self, job: Job) -> None:
         """From the next round on by another plan, at other speeds."""
@@ -111,6 +134,19 @@ class Ue:
         """Everything that this UE does in a segment of the round."""
         self.meter.begin_segment(first=index == 0)
         self._executor.run(index, start_ns)
+
+    def prune(self, ue: str, came: Sequence[Key]) -> list[Key]:
+        """Goes on with the round without another UE; see ``Executor.lose``."""
+        return self._executor.lose(ue, came)
+
+    def looks(self) -> tuple[bool, int, list[str]]:
+        """How the round goes here; see ``Executor.looks``."""
+        return self._executor.looks()
+
+    def abandon(self) -> None:
+        """Waits for nothing more in the round that it is in."""
+        if self._air is not None:
+            self._air.fail("given up")
 
     def _layout(self, task: Task) -> Layout:
         return layout_of(task, self.trainer.whole, self.trainer.shapes)
@@ -153,7 +189,7 @@ class Ue:
             case Compute() as work:
                 made = self.trainer.backward(task.key, work, [self._gradient(arrival) for arrival in arrivals])
             case Step() as work:
-                self.trainer.step(work)
+                self.trainer.step(work, self._executor.scale(task.key))
             case Noise():
                 noisy = self._noisy_weights()
                 return Done({one.key: noisy for one in self._executor.carried.get(task.key, ())})
@@ -192,11 +228,11 @@ class Ue:
 
     def _gradient(self, arrival: Arrival) -> torch.Tensor:
         """The gradients that came; of those that are everybody's, this UE's share."""
-        gradient = arrival.tensors()[0]
-        sent = self._executor.schedule.by_key[arrival.key]
+        gradient, schedule = arrival.tensors()[0], self._executor.schedule
+        sent = schedule.by_key[arrival.key]
         if isinstance(sent.work, Gradients) and sent.work.weighted:
-            everybody = self._executor.schedule.receivers(sent)
-            gradient = gradient * (self._job.shares[self.name] / sum(self._job.shares[ue] for ue in everybody))
+            together = sum(self._job.shares[ue] for ue in schedule.sources(sent))
+            gradient = gradient * (self._job.shares[self.name] / together)
         return gradient
 
     def _carries(self, transfer: Task, made: Passed) -> Sequence[torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -245,12 +245,14 @@ def sender(place: str) -> str:
 class Schedule:
     """One round. A place does its tasks in the order listed, or, if it is in ``first_ready``, as they get ready.
 
-    ``drawn``: an order in it was drawn for this round, so that others differ.
+    ``drawn``: an order in it was drawn for this round, so that others differ. ``segments_of_whole``: where it is what
+    is left of another one, the segments of that, which its tasks keep.
     """
 
     tasks: tuple[Task, ...]
     first_ready: frozenset[str] = frozenset()
     drawn: bool = False
+    segments_of_whole: Mapping[Key, int] | None = field(default=None, compare=False)
 
     @cached_property
     def by_key(self) -> Mapping[Key, Task]:
@@ -264,10 +266,14 @@ class Schedule:
 
     @cached_property
     def holders(self) -> tuple[str, ...]:
-        """The UEs that get shared weights last; nobody where weights are never shared."""
-        loads = [task for task in self.tasks if isinstance(task.work, Load)]
-        last = max((task.key.turn for task in loads), default=0)
-        return tuple(task.place for task in loads if task.key.turn == last)
+        """The UEs that get shared weights last; nobody where weights are never shared, or all that should were lost."""
+        last = max((task.key.turn for task in self.tasks if isinstance(task.work, Average)), default=0)
+        return tuple(task.place for task in self.tasks if isinstance(task.work, Load) and task.key.turn == last)
+
+    @cached_property
+    def shares_weights(self) -> bool:
+        """Whether weights are averaged and handed on."""
+        return any(isinstance(task.work, Average) for task in self.tasks)
 
     @cached_property
     def at(self) -> Mapping[str, tuple[Task, ...]]:
@@ -299,6 +305,12 @@ class Schedule:
         if task.place == BROADCAST_PLACE:
             return self._hearers.get(task.key, ())
         return (BS,) if goes_up(task.place) else (owner(task.place),)
+
+    def sources(self, gradients: Task) -> tuple[str, ...]:
+        """The UEs from whose activations the BS has made these gradients."""
+        back = (self.by_key[key] for key in gradients.needs if not self.by_key[key].transfers)
+        forward = (self.by_key[key] for task in back for key in task.needs if not self.by_key[key].transfers)
+        return tuple(key.ue for task in forward for key in task.needs if isinstance(self.by_key[key].work, Activations))
 
     @cached_property
     def before(self) -> Mapping[Key, Sequence[Key]]:
@@ -337,6 +349,8 @@ class Schedule:
         A need that no message carries to the agent that has it, directly or as part of what another one says, ends a
         segment. The order of a place is kept by the place itself.
         """
+        if self.segments_of_whole is not None:
+            return self.segments_of_whole
         found: dict[Key, int] = {}
         for task in self.ordered:
             unknown = [key for key in task.needs if not self.knows(task.agent, self.by_key[key])]

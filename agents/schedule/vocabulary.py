@@ -229,6 +229,15 @@ class Round:
             came = self._put("move_down", ue, first, down(ue), Weights(first, last, momentum), (given,))
             self._put("take", ue, first, ue, Take(ue, first, last, (1,), momentum), (came,))
 
+    def catch_up(self, heirs: Sequence[str]) -> None:
+        """UEs, and their replicas at the BS, get what was averaged last there, as far as their own cuts."""
+        given = self._put("give", BS, 0, BS, Give(MEAN, 0, max(map(self.plan.cut_of, heirs))), ())
+        for ue in heirs:
+            cut, own = self.plan.cut_of(ue), replica(ue)
+            came = self._put("move_down", ue, 0, down(ue), Weights(0, cut), (given,))
+            self._put("take", ue, 0, ue, Take(ue, 0, cut, (1,)), (came,))
+            self._put("take", ue, cut, self._processor(own), Take(own, cut, self.units, ()), ())
+
     def own_batch(self) -> None:
         """A batch of the BS's own data forward and backward through the whole model there."""
         size = self.plan.bs_batch
@@ -239,6 +248,11 @@ class Round:
     def _processor(self, model: str) -> str:
         """Where a model at the BS is: at its UE's worker, where the plan has a worker for each."""
         return model if self.plan.workers == "per_ue" and model not in (BS, MEAN) else BS
+
+    @property
+    def shares(self) -> bool:
+        """Whether there is somebody to share weights with: another UE that takes part, or is to come back."""
+        return len(self.ues) > 1 or bool(self.plan.away)
 
     @property
     def _with_momentum(self) -> bool:

@@ -15,7 +15,7 @@ def fl(r: Round) -> None:
                 r.forward(ue, m)
                 r.backward(ue, m)
             r.step(ue)
-    if len(r.ues) > 1:
+    if r.shares:
         r.share_weights(r.ues, r.ues)
 
 

@@ -83,7 +83,7 @@ class Scheme:
         ScheduleError when it cannot be done, or loses samples.
         """
         made = Round(plan, units, seed, number)
-        if plan.moving and self.halves:
+        if plan.moving:
             bring(made, plan.moving, self.halves, self.groups(plan.clusters)[0])
         self.write(made)
         found = made.schedule()

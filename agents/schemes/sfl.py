@@ -19,7 +19,7 @@ def sfl(r: Round) -> None:
                 r.downlink(ue, m)
             r.step(replica(ue))
         learn(r, r.ues)
-    if len(r.ues) > 1:
+    if r.shares:
         r.share_weights(r.ues, r.ues, replicas=True)
 
 

@@ -19,7 +19,7 @@ def sfl_v2(r: Round) -> None:
                 r.downlink(ue, m)
             r.step(BS)
         learn(r, r.ues)
-    if len(r.ues) > 1:
+    if r.shares:
         r.share_weights(r.ues, r.ues)
 
 

@@ -13,5 +13,5 @@ def in_turns(r: Round, groups: Groups) -> None:
         for step in range(r.plan.steps):
             r.begin(turn, step)
             joint_batch(r, members)
-        if len(r.ues) > 1:
+        if r.shares:
             r.share_weights(members, groups[(turn + 1) % len(groups)])

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import zmq
 
 from agents.pace import sharpen_timers
-from agents.schedule.task import BROADCAST_PLACE, Key
+from agents.schedule.task import BROADCAST_PLACE, Key, Schedule
 from agents.wire.frames import HEADER_BYTES, NOTHING, Buffer, Sealed, pack
 from agents.wire.inbox import Arrival, Expected, Inbox, Message, Unexpected
 from agents.wire.keys import CONTROLLER, SEAL_BYTES, Door, Keyring, connecting
@@ -57,6 +57,8 @@ class Air:
         self._changed = threading.Condition()
         self._arrivals: dict[Key, Arrival] = {}
         self._greeted: set[str] = set()
+        self._lost: set[str] = set()
+        self._unreachable = 0
         self._error: str | None = None
         self._inbox = Inbox(early_bytes=2 * most_bytes)
         self._outbox: Outbox | None = None
@@ -98,7 +100,8 @@ class Air:
     @property
     def dropped(self) -> Mapping[str, int]:
         """How many messages were dropped, by reason, since this end was opened."""
-        return dict(self._inbox.dropped)
+        sent = {"to nobody": self._unreachable} if self._unreachable else {}
+        return {**self._inbox.dropped, **sent}
 
     def open(self, scheme: str, peers: Sequence[str]) -> None:
         """From now on messages are of this scheme, among these peers."""
@@ -107,7 +110,7 @@ class Air:
             self._inbox.open(scheme, frozenset(peers))
             self._outbox, self._error = None, None
             with self._changed:
-                self._arrivals, self._greeted = {}, set()
+                self._arrivals, self._greeted, self._lost = {}, set(), set()
 
         self._at_the_thread(change, wait=True)
 
@@ -122,13 +125,13 @@ class Air:
         self._at_the_thread(greeting)
 
     def await_greetings(self, names: Sequence[str], timeout_s: float) -> None:
-        """Returns when all of these have said hello. AirError names who has not."""
+        """Returns when all of these that are not lost have said hello. AirError names who has not."""
 
         def all_there() -> bool | None:
-            return True if self._greeted.issuperset(names) else None
+            return True if self._greeted.union(self._lost).issuperset(names) else None
 
         if self._wait(all_there, timeout_s) is None:
-            missing = sorted(set(names) - self._greeted)
+            missing = sorted(set(names) - self._greeted - self._lost)
             raise AirError(self._error or f"{', '.join(missing)} cannot reach the bs over the air", missing)
 
     def begin(self, number: int, expected: Mapping[Key, Expected], outbox: Outbox) -> None:
@@ -140,6 +143,47 @@ class Air:
             self._outbox = outbox
             for message in self._inbox.begin(number, expected):
                 self._sort(message)
+
+        self._at_the_thread(change, wait=True)
+
+    def lose(self, peer: str) -> list[Key]:
+        """From now on nothing that this peer sends counts; which of its messages have come in this round."""
+        came: list[Key] = []
+
+        def change() -> None:
+            self._inbox.lose(peer)
+            with self._changed:
+                self._lost.add(peer)
+                came.extend(arrival.key for arrival in self._arrivals.values() if arrival.peer == peer)
+                self._changed.notify_all()
+
+        self._at_the_thread(change, wait=True)
+        return came
+
+    def join(self, peer: str) -> None:
+        """A peer that was lost counts again, and is to greet anew."""
+
+        def change() -> None:
+            self._inbox.join(peer)
+            with self._changed:
+                self._lost.discard(peer)
+                self._greeted.discard(peer)
+
+        self._at_the_thread(change, wait=True)
+
+    def prune(self, left: Schedule, gone: Iterable[Key], take: Callable[[], None]) -> None:
+        """Of the round that goes on only this is left: what is ``gone`` is not expected any more.
+
+        ``take`` is called at the same moment, and whoever waits looks again.
+        """
+
+        def change() -> None:
+            self._inbox.forget(gone)
+            if self._outbox is not None:
+                self._outbox.prune(left)
+            with self._changed:
+                take()
+                self._changed.notify_all()
 
         self._at_the_thread(change, wait=True)
 
@@ -299,7 +343,9 @@ class Air:
             try:
                 socket.send_multipart([*self._route(socket, peer), *frames], copy=False)
             except zmq.ZMQError as error:
-                self.fail(f"{peer} cannot be reached over the air: {error}")
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                self._unreachable += 1  # who is not there is found by what does not come of it
 
     def _route(self, socket: zmq.Socket[bytes], peer: str) -> tuple[bytes, ...]:
         """What a message begins with: at a station, by which of its connections it is to leave."""

@@ -53,7 +53,7 @@ class Message:
 
 @dataclass
 class Inbox:
-    """Sorts messages. ``dropped`` counts, by reason, what is old, of strangers, or cannot be read.
+    """Sorts messages. ``dropped`` counts, by reason, what is old, of strangers or of lost peers, or cannot be read.
 
     Of what comes before its round has begun, so many ``early_bytes`` are kept for each peer.
     """
@@ -68,11 +68,27 @@ class Inbox:
         self._expected: dict[Key, Expected] = {}
         self._early: list[Message] = []
         self._waiting: Counter[str] = Counter()
+        self._lost: set[str] = set()
 
     def open(self, scheme: str, peers: frozenset[str]) -> None:
         """A new scheme: its rounds are numbered from 1 again."""
         self.scheme, self.peers, self.round = scheme, peers, 0
-        self._expected, self._early, self._waiting = {}, [], Counter()
+        self._expected, self._early, self._waiting, self._lost = {}, [], Counter(), set()
+
+    def lose(self, peer: str) -> None:
+        """From now on nothing of this peer counts any more, until it joins again."""
+        self._lost.add(peer)
+        self._early = [message for message in self._early if message.peer != peer]
+        self._waiting.pop(peer, None)
+
+    def join(self, peer: str) -> None:
+        """A peer that was lost counts again."""
+        self._lost.discard(peer)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """These are not expected any more."""
+        for key in keys:
+            self._expected.pop(key, None)
 
     def begin(self, number: int, expected: Mapping[Key, Expected]) -> list[Message]:
         """A new round; what came before it was begun, to be sorted again."""
@@ -85,8 +101,8 @@ class Inbox:
 
         Unexpected when a peer of this trial sent, in this very round, what nobody waits for.
         """
-        if message.peer not in self.peers:
-            self.dropped["stranger"] += 1
+        if message.peer not in self.peers or message.peer in self._lost:
+            self.dropped["lost" if message.peer in self._lost else "stranger"] += 1
             return None
         try:
             header, sealed = unpack(message.frames)

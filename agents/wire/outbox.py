@@ -38,14 +38,26 @@ class Outbox:
             mine = deque(task for task in tasks if task.transfers and task.agent == self.agent)
             if mine:
                 self._links[place] = mine
-        self._known = {
+        self._known = self._needed()
+        self._done: set[Key] = set()
+        self._sealed: dict[Key, Sealed] = {}
+        self._free_ns: dict[str, int] = {}
+
+    def prune(self, left: Schedule) -> None:
+        """From now on only what is left of the schedule leaves."""
+        self.schedule = left
+        for place, queue in self._links.items():
+            self._links[place] = deque(left.by_key[task.key] for task in queue if task.key in left.by_key)
+        self._known = self._needed()
+        self._sealed = {key: sealed for key, sealed in self._sealed.items() if key in left.by_key}
+
+    def _needed(self) -> dict[Key, list[Key]]:
+        """Of what each transfer needs, all that the agent knows of when it is done."""
+        return {
             task.key: [key for key in task.needs if self.schedule.knows(self.agent, self.schedule.by_key[key])]
             for mine in self._links.values()
             for task in mine
         }
-        self._done: set[Key] = set()
-        self._sealed: dict[Key, Sealed] = {}
-        self._free_ns: dict[str, int] = {}
 
     def done(self, keys: Sequence[Key]) -> None:
         """These tasks are done: computed here, or arrived."""

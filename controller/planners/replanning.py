@@ -9,14 +9,15 @@ goes has paid for the way back, so that all rounds together are not longer than 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from agents.plan import Moving, Plan
-from agents.schedule.task import Give
+from agents.schedule.task import Give, Schedule
 from controller.planners import CUT_STAYS
+from controller.planners.absence import made_without, with_batches_of
 from controller.planners.planning import Planned, plan_one
 from controller.predict.channel import Moment, instance_at, moment
 from controller.predict.instance import Instance
@@ -36,7 +37,7 @@ class Step:
 
     ``kept``: the plan is that of the round before. ``planner_s``: wall seconds. ``gained_s``: by how much the predicted
     round is shorter than under the plan that was in force (going back may cost a round something); None where nothing
-    was planned.
+    was planned. ``why``: which UEs were lost or are back, where that is the reason.
     """
 
     now: Moment
@@ -45,6 +46,7 @@ class Step:
     planner_s: float = 0.0
     gained_s: float | None = None
     charged_s: float = 0.0
+    why: str = ""
 
     @property
     def predicted_s(self) -> float:
@@ -65,22 +67,76 @@ class Step:
 class Course:
     """The rounds of one scheme of a topology, which are asked for in order."""
 
-    def __init__(self, topology: Topology, planned: Planned) -> None:
+    def __init__(
+        self, topology: Topology, planned: Planned, fits: Callable[[Planned], bool] = lambda planned: True
+    ) -> None:
+        """``fits``: whether the agents have the memory that a plan without some UEs asks of the others."""
         self._topology, self._first, self._in_force = topology, planned, planned
         self._index, self._choice = _entry(topology, planned)
         self.replans = replans(topology.replan, self._choice, planned.scheme)
         self._trained: frozenset[str] = frozenset()
         self._holders: tuple[str, ...] = ()
         self._seen: Instance | None = None
+        self.away: tuple[str, ...] = ()
+        self._back: tuple[str, ...] = ()
+        self._fits = fits
 
     def step(self, number: int, clock_s: float) -> Step:
         """Round ``number``, which begins ``clock_s`` emulated seconds after the scheme did."""
-        due = self.replans and self._due(number, clock_s)
-        step = self._anew(number, clock_s) if due else self._as_it_is(number, clock_s)
+        if self.away != self._in_force.plan.away or self._back:
+            step = self._for_those_there(number, clock_s)
+        elif self.replans and not self.away and self._due(number, clock_s):
+            step = self._anew(number, clock_s)
+        else:
+            step = self._as_it_is(number, clock_s)
         self._in_force = replace(step.planned, plan=replace(step.planned.plan, moving=None))
         self._trained |= set(step.planned.plan.clusters)
         self._holders = _holders(step.planned, number)
         return step
+
+    def lose(self, ue: str) -> None:
+        """From the next round on a UE takes no part."""
+        self.away = tuple(one for one in self._first.plan.ues if one == ue or one in self.away)
+        if self._first.schedule(1).shares_weights:
+            self._holders = tuple(one for one in self._holders if one != ue)
+
+    def join(self, ue: str) -> None:
+        """From the next round on a UE takes part again, with the newest weights where they are shared."""
+        self.away = tuple(one for one in self.away if one != ue)
+        self._back = (*self._back, ue)
+
+    def degraded(self, left: Schedule) -> None:
+        """What is left of the round that has just been: who was given the shared weights last."""
+        if left.shares_weights:
+            self._holders = left.holders
+
+    def _for_those_there(self, number: int, clock_s: float) -> Step:
+        """A round under another plan, since UEs were lost or have come back."""
+        began, before = time.perf_counter(), self._in_force
+        now = instance_at(self._topology, self._first.problem, number, clock_s)
+        planned = _led_by(self._of_those_there(now), self._holders)
+        moved = self._moved(planned, number, before.plan, self._holders) if self._trained else planned
+        step = Step(moment(self._topology, moved, number, clock_s), moved, kept=False, gained_s=0.0)
+        lost = [ue for ue in self.away if ue not in before.plan.away]
+        said = [f"without {', '.join(lost)}"] if lost else []
+        said += [f"{', '.join(self._back)} back"] if self._back else []
+        self._back = ()
+        return replace(step, planner_s=time.perf_counter() - began, why=", ".join(said))
+
+    def _of_those_there(self, now: Instance) -> Planned:
+        """The plan of those who take part, at the cut in force; the batches in force where there is none, or no memory.
+
+        With everybody there it is the first one again.
+        """
+        before, first = self._in_force, self._first
+        if self.away == before.plan.away:
+            return before
+        if not self.away:
+            same = before.plan.cut == first.plan.cut or first.scheme.halves not in ("same", "different")
+            return first if same else made_for(self._topology, first, now, before.plan.cut) or first
+        cut = before.plan.cut if first.scheme.cuts in ("inside", "twice") and not first.scheme.replicas else None
+        found = made_without(self._topology, first, now, self.away, cut)
+        return found if found is not None and self._fits(found) else with_batches_of(before, self.away)
 
     def _as_it_is(self, number: int, clock_s: float) -> Step:
         return Step(moment(self._topology, self._in_force, number, clock_s), self._in_force)
@@ -209,7 +265,8 @@ def _led_by(planned: Planned, holders: tuple[str, ...]) -> Planned:
 
 def _holders(planned: Planned, number: int) -> tuple[str, ...]:
     """Who has the newest weights after a round: those who got them last, or all where nobody shares."""
-    return planned.schedule(number).holders or tuple(planned.plan.clusters)
+    schedule = planned.schedule(number)
+    return schedule.holders if schedule.shares_weights else tuple(planned.plan.ues)
 
 
 def _entry(topology: Topology, planned: Planned) -> tuple[int, SchemeChoice]:

@@ -133,7 +133,7 @@ class Session:
         hint = "type: testbed doctor" if verb == "hello" else _log_hint(name)
         return TrialError(f"{name} {what} in {timeout_s:.0f} s; {said}", hint, (name,))
 
-    def _check_alive(self, names: Sequence[str]) -> None:
+    def _check_alive(self, _: Sequence[str]) -> Sequence[str]:
         """TrialError when the engine has told of the end, or the pause, of an agent."""
         events = self._events.take()
         starved = {event.agent for event in events if event.action == "oom"}
@@ -143,6 +143,7 @@ class Session:
             if event.action == "pause":
                 hint = f"docker unpause it, or: testbed down {self._trial}"
                 raise TrialError(f"{event.agent} was paused", hint, (event.agent,))
+        return ()
 
     def _ended(self, event: ContainerEvent, starved: bool) -> TrialError:
         """Why an agent is no more: a kill for memory is told before its end, after it, or only by its container."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from agents.bs import Bs
+from agents.executor import Done
 from agents.halves import Half
 from agents.job import Job
 from agents.meter import Metrics
@@ -22,8 +23,10 @@ from agents.models.catalog import DATASETS
 from agents.plan import Plan, UePlan
 from agents.samples.shard import Samples
 from agents.schedule.costs import Costs
+from agents.schedule.task import Key, Task
 from agents.ue import Ue
 from agents.wire.air import Air
+from agents.wire.inbox import Arrival
 from agents.wire.keys import Keyring, new_keyrings
 
 torch.set_num_threads(1)  # as agents do: more would only wait for each other
@@ -82,6 +85,7 @@ class World:
 
     def __init__(self, bs: Bs, ues: dict[str, Ue], port: int, keys: Mapping[str, Keyring]) -> None:
         self.bs, self.ues, self.port, self.keys = bs, ues, port, keys
+        self.lost: set[str] = set()
         self.events: list[dict[str, Any]] = []
 
     def configure(self, job: Job) -> None:
@@ -95,38 +99,110 @@ class World:
         self.job = job
         self._all(lambda agent: agent.change(job))
 
-    def round(self, number: int) -> int:
-        """Runs a round, segment by segment; the start of the last (monotonic ns). Its events are in ``events``."""
-        self.events = []
+    def round(self, number: int, dies: str = "", at: Key | None = None) -> int:
+        """Runs a round, segment by segment; the start of the last (monotonic ns). Its events are in ``events``.
+
+        A UE that ``dies`` does so before it does the task ``at``; the others go on without it.
+        """
+        self.events, self.late = [], list[Key]()
         self._all(lambda agent: agent.begin_round(number))
+        if at is not None:
+            _mortal(self.ues[dies], at)
         for index in range(self.job.schedule(number).segments):
             start_ns = time.monotonic_ns() + 5_000_000
-            self._all(lambda agent, i=index, at=start_ns: agent.segment(i, at))  # type: ignore[misc]
-            self.events += [event for agent in (self.bs, *self.ues.values()) for event in agent.meter.events]
+            self._all(
+                lambda agent, i=index, at=start_ns: agent.segment(i, at),  # type: ignore[misc]
+                (dies, lambda: self._lose(dies)) if dies not in self.lost else None,
+            )
+            self.events += [event for agent in self.there for event in agent.meter.events]
         return start_ns
+
+    @property
+    def there(self) -> list[Bs | Ue]:
+        """The BS, and the UEs that are not lost."""
+        return [self.bs, *(ue for name, ue in self.ues.items() if name not in self.lost)]
+
+    def _lose(self, ue: str) -> None:
+        """What the controller has the others do when a UE is lost; all that it had sent has come before."""
+        self.lost.add(ue)
+        sent = _sent(self.ues[ue])
+        while sum(arrival.peer == ue for arrival in self.bs.air.arrivals) < sent:
+            time.sleep(0.001)
+        came = self.bs.lose(ue)
+        for agent in reversed(self.there):
+            self.late += agent.prune(ue, came)
+
+    def renew(self, ue: str) -> None:
+        """The process of a UE that is lost is another one, which knows of nothing."""
+        old = self.ues[ue]
+        old.close()
+        self.ues[ue] = Ue(ue, old._load, Metrics(), old._open_air)
+
+    def rejoin(self, ue: str, job: Job, drawn: int = 0) -> bool:
+        """A UE comes back; whether it still had its weights."""
+        self.lost.discard(ue)
+        self.bs.join(ue)
+        kept = self.ues[ue].rejoin(job, MOST_BYTES, drawn)
+        self.bs.air.await_greetings([ue], 10)
+        self.change(job)
+        return kept
 
     def half(self, agent: str, model: str = "") -> Half:
         """The first part that an agent has of a model (its own, unless it is named)."""
         trainer = self.bs.trainer if agent == "bs" else self.ues[agent].trainer
         return trainer.of(model or agent)[0][1]
 
-    def _all(self, work: Callable[[Bs | Ue], None]) -> None:
+    def _all(self, work: Callable[[Bs | Ue], None], mortal: tuple[str, Callable[[], None]] | None = None) -> None:
         errors: list[Exception] = []
+        died = threading.Event()
 
         def guarded(agent: Bs | Ue) -> None:
             torch.set_num_threads(1)  # of this thread too, or a product that is its first work may be split in two
             try:
                 work(agent)
+            except Died:
+                died.set()
             except Exception as error:  # raised again below, in the caller's thread
                 errors.append(error)
 
-        threads = [threading.Thread(target=guarded, args=(agent,)) for agent in (self.bs, *self.ues.values())]
+        threads = [threading.Thread(target=guarded, args=(agent,)) for agent in self.there]
         for thread in threads:
             thread.start()
+        while mortal is not None and mortal[0] and any(thread.is_alive() for thread in threads):
+            if died.wait(0.001):
+                mortal[1]()
+                break
         for thread in threads:
             thread.join()
         if errors:
             raise errors[0]
+
+
+class Died(Exception):
+    """A UE is no more."""
+
+
+def _mortal(ue: Ue, at: Key) -> None:
+    """Has a UE die before it does a task."""
+    performs = ue._executor.perform
+
+    def perform(task: Task, arrivals: Sequence[Arrival]) -> Done:
+        if task.key == at:
+            ue._executor.perform = performs
+            raise Died
+        return performs(task, arrivals)
+
+    ue._executor.perform = perform
+
+
+def _sent(ue: Ue) -> int:
+    """How many messages of the round a UE has sent, when all that may leave has left."""
+    for _ in range(2):  # what was offered leaves in the turn of the thread after that
+        ue.air._at_the_thread(lambda: None, wait=True)
+    outbox = ue.air._outbox
+    assert outbox is not None
+    mine = [task for task in outbox.schedule.tasks if task.transfers and task.agent == ue.name]
+    return len(mine) - sum(map(len, outbox._links.values()))
 
 
 def _device(keys: Keyring, port: int, broadcast: int) -> Callable[[str, int], Air]:

@@ -59,6 +59,11 @@ class Machine:
         parameters = list(model.parameters())
         return torch.optim.SGD(parameters, lr=lr, momentum=self.job.momentum) if parameters else None
 
+    def forget_momentum(self, ue: str) -> None:
+        """A UE that begins anew has none."""
+        if optimiser := self.front_steps[ue]:
+            optimiser.state.clear()
+
     def learn(self, loss: torch.Tensor, ues: Sequence[str]) -> None:
         """One step of these UEs' halves on this loss."""
         steps = {id(s): s for ue in ues for s in (self.front_steps[ue], self.back_steps[ue]) if s}.values()

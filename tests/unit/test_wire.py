@@ -228,12 +228,24 @@ def test_a_station_opens_again_where_it_listened(link):
     link.station.await_greetings(["ue1"], 5)
 
 
-def test_sending_to_nobody_is_an_error_and_not_silence(link):
-    nobody = Schedule((Task(key("downlink", ue="ue9"), down("ue9"), Gradients(1, 5)),))
-    link.station.begin(1, {}, Outbox(nobody, BS, segment=0))
-    link.station.offer([], {key("downlink", ue="ue9"): seal([torch.ones(5)])})
-    with pytest.raises(AirError, match="ue9 cannot be reached"):
-        await_key(link.station, key("uplink"))
+def test_what_is_sent_to_nobody_is_counted_and_keeps_nobody_else_waiting(link):
+    both = [Task(key("downlink", ue=ue), down(ue), Gradients(1, 5)) for ue in ("ue9", "ue1")]
+    link.station.begin(1, {}, Outbox(Schedule(tuple(both)), BS, segment=0))
+    link.device.begin(1, {both[1].key: Expected(BS, layout([torch.ones(5)]))}, Outbox(Schedule(()), "ue1", segment=0))
+    link.station.offer([], {one.key: seal([torch.ones(5)]) for one in both})
+    assert await_key(link.device, both[1].key)
+    assert link.station.dropped == {"to nobody": 1}
+
+
+def test_nothing_of_a_peer_that_was_lost_counts_until_it_joins_again(link):
+    assert link.station.lose("ue1") == []
+    link.device.greet("psl")
+    link.station.await_greetings(["ue1"], 0)  # who is lost is not waited for
+    while link.station.dropped != {"lost": 2}:  # over both ports
+        time.sleep(0.001)
+    link.station.join("ue1")
+    link.device.greet("psl")
+    link.station.await_greetings(["ue1"], 5)
 
 
 def test_what_a_peer_sends_and_nobody_waits_for_is_named_with_what_is(link):
