@@ -30,7 +30,9 @@ from tests.bench import (
     replan,
     resnet,
     schemes,
+    sigkill,
     simulate,
+    soak,
     transfers,
     verdict,
 )
@@ -56,6 +58,8 @@ BENCHES = {
     "memory": memory.numbers,
     "exporter": exporter.numbers,
     "large": large.numbers,
+    "sigkill": sigkill.numbers,
+    "soak": soak.numbers,
 }
 OF_THE_PAPERS = {
     "papers-planning": papers.planning,
