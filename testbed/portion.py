@@ -8,20 +8,26 @@ from dataclasses import dataclass, field
 from testbed.engine import LABEL, Engine
 from testbed.errors import DeployError
 
-CORES, MEMORY = "io.testbed.cores", "io.testbed.memory"
+CORES, MEMORY, OF_CORES = (f"io.testbed.{key}" for key in ("cores", "memory", "of-cores"))
 
 
 @dataclass(frozen=True)
 class Portion:
-    """The cores and the bytes of memory that a trial needs of its host."""
+    """The cores and the bytes of memory that a trial needs of its host, and the cores that it was planned with."""
 
     cores: int = 0
     memory_bytes: int = 0
+    of_cores: int = 0
 
     @property
     def labels(self) -> dict[str, str]:
         """It as labels of a container."""
-        return {CORES: str(self.cores), MEMORY: str(self.memory_bytes)}
+        return {CORES: str(self.cores), MEMORY: str(self.memory_bytes), OF_CORES: str(self.of_cores)}
+
+    @staticmethod
+    def labelled(labels: Mapping[str, str]) -> Portion:
+        """The one that a container's labels say."""
+        return Portion(*(int(labels.get(key, 0)) for key in (CORES, MEMORY, OF_CORES)))
 
 
 UNCOUNTED = Portion()
@@ -50,7 +56,7 @@ class Room:
         """How many cores a trial may plan with that wants no more than ``most``. DeployError when there is none."""
         free = self.cores - sum(portion.cores for portion in self.others.values())
         if self.mine is not None:
-            free = self.mine.cores or self.cores
+            free = self.mine.of_cores or self.cores  # so that it is planned as before
         if free < 1:
             raise DeployError(f"no core is left: {self}", self.way_out)
         return min(free, most or free)
@@ -72,8 +78,7 @@ class Room:
 def room(engine: Engine, trial: str) -> Room:
     """What the host of an engine has for a trial."""
     found = {
-        state.labels[LABEL]: Portion(int(state.labels[CORES]), int(state.labels[MEMORY]))
-        for state in engine.containers(**{LABEL: "", CORES: ""})
+        state.labels[LABEL]: Portion.labelled(state.labels) for state in engine.containers(**{LABEL: "", CORES: ""})
     }
     info = engine.info()
     mine = found.pop(trial, None)

@@ -47,7 +47,7 @@ class Prepared:
     @property
     def portion(self) -> Portion:
         """What it needs of the host."""
-        return Portion(self.fitted.cores, math.ceil(needed_bytes(self.memory)))
+        return Portion(self.fitted.cores, math.ceil(needed_bytes(self.memory)), self.cores)
 
     @property
     def planned(self) -> tuple[Planned, ...]:

@@ -141,9 +141,9 @@ class Proxy:
 
 
 @contextmanager
-def proxied(path: Path, draw: Draw, engine: str = "/var/run/docker.sock") -> Iterator[Proxy]:
+def proxied(path: Path, draw: Draw, engine: str = "/var/run/docker.sock", away_s: float = 1.0) -> Iterator[Proxy]:
     """A proxy, meanwhile."""
-    proxy = Proxy(path, engine, draw)
+    proxy = Proxy(path, engine, draw, away_s)
     try:
         yield proxy
     finally:

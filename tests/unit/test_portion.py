@@ -32,10 +32,10 @@ def test_a_trial_has_what_the_others_leave() -> None:
     assert found.taken_bytes == {"one": 2.0 * GB, "two": 1.0 * GB}
 
 
-def test_one_that_is_up_already_has_what_it_was_given() -> None:
-    found = room(engine(8, other=Portion(5, GB), mine=Portion(2, GB)), "mine")
-    assert (found.mine, found.others) == (Portion(2, GB), {"other": Portion(5, GB)})
-    assert found.cores_for() == 2
+def test_one_that_is_up_already_has_what_it_had() -> None:
+    found = room(engine(8, other=Portion(5, GB), mine=Portion(2, GB, of_cores=3)), "mine")
+    assert (found.mine, found.others) == (Portion(2, GB, of_cores=3), {"other": Portion(5, GB)})
+    assert found.cores_for() == 3, "and is planned as before"
 
 
 def test_where_no_core_is_left_the_others_are_named_with_the_way_out() -> None:
