@@ -124,3 +124,18 @@ def test_the_commands_about_watching_show_what_the_page_says(tmp_path, monkeypat
     ]
     assert len(said) == 7
     assert {tuple(re.findall(r"(\w+)[:=]", line)) for line in said} <= shown
+
+
+def test_the_commands_about_faults_are_there(capsys):
+    """What they do takes an engine: ``tests/trial`` types them."""
+    page = (DOCS / "faults.md").read_text()
+    blocks = re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)
+    commands = re.findall(r"^testbed (.*)$", "".join(blocks), re.M)
+    assert len(commands) >= 3
+    for command in commands:
+        verb, *words = command.split()
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        shown = capsys.readouterr().out
+        assert all(word in shown for word in words if word.startswith("--")), command
