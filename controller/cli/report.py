@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import typer
 
 from controller.cli.uncollected import uncollected
 
+_PR_SET_PDEATHSIG = 1
 MOST_S = 120.0
 """What the page at the end of a trial may take on the wall clock."""
 
@@ -45,10 +48,15 @@ def write_page(directory: Path, most_s: float = MOST_S) -> str:
     code = "from controller.cli import main; main()"
     command = [sys.executable, "-c", code, "report", str(directory), "--page-only"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=most_s)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=most_s, preexec_fn=_goes_with_its_parent)
     except subprocess.TimeoutExpired:
         return f"no report: it took longer than {most_s:.0f} s; type: testbed report {directory}"
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["it was stopped"])[-1]
         return f"no report: {why}; type: testbed report {directory}"
     return done.stdout.strip().splitlines()[-1]
+
+
+def _goes_with_its_parent() -> None:
+    """Has the kernel end this process when the one that started it ends, though that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
