@@ -19,7 +19,7 @@ from testbed.events import AGENT
 from testbed.loading import digest
 from testbed.lock import held
 from testbed.portion import UNCOUNTED, Portion, room
-from testbed.shaping.model import AIR_SYSCTLS
+from testbed.shaping.model import AIR_SYSCTLS, TRIAL
 from testbed.topology import Topology
 
 ROLE, DIGEST, OWNER, UES = (f"io.testbed.{key}" for key in ("role", "digest", "owner", "ues"))
@@ -223,6 +223,7 @@ def _agent(topology: Topology, agent: str, labels: Mapping[str, str], memory_byt
         image=AGENT_IMAGE,
         labels={**labels, ROLE: role, AGENT: agent},
         environment={
+            TRIAL: trial,
             "TESTBED_ROLE": role,
             "TESTBED_NAME": agent,
             "TESTBED_MGMT_HOST": f"{agent}.{MGMT}",
@@ -244,6 +245,7 @@ def _shaper(topology: Topology, labels: Mapping[str, str]) -> ContainerSpec:
         name=resource(topology.name, SHAPER),
         image=SHAPER_IMAGE,
         labels={**labels, ROLE: SHAPER, AGENT: SHAPER, UES: ",".join(ue.name for ue in topology.ues)},
+        environment={TRIAL: topology.name},
         capabilities=SHAPER_CAPABILITIES,
         tmpfs=("/tmp", "/run"),
         host_pid=True,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import signal
+import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 MEMORY = Path("/run/testbed-links.json")
 """Where the shaper keeps the plan that was last set; gone with the container."""
 
+MOST_TEXT = 1 << 24
+"""No document is longer: a plan of 4 096 UEs has 3 MB."""
 Document = dict[str, Any]
 Action = Callable[[Document, Path], Document]
 
@@ -32,7 +36,7 @@ def main(argv: list[str], stdin: TextIO, stdout: TextIO, memory: Path = MEMORY) 
         return _idle()
     if argv == ["serve"]:
         return _serve(stdin, stdout, memory)
-    text = "" if stdin.isatty() else stdin.read()
+    text = "" if stdin.isatty() else stdin.read(MOST_TEXT)
     answer, status = _answer(" ".join(argv), text, memory, ACTIONS)
     json.dump(answer, stdout)
     stdout.write("\n")
@@ -56,7 +60,7 @@ def _serve(stdin: TextIO, stdout: TextIO, memory: Path) -> int:
     from testbed.shaping.tune import NetlinkSockets
 
     with NetlinkSockets() as sockets:
-        for text in stdin:
+        while text := stdin.readline(MOST_TEXT):
             answer, _ = _answer("tune", text, memory, {"tune": lambda d, m: _tune(d, m, sockets)})
             stdout.write(json.dumps(answer) + "\n")
             stdout.flush()
@@ -157,11 +161,20 @@ def _remembered(memory: Path) -> LinkPlan | None:
 
 
 def _idle() -> int:
-    """The container's first process: sleeps until it is told to stop."""
+    """The container's first process: sleeps, without any of its capabilities, until it is told to stop."""
+    give_up_capabilities()
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     signal.sigwait(ends)
     return 0
+
+
+def give_up_capabilities() -> None:
+    """This process has none from now on; OSError where the kernel disagrees."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    version, none = 0x20080522, struct.pack("6I", *[0] * 6)  # linux/capability.h: two words of each of three sets
+    if libc.capset(struct.pack("Ii", version, 0), none) != 0:
+        raise OSError(ctypes.get_errno(), "cannot give up capabilities")
 
 
 ACTIONS: Mapping[str, Action] = {

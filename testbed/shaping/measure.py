@@ -71,7 +71,7 @@ def _connect(stack: ExitStack, flow: Flow, sender: Egress, receiver: Egress) -> 
         source.bind((sender.address, flow.port or 0))
         source.connect(listener.getsockname())
         listener.settimeout(_PATIENCE_S)
-        sink = stack.enter_context(listener.accept()[0])
+        sink = stack.enter_context(_accepted(listener, source))
         source.settimeout(None)
         sink.settimeout(_PATIENCE_S)
     except OSError as error:
@@ -79,6 +79,15 @@ def _connect(stack: ExitStack, flow: Flow, sender: Egress, receiver: Egress) -> 
     except LinkError as error:
         raise LinkError(f"{flow.name}: {error.message}", error.hint) from error
     return _Transfer(flow, source, sink)
+
+
+def _accepted(listener: socket.socket, source: socket.socket) -> socket.socket:
+    """The connection from ``source``; an agent could have been faster to connect, and is not listened to."""
+    while True:
+        found, whence = listener.accept()
+        if whence == source.getsockname():
+            return found
+        found.close()
 
 
 def _source(flow: Flow) -> socket.socket:

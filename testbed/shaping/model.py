@@ -15,6 +15,9 @@ from typing import Any
 
 from testbed.errors import LinkError
 
+TRIAL = "TESTBED_TRIAL"
+"""In the environment of a trial's agents and of its shaper: its name."""
+
 AIR_SYSCTLS: dict[str, str] = {
     # A kernel's default is cubic or bbr. Both see congestion in the delay that shaping makes, and pace
     # themselves: 2 MB take 1.5 % too long at 500 Mbit/s. Reno, which every kernel has, leaves the rate to the
@@ -28,6 +31,7 @@ AIR_SYSCTLS: dict[str, str] = {
 """Sysctls that an agent's container needs for transfers to take the time that the plan says."""
 
 SLOWEST_BPS, FASTEST_BPS = 1e3, 1e10
+LONGEST_NAME = 100
 LONGEST_S = 1000.0
 """What a delay, a jitter or a frame may last, in wall seconds: netem counts up to 4294 s."""
 
@@ -156,9 +160,10 @@ class LinkPlan:
     def from_json(document: Mapping[str, Any]) -> LinkPlan:
         """The plan in a JSON object as ``to_json`` makes it. Raises LinkError when it is none."""
         try:
-            backend, egresses = str(document["backend"]), tuple(map(_egress, document["egresses"]))
+            _only(document, {"backend", "egresses", "dilation"})
+            backend, egresses = _text(document["backend"]), tuple(map(_egress, document["egresses"]))
             return LinkPlan(backend, egresses, float(document.get("dilation", 1.0)))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LinkError(f"not a link plan: {error!r}", "see testbed.shaping.model.LinkPlan") from error
 
 
@@ -218,12 +223,31 @@ def _receiver(plan: LinkPlan, flow: Flow, sender: Egress) -> Egress:
 
 
 def _egress(document: Mapping[str, Any]) -> Egress:
-    return Egress(int(document["pid"]), str(document["address"]), tuple(map(_flow, document["flows"])))
+    _only(document, {"pid", "address", "flows"})
+    pid = document["pid"]
+    if type(pid) is not int or pid <= 0:
+        raise ValueError(f"{pid!r} is no process")
+    return Egress(pid, _text(document["address"]), tuple(map(_flow, document["flows"])))
 
 
 def _flow(document: Mapping[str, Any]) -> Flow:
-    medium = Medium(**{key: float(value) for key, value in document["medium"].items()})
-    return Flow(str(document["name"]), document["address"], float(document["rate_bps"]), medium, document.get("port"))
+    _only(document, {"name", "address", "rate_bps", "medium", "port"})
+    medium, port = Medium(**{key: float(value) for key, value in document["medium"].items()}), document.get("port")
+    if port is not None and not (type(port) is int and 0 < port < 1 << 16):
+        raise ValueError(f"{port!r} is no port")
+    address = document["address"] if document["address"] is None else _text(document["address"])
+    return Flow(_text(document["name"]), address, float(document["rate_bps"]), medium, port)
+
+
+def _only(document: Mapping[str, Any], keys: set[str]) -> None:
+    if unknown := set(document) - keys:
+        raise ValueError(f"there is no {min(unknown)}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
+        raise ValueError(f"{value!r} is no name")
+    return value
 
 
 def _check_address(who: str, address: str) -> None:

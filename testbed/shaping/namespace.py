@@ -12,6 +12,7 @@ from typing import Any
 from pyroute2 import IPRoute, NetlinkError
 
 from testbed.errors import LinkError
+from testbed.shaping.model import TRIAL
 
 __all__ = [
     "GSO_DEFAULT",
@@ -26,6 +27,7 @@ __all__ = [
     "private_interface",
 ]
 
+_TRIAL_IS = f"{TRIAL}=".encode()
 _CLONE_NEWNET = 0x40000000
 _AF_INET = 2
 GSO_DEFAULT = 65535
@@ -47,10 +49,13 @@ class Interface:
 
 @contextmanager
 def entered(pid: int) -> Iterator[None]:
-    """This thread is in the network namespace of process ``pid`` meanwhile. Raises LinkError."""
+    """This thread is in the network namespace of process ``pid`` meanwhile.
+
+    LinkError where there is no such process, or it is none of this process' own trial.
+    """
     try:
-        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
-    except FileNotFoundError as error:
+        there = _namespace(pid)
+    except (FileNotFoundError, ProcessLookupError) as error:
         raise LinkError(f"there is no process {pid}", "its container has stopped; type: testbed ps") from error
     except PermissionError as error:
         raise LinkError(
@@ -63,6 +68,21 @@ def entered(pid: int) -> Iterator[None]:
             yield
     finally:
         os.close(there)
+
+
+def _namespace(pid: int) -> int:
+    """The network namespace of a process, opened; of one of another trial, or of none, LinkError."""
+    # All of it is of this one process, whoever may have its number later.
+    process = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with open(os.open("environ", os.O_RDONLY, dir_fd=process), "rb") as file:
+            theirs = [entry for entry in file.read().split(b"\0") if entry.startswith(_TRIAL_IS)]
+        ours = os.environb.get(TRIAL.encode())
+        if theirs != ([] if ours is None else [_TRIAL_IS + ours]):
+            raise LinkError(f"process {pid} is none of this trial's agents", "take pids from this trial's containers")
+        return os.open("ns/net", os.O_RDONLY, dir_fd=process)
+    finally:
+        os.close(process)
 
 
 @contextmanager

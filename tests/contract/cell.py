@@ -61,7 +61,8 @@ class Air:
         return LinkPlan(self.backend, (Egress(self.pids["bs"], self.addresses["bs"], downlinks), *uplinks))
 
 
-def _hold(stack: ExitStack) -> int:
+def hold(stack: ExitStack) -> int:
+    """The pid of a process that is in a new network namespace until the stack is unwound."""
     process = subprocess.Popen([sys.executable, "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stack.callback(process.wait)
     stack.callback(process.kill)
@@ -89,11 +90,11 @@ def _put_up(ipr: Any, name: str, address: str) -> None:
 def cell(ues: Sequence[str]) -> Iterator[tuple[dict[str, int], dict[str, str]]]:
     """Pids and addresses of a base station and UEs: namespaces plugged into a bridge in one of its own."""
     with ExitStack() as stack:
-        hub = _hold(stack)
+        hub = hold(stack)
         with netlink(hub) as ipr:
             ipr.link("add", ifname="air", kind="bridge")
             ipr.link("set", index=ipr.link_lookup(ifname="air")[0], state="up")
-        pids = {name: _hold(stack) for name in ("bs", *ues)}
+        pids = {name: hold(stack) for name in ("bs", *ues)}
         addresses = {name: f"10.9.0.{number}" for number, name in enumerate(pids, 1)}
         for name, pid in pids.items():
             _plug_in(hub, pid, name, addresses[name])
@@ -105,7 +106,7 @@ def neighbour() -> Iterator[tuple[str, int]]:
     """Where something listens on a machine next to this one: a namespace that only this host has a link to."""
     here, there = "198.51.100.1", "198.51.100.2"
     with ExitStack() as stack:
-        pid = _hold(stack)
+        pid = hold(stack)
         with netlink(os.getpid()) as ipr:
             ipr.link("add", ifname="neighbour", kind="veth", peer={"ifname": "eth0", "net_ns_pid": pid})
             _put_up(ipr, "neighbour", here)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pyroute2 import IPRoute
 
 from agents.ports import AIR_PORT, BROADCAST_PORT, CONTROL_PORT, METRICS_PORT
 from agents.samples.shard import TEST, Samples
@@ -17,9 +22,27 @@ from agents.wire.keys import CONTROLLER, KEYRING, Keyring, new_keyrings
 from agents.wire.mgmt import AgentSilent, ControlClient
 from controller.trial.session import Session
 from testbed import deploy
-from testbed.deploy import AGENT_IMAGE, AGENT_USER, AIR, BS, MGMT, Deployment, controller_keys, find, resource
-from testbed.engine import LABEL, Engine
+from testbed.deploy import (
+    AGENT_IMAGE,
+    AGENT_USER,
+    AIR,
+    BS,
+    MGMT,
+    SHAPER_CAPABILITIES,
+    Deployment,
+    controller_keys,
+    find,
+    resource,
+)
+from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.errors import LinkError
+from testbed.links import link_plan, shaper
 from testbed.loading import parse
+from testbed.shaping.model import to_json
+from testbed.shaping.namespace import entered, netlink
+from testbed.topology import Radio
+from tests.contract.cell import hold, may_make_namespaces
+from tests.unit.plans import plan
 
 pytestmark = pytest.mark.docker
 TRIAL = "guarded"
@@ -50,6 +73,15 @@ print(json.dumps({
 }))
 """
 
+REACH = """
+import socket
+try:
+    socket.create_connection(("{}", {}), timeout=2).close()
+    print("reached")
+except OSError:
+    print("not reached")
+"""
+
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
@@ -68,6 +100,33 @@ def trial(engine: Engine) -> Iterator[Deployment]:
         yield made
     finally:
         deploy.down(engine, TRIAL)
+
+
+@contextmanager
+def outside() -> Iterator[tuple[str, int]]:
+    """Where somebody listens who is beyond this host: in a network namespace that it has a way to."""
+    here, there, name = "198.51.100.1", "198.51.100.2", "guarded0"
+    with ExitStack() as stack:
+        pid = hold(stack)
+        with IPRoute() as ipr:
+            ipr.link("add", ifname=name, kind="veth", peer={"ifname": "eth0", "net_ns_pid": pid})
+            index = ipr.link_lookup(ifname=name)[0]
+            stack.callback(_unplug, name)
+            ipr.addr("add", index=index, address=here, prefixlen=30)
+            ipr.link("set", index=index, state="up")
+        with netlink(pid) as ipr:
+            index = ipr.link_lookup(ifname="eth0")[0]
+            ipr.addr("add", index=index, address=there, prefixlen=30)
+            ipr.link("set", index=index, state="up")
+        with entered(pid):
+            listener = stack.enter_context(socket.create_server((there, 0)))
+        yield there, listener.getsockname()[1]
+
+
+def _unplug(name: str) -> None:
+    with IPRoute() as ipr:
+        for index in ipr.link_lookup(ifname=name):
+            ipr.link("del", index=index)
 
 
 def agents(trial: Deployment) -> list[str]:
@@ -97,7 +156,22 @@ def test_an_agent_is_nobody_special(engine: Engine, trial: Deployment) -> None:
         assert host["Memory"] == MEMORY and host["PidsLimit"] == 256
 
 
-def test_both_networks_have_no_way_out(engine: Engine, trial: Deployment) -> None:
+@pytest.mark.skipif(not may_make_namespaces(), reason="needs root and network namespaces")
+def test_an_agent_finds_no_way_out_of_its_networks(engine: Engine, trial: Deployment) -> None:
+    """Somebody beyond the host, whom a container on an ordinary network reaches."""
+    visitor = f"{TRIAL}-visitor"
+    sleep = ("python3", "-c", "import time; time.sleep(600)")
+    try:
+        engine.create_network(visitor, {LABEL: visitor}, internal=False)
+        engine.create(ContainerSpec(visitor, AGENT_IMAGE, {LABEL: visitor}, command=sleep, networks={visitor: "it"}))
+        engine.start(visitor)
+        with outside() as (address, port):
+            program = REACH.format(address, port)
+            assert said(engine, visitor, program).strip() == "reached"
+            for container in agents(trial):
+                assert said(engine, container, program).strip() == "not reached"
+    finally:
+        engine.remove(**{LABEL: visitor})
     for network in (AIR, MGMT):
         assert engine.client.api.inspect_network(resource(TRIAL, network))["Internal"]
 
@@ -162,6 +236,24 @@ def test_an_agent_that_was_restarted_has_its_keys(engine: Engine, trial: Deploym
     assert again is not None
     with Session(engine, again) as session:
         assert set(session.await_ready()) == {BS, "ue1", "ue2"}
+
+
+def test_the_shaper_has_no_powers_while_nothing_changes(trial: Deployment) -> None:
+    lines = Path(f"/proc/{trial.shaper.pid}/status").read_text().splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    assert {int(status[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+    assert sorted(SHAPER_CAPABILITIES) == ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]
+    assert int(status["CapBnd"], 16) == 1 << 12 | 1 << 19 | 1 << 21
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["the host's first process", "ours"])
+def test_the_shaper_enters_no_process_but_of_its_own_trial(engine: Engine, trial: Deployment, pid: int) -> None:
+    made = link_plan(trial, plan("psl", 4, 4), Radio(), "htb")
+    foreign = replace(made, egresses=(replace(made.egresses[0], pid=pid),))
+    with pytest.raises(LinkError, match=f"process {pid} is none of this trial's agents"):
+        shaper(engine, trial, "set", to_json(foreign))
+    assert shaper(engine, trial, "set", to_json(made))["backend"] == "htb"
 
 
 def test_agents_run_as_the_user_that_the_keys_are_for() -> None:

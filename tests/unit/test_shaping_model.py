@@ -131,6 +131,9 @@ def test_a_stall_shows_in_the_goodput_and_not_in_the_median() -> None:
     assert result.median_bps == pytest.approx(8e6)
 
 
+SET_UE = json.dumps(to_json(LinkPlan("htb", (UE,))))
+
+
 def _shaper(*argv: str, stdin: str = "", memory: Path) -> tuple[int, dict[str, object]]:
     stdout = io.StringIO()
     status = main(list(argv), io.StringIO(stdin), stdout, memory)
@@ -145,6 +148,14 @@ def _shaper(*argv: str, stdin: str = "", memory: Path) -> tuple[int, dict[str, o
         ("set", "[]", "not a link plan"),
         ("set", '{"backend": "htb"}', "not a link plan"),
         ("set", '{"backend": "string", "egresses": []}', "no shaping backend 'string'"),
+        ("set", '{"backend": "htb", "egresses": [], "command": "sh"}', "there is no command"),
+        ("set", '{"backend": "htb", "egresses": [{"pid": "1", "address": "10.9.0.2", "flows": []}]}', "no process"),
+        ("set", '{"backend": "htb", "egresses": [{"pid": -1, "address": "10.9.0.2", "flows": []}]}', "no process"),
+        ("set", '{"backend": "htb", "egresses": [{"pid": 1, "address": "eth0", "flows": []}]}', "without flows"),
+        ("set", SET_UE.replace('"port": null', '"port": 70000'), "no port"),
+        ("set", SET_UE.replace('"port": null', '"interface": "lo"'), "no interface"),
+        ("set", SET_UE.replace(UE.address, "eth0"), "not an IPv4 address"),
+        ("set", SET_UE.replace("ue1", "ue1" * 99), "is no name"),
         ("measure", "", "no links"),
         ("tune", '{"rates": {}}', "no links to change"),
         ("cut", '{"flows": ["ue1/up"]}', "no links to cut"),
