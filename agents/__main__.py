@@ -77,6 +77,8 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             agent.configure(Job.from_json(request["job"]))
             return {}, []
         case "configure" if isinstance(agent, Ue):
+            if request["anew"]:
+                agent.close()  # what it had not sent would reach a base station that has been started again
             agent.configure(Job.from_json(request["job"]), request["most_bytes"])
             return {}, []
         case "rejoin" if isinstance(agent, Ue):

@@ -121,6 +121,12 @@ def find(engine: Engine, trial: str) -> Deployment | None:
     return _deployment(engine, trial, f"type: testbed down {trial}")
 
 
+def owner(engine: Engine, trial: str) -> str | None:
+    """Which verb created what is there of this name, whole or not; None where nothing is."""
+    owners = {state.labels.get(OWNER, "") for state in _states(engine, trial).values()}
+    return min(owners, default=None)
+
+
 def exists(engine: Engine, trial: str) -> bool:
     """Whether anything of this name is there: a container, running or not, a network or a volume."""
     return bool(engine.labelled(**{LABEL: trial}))

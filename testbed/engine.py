@@ -295,7 +295,9 @@ class Engine:
         self._ask(self.client.api.kill, container, done=lambda: self.inspect(container).status == "exited")
 
     def restart(self, container: str) -> None:
-        """Ends a container at once and starts it again."""
+        """Ends a container at once, frozen or not, and starts it again; one that has ended is started."""
+        if self.inspect(container).status == "paused":
+            self.unpause(container)
         self._ask(self.client.api.restart, container, timeout=0)
 
     def pause(self, container: str) -> None:

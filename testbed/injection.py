@@ -60,6 +60,8 @@ class Injector:
         shaper(self._engine, self._deployment, "cut", {"flows": [f"{agent}/{UP}" for agent in agents]})
 
     def _start(self, container: str) -> None:
+        if self._engine.inspect(container).status == "running":  # whoever noticed has started it
+            return
         self._engine.limit_cpu(container, PERIOD_US, UNLIMITED)
         self._engine.start(container)
 

@@ -30,6 +30,11 @@ class Tuner:
             self._shaper.__exit__()
             self._shaper = None
 
+    def rejoin(self, deployment: Deployment) -> None:
+        """Leaves the links as they are; those of the deployment as it now is are at hand from the next change on."""
+        self.__exit__()
+        self._deployment = deployment
+
     def follow(self, before: Plan, after: Plan) -> list[dict[str, Any]]:
         """Brings the links whose rates differ to those of another plan of the same UEs; what the kernel has then.
 

@@ -20,10 +20,15 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from agents.plan import Plan
 from agents.wire.frames import Sealed
 from agents.wire.mgmt import Report
+from controller.trial.journal import Journal, Line
+from controller.trial.shards import Dealing
+from testbed.built import code_digest
 from testbed.errors import InputError
 from testbed.files import storing, write_atomically
+from testbed.loading import own_files
 from testbed.topology import Topology
 
 FORMAT = 1
@@ -45,6 +50,43 @@ class Belongs:
     round: int
     plan: str
     partition: str
+
+
+class Checkpoints:
+    """The checkpoints of one trial, in its run directory, and what its journal says of them."""
+
+    def __init__(self, out: Path, topology: Topology, dealings: Mapping[str, Dealing], journal: Journal) -> None:
+        self._out, self._dealings, self._journal = out, dealings, journal
+        files = {name: digest_of(content.decode(errors="replace")) for name, content in own_files(topology).items()}
+        later = topology.model_dump(mode="json", exclude={"checkpoint_every"})
+        self._topology = digest_of([later, files])
+
+    def save(self, scheme: str, number: int, plan: Plan, states: Mapping[str, Report], **more: Any) -> None:
+        """Writes what all agents are after a round under a plan, with ``more`` in the journal. StorageError."""
+        digest = digest_of(plan.to_json())
+        line = write(self._out, self._belongs(scheme, number, digest), states)
+        self._journal.append("checkpoint", [{"scheme": scheme, **line, "plan": digest, **more}])
+        self._journal.sync()  # before what is older goes
+        keep_last(self._out, scheme, self._lines(scheme))
+
+    def states(self, scheme: str, line: Line, plan: Plan) -> dict[str, Report]:
+        """What all agents were when a checkpoint was written, under this plan. InputError."""
+        return read(self._out, self._belongs(scheme, line["round"], digest_of(plan.to_json())), line)
+
+    def checkpointed(self, scheme: str, agent: str) -> Report | None:
+        """What an agent was at the last checkpoint of a scheme: the header and tensors of ``restore``; None before."""
+        lines = self._lines(scheme)
+        if not lines:
+            return None
+        line = lines[-1]
+        return read(self._out, self._belongs(scheme, line["round"], line["plan"]), line).get(agent)
+
+    def _lines(self, scheme: str) -> list[Line]:
+        return [one for one in self._journal.lines if one["event"] == "checkpoint" and one["scheme"] == scheme]
+
+    def _belongs(self, scheme: str, number: int, plan: str) -> Belongs:
+        partition = digest_of(self._dealings[scheme].description)
+        return Belongs(code_digest(), self._topology, scheme, number, plan, partition)
 
 
 def digest_of(plain: Any) -> str:
@@ -69,7 +111,7 @@ def file_of(scheme: str, number: int) -> str:
 
 
 def write(out: Path, belongs: Belongs, states: Mapping[str, Report]) -> dict[str, Any]:
-    """Writes a checkpoint; what its journal line says of it. StorageError where it cannot be written."""
+    """Writes a checkpoint; what its journal line says of it. StorageError where the disk does not take it."""
     tensors, agents = {}, {}
     for agent, (header, sealed) in states.items():
         agents[agent] = {"header": header, "tensors": len(sealed)}

@@ -12,6 +12,7 @@ from controller.trial.watch import (
     ChangeKind,
     Evaluated,
     Event,
+    Redone,
     RoundBegins,
     RoundEnded,
     SchemeBegins,
@@ -86,6 +87,8 @@ class ControllerMetrics(Families):
                 self._round_begins(event)
             case RoundEnded():
                 self._round_ended(event)
+            case Redone():
+                self.emulated_s.labels(self._trial, event.label).set(event.emulated_s)
             case Evaluated():
                 self.emulated_s.labels(self._trial, event.label).set(event.emulated_s)
             case SchemeEnded():

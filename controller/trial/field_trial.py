@@ -10,6 +10,7 @@ from controller.trial.duration import in_words
 from controller.trial.exporter import exported
 from controller.trial.journal import finished
 from controller.trial.prepare import bring_up, prepare, save_logs
+from controller.trial.resume import Begun, begun, check_fits
 from controller.trial.rounds import Trial
 from controller.trial.undisturbed import undisturbed
 from controller.trial.watch import Stage, Watcher
@@ -43,10 +44,32 @@ def field_trial(
         return _field_trial(engine, topology, out, watching, most_s, most_cores)
 
 
+def go_on(engine: Engine, name: str, out: Path, watcher: Watcher) -> Results:
+    """Goes on with a trial of this name whose controller has died, from its last checkpoint, under the same plans.
+
+    What that left running is taken down first. InputError, before anything is changed, where the run directory does not
+    fit; DeployError when another process is at work on a trial of this name.
+    """
+    with deploy.at_work(engine, name, "run"), findable(name, out, watcher) as watching:
+        trial = begun(out)  # which nobody changes from now on
+        return _field_trial(engine, trial.topology, out, watching, math.inf, trial.cores, trial)
+
+
 def _field_trial(
-    engine: Engine, topology: Topology, out: Path, watcher: Watcher, most_s: float, most_cores: int | None
+    engine: Engine,
+    topology: Topology,
+    out: Path,
+    watcher: Watcher,
+    most_s: float,
+    most_cores: int | None,
+    before: Begun | None = None,
 ) -> Results:
-    prepared = prepare(engine, topology, watcher, most_cores=most_cores)
+    prepared = prepare(engine, topology, watcher, before.calibrations if before else None, most_cores)
+    if before is not None:
+        check_fits(out, before, prepared)
+        if deploy.owner(engine, topology.name) != "up":
+            watcher(Stage("taking down what was left running"))
+            deploy.down(engine, topology.name)
     if prepared.fitted.takes.wall_s > most_s:
         message = f"this takes longer than {in_words(most_s)}: {prepared.fitted}"
         raise InputError("--max-wall", message, "add --yes, or a longer --max-wall; or take fewer --rounds")
@@ -59,7 +82,7 @@ def _field_trial(
         deployment = bring_up(engine, prepared, "run", watcher, mine)
         try:
             with exported(deployment, watcher) as watching:
-                return Trial(engine, prepared, deployment, out, watching).run()
+                return Trial(engine, prepared, deployment, out, watching, before).run()
         finally:
             with undisturbed():
                 save_logs(engine, deployment, out, watcher)

@@ -15,7 +15,13 @@ from testbed.compute import Calibration
 from testbed.topology import Topology
 
 
-def head(topology: Topology, host: Mapping[str, Any], dilation: float, calibrations: Mapping[int, Calibration]) -> Line:
+def head(
+    topology: Topology,
+    host: Mapping[str, Any],
+    dilation: float,
+    calibrations: Mapping[int, Calibration],
+    cores: int | None = None,
+) -> Line:
     """The first line: what is run, on what, and what plans were made with, so that they can be made again."""
     return {
         "version": VERSION,
@@ -23,6 +29,7 @@ def head(topology: Topology, host: Mapping[str, Any], dilation: float, calibrati
         "host": dict(host),
         "time_dilation": dilation,
         "code": code_digest(),
+        "cores": cores,
         "calibrations": {str(threads): one.to_json() for threads, one in calibrations.items()},
     }
 

@@ -6,7 +6,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +20,10 @@ from testbed.faults import Kind
 
 Record = Callable[[str, Mapping[str, Any]], None]
 """Takes what a journal is told: the event, and the rest of its line."""
+
+
+Struck = tuple[str, int, str, Kind]
+"""Scheme, round, agent and kind of a fault."""
 
 
 class Breaks(Protocol):
@@ -58,8 +62,12 @@ class Nemesis:
     where there was nothing to break, and ``undone`` lines.
     """
 
-    def __init__(self, breaks: Breaks, strikes: Mapping[str, Strikes], record: Record) -> None:
+    def __init__(
+        self, breaks: Breaks, strikes: Mapping[str, Strikes], record: Record, struck: Collection[Struck] = ()
+    ) -> None:
+        """``struck``: what has been done already. Rounds may be done again, but nothing in them strikes twice."""
         self._breaks, self._strikes, self._record = breaks, strikes, record
+        self._struck = set(struck)
         self._due: list[_Due] = []
         self._order = itertools.count()
         self._broken: dict[str, tuple[Kind, _Round]] = {}
@@ -89,7 +97,9 @@ class Nemesis:
         assert self._round is not None
         start_ns, now = time.monotonic_ns() + LEAD_NS, self._round
         for strike in self._strikes.get(now.label, {}).get(now.number, ()):
-            if _segment(now.schedule, strike) == index:
+            done = (now.label, now.number, strike.ue, strike.kind)
+            if done not in self._struck and _segment(now.schedule, strike) == index:
+                self._struck.add(done)
                 offset_s = middle_s(now.timeline, strike, index)
                 self._set(start_ns + round(offset_s * now.dilation * 1e9), partial(self._strike, strike, now))
 

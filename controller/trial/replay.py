@@ -21,6 +21,7 @@ from controller.trial.watch import (
     Evaluated,
     Event,
     Learned,
+    Redone,
     RoundBegins,
     RoundEnded,
     SchemeBegins,
@@ -35,6 +36,7 @@ from testbed.errors import InputError
 
 LEAST_SILENCE_S, ROUNDS = 300.0, 10.0
 """A trial of which nobody knows whether it runs is over when it has written nothing for so long, and so many rounds."""
+RESUMED = "the trial goes on after its testbed had ended"
 KILLED = "it ended without a word: its testbed was killed"
 
 
@@ -78,9 +80,9 @@ def _from_journal(directory: Path, run: Run | None) -> Iterator[Event]:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{path}", f"a line of {line.get('event')} lacks {error}", "was it changed?") from error
         for event in events:
-            yield event
-    if not isinstance(event, TrialEnded):
-        yield TrialEnded(KILLED)
+            if not isinstance(event, TrialEnded):  # a trial may have gone on after it
+                yield event
+    yield event if isinstance(event, TrialEnded) else TrialEnded(KILLED)
 
 
 def _seems_alive(path: Path, patience_s: float) -> bool:
@@ -96,6 +98,7 @@ class Replay:
         self._rounds: dict[str, int] = {}
         self._plans: dict[str, Plan] = {}
         self._lines: dict[str, dict[str, list[Line]]] = {}
+        self._rounds_s: dict[str, list[float]] = {}
         self._rows: list[Happened] = []
         self._changed: tuple[str, int] | None = None
 
@@ -106,6 +109,8 @@ class Replay:
             yield self._begin(line)
         elif line["event"] == "end":
             yield TrialEnded(line.get("error"), tuple(line.get("lost", ())))
+        elif line["event"] in ("restart", "resume"):
+            yield from self._again(line)
         elif "scheme" in line:
             label = line["scheme"]
             self._lines.setdefault(label, {}).setdefault(line["event"], []).append(line)
@@ -119,6 +124,22 @@ class Replay:
         self._rounds = {one.label: one.rounds for one in coming}
         names = tuple(ue["name"] for ue in topology["ues"])
         return TrialBegins(topology["name"], names, self._dilation, coming, line.get("at", 0.0))
+
+    def _again(self, line: Line) -> Iterator[Event]:
+        """Rounds are done again: what was told of them is void."""
+        label, from_round = line.get("scheme"), line.get("from_round", 0)
+        if label is None:
+            return
+        kept = {
+            kind: [one for one in found if one.get("round", 0) <= from_round]
+            for kind, found in self._lines[label].items()
+        }
+        self._lines[label], self._changed = kept, None
+        self._rows.clear()
+        made = [one["plan"] for one in kept.get("plan", ()) if one["plan"] is not None]
+        self._plans[label] = Plan.from_json(made[-1] if made else kept["scheme"][0]["plan"])
+        self._rounds_s[label] = self._rounds_s.get(label, [])[:from_round]
+        yield Redone(label, from_round, sum(self._rounds_s[label]), line.get("why", RESUMED))
 
     def _of_scheme(self, label: str, line: Line) -> Iterator[Event]:
         match line["event"]:
@@ -149,6 +170,7 @@ class Replay:
         rows = [row for row in self._rows if row.round == line["round"]]
         self._rows.clear()
         row = round_of(line, rows)
+        self._rounds_s.setdefault(label, []).append(row.round_s)
         idle = idle_shares(self._plans[label].ues, rows, row.round_s)
         load = host_load(line["host"], [one for one in rows if one.computed])
         return RoundEnded(label, row, idle, line.get("at", 0.0), load)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from agents.own import set_folder
+from agents.plan import Plan
+from controller.judge.record import Record, by_scheme
 from controller.planners.planning import Planned
-from controller.trial.checkpoints import file_of
-from controller.trial.journal import FILE, Line, check, in_force, parsed
+from controller.planners.replanning import Course, Step
+from controller.predict.channel import Moment
+from controller.trial.checkpoints import Checkpoints, file_of
+from controller.trial.journal import FILE, Journal, Line, check, in_force, parsed
+from controller.trial.prepare import Prepared
+from controller.trial.shards import partition_file
 from testbed.built import code_digest
 from testbed.compute import Calibration
 from testbed.errors import InputError
+from testbed.faults import Kind
 from testbed.topology import Topology
 
 _ANEW = "run it anew: testbed run TOPOLOGY --out ANOTHER"
@@ -42,16 +50,19 @@ class Point:
 class Begun:
     """A trial that goes on: what it was begun with, and its journal's ``lines`` in force, in so many bytes.
 
-    ``under_way``: the scheme that had begun and not ended, if one had.
+    ``under_way``: the scheme that had begun and not ended, if one had. ``struck``: the faults that were injected, also
+    in rounds that are done again (scheme, round, agent, kind).
     """
 
     topology: Topology
     calibrations: Mapping[int, Calibration]
     dilation: float
+    cores: int | None
     lines: tuple[Line, ...]
     length: int
     under_way: str | None = None
     point: Point = Point()
+    struck: frozenset[tuple[str, int, str, Kind]] = frozenset()
 
     def ended(self, scheme: str) -> bool:
         """Whether a scheme is done."""
@@ -73,7 +84,7 @@ def begun(out: Path) -> Begun:
     if wrong is not None:
         raise wrong
     check(path, found)
-    found = in_force(found)
+    injected, found = [line for line in found if line.get("event") == "injected"], in_force(found)
     set_folder(out)
     _same_code(path, found[0])
     last = found[-1]
@@ -83,18 +94,20 @@ def begun(out: Path) -> Begun:
         topology = Topology.model_validate(found[0]["topology"])
         told = {int(threads): Calibration.from_json(one) for threads, one in found[0]["calibrations"].items()}
         dilation = float(found[0]["time_dilation"])
+        cores = None if found[0]["cores"] is None else int(found[0]["cores"])
         open_ones = {line["scheme"]: None for line in found if line["event"] == "scheme"}
         for line in found:
             if line["event"] == "scheme_end":
                 open_ones.pop(line["scheme"], None)
         under_way = next(iter(open_ones), None)
+        struck = frozenset((one["scheme"], one["round"], one["ue"], one["kind"]) for one in injected)
         point = Point() if under_way is None else last_point(out, under_way, found)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{path}:1", f"topology.{key}: {error.errors()[0]['msg']}", _ANEW) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(str(path), f"lacks {error}, which a trial needs to go on", _ANEW) from error
-    return Begun(topology, told, dilation, tuple(found), length, under_way, point)
+    return Begun(topology, told, dilation, cores, tuple(found), length, under_way, point, struck)
 
 
 def last_point(out: Path, scheme: str, in_force: Sequence[Line]) -> Point:
@@ -107,16 +120,50 @@ def last_point(out: Path, scheme: str, in_force: Sequence[Line]) -> Point:
     return Point()
 
 
-def check_plans(out: Path, found: Begun, planned: Sequence[Planned], dilation: float) -> None:
-    """InputError where plans that are made again for a trial are not those with which it was begun."""
-    path = out / FILE
-    if dilation != found.dilation:
-        message = f"time_dilation: was {found.dilation:g} and would now be {dilation:g}"
+def rounds_s(in_force: Iterable[Line], scheme: str) -> list[float]:
+    """How long the rounds of a scheme were that have ended (emulated s)."""
+    events = by_scheme(in_force).get(scheme)
+    return [row.round_s for row in Record(scheme, events).rounds] if events else []
+
+
+def at(course: Course, planned: Planned, point: Point, in_force: Sequence[Line]) -> tuple[Step, float]:
+    """The round of a point as it was, and the scheme's clock (s) after it: a course goes through all rounds until then.
+
+    InputError where a plan that was made anew on the way would now be another one.
+    """
+    step, clock_s = Step(Moment(planned.problem, planned.plan, planned.timeline), planned), 0.0
+    made = {one["round"]: one["plan"] for one in in_force if one["event"] == "plan" and one["scheme"] == planned.label}
+    for number, round_s in enumerate(rounds_s(in_force, planned.label)[: point.from_round], 1):
+        step = course.step(number, clock_s)
+        clock_s += round_s
+        if not step.kept and _as_json(step.planned.plan) != made.get(number):
+            raise InputError(FILE, f"plan of {planned.label} in round {number}: would now be another one", _ANEW)
+    return step, clock_s
+
+
+def _as_json(plan: Plan) -> Any:
+    return json.loads(json.dumps(plan.to_json()))
+
+
+def check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
+    """InputError where what is made again for a trial is not as it was begun, or its checkpoint does not fit."""
+    path, dealings = out / FILE, prepared.dealt.dealings
+    if prepared.dilation != found.dilation:
+        message = f"time_dilation: was {found.dilation:g} and would now be {prepared.dilation:g}"
         raise InputError(f"{path}:1", message, _ANEW)
-    made = {one.label: json.loads(json.dumps(one.plan.to_json())) for one in planned}
+    planned = {one.label: one for one in prepared.planned}
     for line in found.lines:
-        if line["event"] == "scheme" and made.get(line["scheme"]) != line["plan"]:
+        if line["event"] == "scheme" and _as_json(planned[line["scheme"]].plan) != line["plan"]:
             raise InputError(str(path), f"plan of {line['scheme']}: would now be another one", _ANEW)
+    for label, dealing in dealings.items():
+        file = partition_file(out, found.topology, label)
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != dict(dealing.description):
+            raise InputError(str(file), "samples would now be dealt otherwise: other data", _ANEW)
+    if found.under_way is not None and found.point.checkpoint is not None:
+        first = planned[found.under_way]
+        step, _ = at(Course(found.topology, first), first, found.point, found.lines)
+        kept = Checkpoints(out, found.topology, dealings, Journal(out, found.lines, found.length))
+        kept.states(found.under_way, found.point.checkpoint, step.now.plan)
 
 
 def _same_code(path: Path, head: Line) -> None:

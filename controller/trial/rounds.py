@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from controller.planners.replanning import Course, Step
 from controller.predict.channel import Moment, changes
 from controller.predict.prediction import costs_of
 from controller.predict.strikes import strikes_of
-from controller.trial import lines
+from controller.trial import checkpoints, lines
+from controller.trial.checkpoints import Checkpoints
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
-from controller.trial.journal import RESULTS, Journal
+from controller.trial.journal import FILE, RESULTS, Journal
 from controller.trial.nemesis import Nemesis
 from controller.trial.prepare import Prepared
+from controller.trial.replay import RESUMED, Replay
+from controller.trial.resume import Begun, Point, at, last_point, rounds_s
+from controller.trial.revive import Restarts, gone, revive, told
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
 from controller.trial.shards import write_partition
@@ -34,12 +39,14 @@ from controller.trial.watch import (
     Changed,
     Coming,
     Evaluated,
+    Redone,
     RoundBegins,
     RoundEnded,
     SchemeBegins,
     SchemeEnded,
     TrialBegins,
     TrialEnded,
+    Warned,
     Watcher,
 )
 from testbed import data, deploy, links
@@ -59,25 +66,43 @@ LEAST_MOST_BYTES = 1 << 20
 class Trial:
     """The rounds of every scheme of a prepared topology on its deployment."""
 
-    def __init__(self, engine: Engine, prepared: Prepared, deployment: Deployment, out: Path, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        prepared: Prepared,
+        deployment: Deployment,
+        out: Path,
+        watcher: Watcher,
+        begun: Begun | None = None,
+    ) -> None:
+        """``begun``: the trial that it goes on with, where it was begun before."""
         self._engine, self._prepared, self._deployment = engine, prepared, deployment
-        self._out, self._watcher = out, watcher
+        self._out, self._watcher, self._begun = out, watcher, begun
         self._topology = prepared.topology
         self._injector = Injector(engine, deployment)
         self._strikes = strikes_of(prepared.topology, prepared.planned)
 
     def run(self) -> Results:
         """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
-        write_partition(self._out, self._topology, self._prepared.dealt.dealings)
+        dealings = self._prepared.dealt.dealings
+        struck = self._begun.struck if self._begun else ()
+        write_partition(self._out, self._topology, dealings)
         with (
             Session(self._engine, self._deployment, self._prepared.memory) as session,
             Tuner(self._engine, self._deployment) as self._tuner,
-            Journal(self._out) as self._journal,
-            Nemesis(self._injector, self._strikes, self._injected) as self._nemesis,
+            Journal(self._out, *((self._begun.lines, self._begun.length) if self._begun else ())) as self._journal,
+            Nemesis(self._injector, self._strikes, self._injected, struck) as self._nemesis,
         ):
-            self._begin(session.await_ready())
+            self._checkpoints = Checkpoints(self._out, self._topology, dealings, self._journal)
+            agents = session.await_ready()
+            if self._begun is None:
+                self._begin(agents)
+            else:
+                self._resume(self._begun)
             try:
                 for planned in self._prepared.planned:
+                    if self._begun is not None and self._begun.ended(planned.label):
+                        continue
                     self._scheme(session, planned)
                     self._watcher(SchemeEnded(planned.label, self._write().schemes[planned.label]))
             except BaseException as error:
@@ -105,36 +130,76 @@ class Trial:
         host = {**host_facts(self._engine), "bs_device": agents[BS]["device"], "link_backend": backend}
         fitted, at = self._prepared.fitted, time.time()
         coming = tuple(Coming(p.label, p.rounds, fitted.takes.schemes_s[p.label]) for p in fitted.planned)
-        head = lines.head(self._topology, host, self._prepared.dilation, self._prepared.calibrations)
+        head = lines.head(
+            self._topology, host, self._prepared.dilation, self._prepared.calibrations, self._prepared.cores
+        )
         self._journal.append("journal", [{**head, "coming": list(map(dataclasses.asdict, coming)), "at": at}])
         names = tuple(ue.name for ue in self._topology.ues)
         self._watcher(TrialBegins(self._topology.name, names, self._prepared.dilation, coming, at))
 
+    def _resume(self, begun: Begun) -> None:
+        """Tells again what the trial had told, and records from where it goes on."""
+        replay = Replay()
+        for line in begun.lines:
+            for event in replay(line, self._out / FILE) if line["event"] != "end" else ():
+                self._watcher(event)
+        point = {"scheme": begun.under_way, "from_round": begun.point.from_round} if begun.under_way else {}
+        self._journal.append("resume", [{**point, "at": time.time()}])
+        if begun.under_way:
+            self._watcher(self._redone(begun.under_way, begun.point, RESUMED))
+
     def _scheme(self, session: Session, planned: Planned) -> None:
-        plan, predicted = planned.plan, planned.predicted
+        plan, predicted, begun = planned.plan, planned.predicted, self._begun
+        if begun is not None and begun.under_way == planned.label:
+            self._all_rounds(session, planned, begun.point)
+            return
         self._watcher(SchemeBegins(planned.label, planned.rounds, plan, predicted.round_s, predicted.bubble_rate))
         folder = self._out / planned.label
         with storing(folder / "plan.json"):
             folder.mkdir(exist_ok=True)
             write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
         self._record("scheme", planned, [lines.beginning(planned, self._topology.training.target_accuracy)])
-        links.set_links(self._engine, self._deployment, plan, self._topology.radio)
-        job = self._job(planned)
-        before = self._counters(planned.label)
-        with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
-            session.configure(job, max(_most_bytes(self._topology, one) for one in self._prepared.planned))
-        self._rounds(session, planned, job)
-        self._nemesis.scheme_ends()
-        idle_s, busy_s = (after - b for after, b in zip(self._counters(planned.label), before, strict=True))
-        self._record("scheme_end", planned, [{"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}])
+        self._all_rounds(session, planned, Point())
 
-    def _rounds(self, session: Session, planned: Planned, job: Job) -> None:
-        """All rounds, or those until the target accuracy is reached."""
-        count, training = planned.rounds, self._topology.training
-        every = training.every(count)
-        course, clock_s = Course(self._topology, planned), 0.0
-        step = Step(Moment(planned.problem, planned.plan, planned.timeline), planned)
-        for number in range(1, count + 1):
+    def _all_rounds(self, session: Session, planned: Planned, point: Point) -> None:
+        """The rounds from a point on; from the last checkpoint on again as often as the base station dies."""
+        restarts, broke = Restarts(), None
+        while True:
+            try:
+                if broke is not None:
+                    point = self._again(session, planned, *broke)
+                self._rounds(session, planned, point, anew=broke is not None)
+                return
+            except TestbedError as error:
+                if not gone(self._engine, self._deployment, session, error):
+                    raise
+                restarts.another(self._journal.lines, planned.label, error)
+                broke = error, time.monotonic()
+
+    def _again(self, session: Session, planned: Planned, error: TestbedError, since: float) -> Point:
+        """Has the base station started again, which was found to be gone at ``since``; where the scheme goes on."""
+        self._watcher(Warned(f"{error.message}: it is started again"))
+        self._deployment = revive(self._engine, self._deployment)
+        session.rejoin(self._deployment)
+        self._tuner.rejoin(self._deployment)
+        session.await_ready()
+        point = last_point(self._out, planned.label, self._journal.lines)
+        self._record("restart", planned, [told(error, point.from_round, time.monotonic() - since)])
+        self._watcher(self._redone(planned.label, point, error.message))
+        return point
+
+    def _redone(self, label: str, point: Point, why: str) -> Redone:
+        return Redone(label, point.from_round, sum(rounds_s(self._journal.lines, label)), why)
+
+    def _rounds(self, session: Session, planned: Planned, point: Point, anew: bool) -> None:
+        """All rounds after a point, or those until the target accuracy is reached."""
+        count, training, label = planned.rounds, self._topology.training, planned.label
+        every, saves = training.every(count), self._saves_every(planned)
+        course = Course(self._topology, planned)
+        step, clock_s = at(course, planned, point, self._journal.lines)
+        job = self._set_up(session, planned, step, point, anew)
+        counters = self._counters(label)
+        for number in range(point.from_round + 1, count + 1):
             before, step = step, course.step(number, clock_s)
             job = self._changed(session, planned, job, number, (before, step))
             row = self._round(session, planned, job, number, step)
@@ -147,6 +212,36 @@ class Trial:
                 self._watcher(Evaluated(planned.label, number, clock_s, accuracy_of(found)))
                 if training.target_accuracy and accuracy_of(found) >= training.target_accuracy:
                     break
+            if saves and number % saves == 0 and number < count:
+                counted = self._counted(label, point, counters)
+                self._checkpoints.save(label, number, job.plan, session.state(), **counted)
+        self._nemesis.scheme_ends()
+        self._record("scheme_end", planned, [{**self._counted(label, point, counters), "weights": session.weights()}])
+
+    def _set_up(self, session: Session, planned: Planned, step: Step, point: Point, anew: bool) -> Job:
+        """Links and agents as they were after the round of a point; the job that agents then had."""
+        links.set_links(self._engine, self._deployment, step.now.plan, self._topology.radio)
+        job = self._job(planned)
+        if point.checkpoint is not None:
+            plan = replace(step.now.plan, moving=None)  # what moved has moved
+            job = job.changed(plan, costs_of(step.now.instance), _deadline_s(step.now))
+        with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
+            most_bytes = max(_most_bytes(self._topology, one) for one in self._prepared.planned)
+            session.configure(job, most_bytes, anew)
+            if point.checkpoint is not None:
+                session.restore(self._checkpoints.states(planned.label, point.checkpoint, step.now.plan))
+        return job
+
+    def _saves_every(self, planned: Planned) -> int:
+        round_s = self._prepared.fitted.takes.schemes_s[planned.label] / planned.rounds
+        return checkpoints.every(self._topology, planned.rounds, round_s)
+
+    def _counted(self, label: str, point: Point, before: tuple[float, float]) -> dict[str, float]:
+        """What the BS's counters have grown by in a scheme: until a point, and since then."""
+        idle_s, busy_s = (
+            counted + after - b for counted, after, b in zip(point.counted, self._counters(label), before, strict=True)
+        )
+        return {"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}
 
     def _changed(self, session: Session, planned: Planned, job: Job, number: int, steps: tuple[Step, Step]) -> Job:
         """Links and agents brought from one round to the next; the job that they do in it."""
@@ -189,13 +284,13 @@ class Trial:
         row = round_row(number, rows, train_loss, **predicted, charged_s=step.charged_s)
         session.end_round(row.round_s)
         self._record("task", planned, map(dataclasses.asdict, rows))
-        at = time.time()
-        ended = {**lines.ended(number, step, train_loss, host), "at": at}
+        over_at = time.time()
+        ended = {**lines.ended(number, step, train_loss, host), "at": over_at}
         if report.dropped:
             ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
         idle, load = idle_shares(plan.ues, rows, row.round_s), host_load(host, [one for one in rows if one.computed])
-        self._watcher(RoundEnded(planned.label, row, idle, at, load))
+        self._watcher(RoundEnded(planned.label, row, idle, over_at, load))
         return row
 
     def _injected(self, event: str, line: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 BETWEEN_S = 60.0  # for what is not emulated, between rounds
 _UNKNOWN: Mapping[str, Memory] = {}
 _SMALLER = "lower training.batch, or cut earlier"
+ABANDONS_S = 5.0
+"""Wall seconds that a UE has to say that it waits no longer in a round that is given up."""
 LEAD_NS = 30_000_000
 """How far ahead a segment's start is set, so that every agent knows of it in time."""
 
@@ -48,9 +52,7 @@ class Session:
         """``memory``: what each agent was given, for the words when it was too little."""
         self._engine, self._deployment, self._memory = engine, deployment, memory
         self._events = engine.watch(deployment.trial)
-        self._client = ControlClient(
-            controller_keys(engine, deployment.trial), deployment.addresses(MGMT), CONTROL_PORT
-        )
+        self._client = self._connected()
 
     def __enter__(self) -> Session:
         return self
@@ -63,14 +65,48 @@ class Session:
         """Waits until every agent answers; what each said of itself."""
         return {name: header for name, (header, _) in self._request({"verb": "hello"}, timeout_s).items()}
 
-    def configure(self, job: Job, most_bytes: int) -> None:
+    def rejoin(self, deployment: Deployment) -> None:
+        """Talks to the agents of the deployment as it now is; they give up what was asked of them before."""
+        self._client.close()
+        self._deployment = deployment
+        self._client = self._connected()
+        self._events.take()
+        self._client.ask_those_there({ue: {"verb": "abandon"} for ue in deployment.ues}, ABANDONS_S)
+
+    def _connected(self) -> ControlClient:
+        deployment = self._deployment
+        return ControlClient(controller_keys(self._engine, deployment.trial), deployment.addresses(MGMT), CONTROL_PORT)
+
+    def answers(self, name: str, timeout_s: float) -> bool:
+        """Whether an agent that is asked for nothing else gives an answer in time."""
+        try:
+            self._client.ask({name: ({"verb": "hello"}, NOTHING)}, timeout_s)
+        except AgentSilent:
+            return False
+        return True
+
+    def state(self) -> dict[str, Report]:
+        """What every agent is between two rounds."""
+        return self._request({"verb": "state"}, BETWEEN_S)
+
+    def restore(self, states: Mapping[str, Report]) -> None:
+        """Every agent is from now on what it was then."""
+        requests = {name: ({"verb": "restore", "state": header}, sealed) for name, (header, sealed) in states.items()}
+        self._ask(requests, "restore", BETWEEN_S)
+
+    def weights(self) -> str:
+        """SHA-256 of the weights and statistics of all agents: of a JSON object of each one's own digest, by name."""
+        found = {name: header["weights"] for name, (header, _) in self._request({"verb": "digest"}, BETWEEN_S).items()}
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+    def configure(self, job: Job, most_bytes: int, anew: bool = False) -> None:
         """Gives every agent the job of a scheme; returns when all UEs reached the BS over the air.
 
-        ``most_bytes``: no tensor that the air carries is larger.
+        ``most_bytes``: no tensor that the air carries is larger. ``anew``: UEs drop what they had not sent yet.
         """
         listen = {"verb": "open", "label": job.label, "ues": list(job.plan.ues), "most_bytes": most_bytes}
         self._request(listen, BETWEEN_S, [BS])
-        request = {"verb": "configure", "job": job.to_json(), "most_bytes": most_bytes}
+        request = {"verb": "configure", "job": job.to_json(), "most_bytes": most_bytes, "anew": anew}
         self._request(request, CONFIGURE_S + 10.0)
 
     def change(self, job: Job) -> None:
@@ -116,6 +152,11 @@ class Session:
         tensors: Sealed = NOTHING,
     ) -> dict[str, Report]:
         requests = {name: (header, tensors) for name in (names or self._deployment.agents)}
+        return self._ask(requests, header["verb"], timeout_s)
+
+    def _ask(
+        self, requests: Mapping[str, tuple[Mapping[str, Any], Sealed]], verb: str, timeout_s: float
+    ) -> dict[str, Report]:
         try:
             return self._client.ask(requests, timeout_s, self._check_alive)
         except AgentsFailed as error:
@@ -123,7 +164,7 @@ class Session:
             raise _blamed(error) from error
         except AgentSilent as error:
             self._check_alive(error.names)
-            raise self._silence(error.names[0], header["verb"], timeout_s) from error
+            raise self._silence(error.names[0], verb, timeout_s) from error
 
     def _silence(self, name: str, verb: str, timeout_s: float) -> TrialError:
         """What to say of an agent that gives no answer: what it was asked, and what it said last."""

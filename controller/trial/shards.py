@@ -69,10 +69,15 @@ def deal(topology: Topology, plans: Mapping[str, Plan]) -> Dealt:
 def write_partition(out: Path, topology: Topology, dealings: Mapping[str, Dealing]) -> None:
     """``partition.json``: one for all schemes, or one in the folder of each whose plan decides on its shards."""
     for label, dealing in dealings.items():
-        folder = out / label if data.depends_on_plan(topology.data) else out
-        with storing(folder / "partition.json"):
-            folder.mkdir(exist_ok=True)
-            write_atomically(folder / "partition.json", json.dumps(dealing.description, indent=1) + "\n")
+        file = partition_file(out, topology, label)
+        with storing(file):
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, json.dumps(dealing.description, indent=1) + "\n")
+
+
+def partition_file(out: Path, topology: Topology, label: str) -> Path:
+    """Where the partition of a scheme is described."""
+    return (out / label if data.depends_on_plan(topology.data) else out) / "partition.json"
 
 
 def _batches(topology: Topology, plan: Plan) -> tuple[int, ...]:

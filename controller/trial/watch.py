@@ -97,6 +97,16 @@ class RoundEnded:
 
 
 @dataclass(frozen=True)
+class Redone:
+    """The rounds of a scheme after ``from_round`` are done again, ``emulated_s`` after it began; ``why``."""
+
+    label: str
+    from_round: int
+    emulated_s: float
+    why: str
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """What the model is worth after a round, ``emulated_s`` after the scheme began: the mean over its UEs' models."""
 
@@ -131,6 +141,7 @@ Event = (
     | Changed
     | RoundBegins
     | RoundEnded
+    | Redone
     | Evaluated
     | SchemeEnded
     | TrialEnded

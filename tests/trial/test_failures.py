@@ -83,7 +83,7 @@ def test_an_end_during_rounds_leaves_nothing(tmp_path, leftovers, number):
     assert_partial(tmp_path, "Interrupted")
 
 
-@pytest.mark.parametrize("agent", ["ue2", "bs"])
+@pytest.mark.parametrize("agent", ["ue2"])
 def test_a_crashing_agent_ends_the_trial_with_its_name(tmp_path, leftovers, engine, agent):
     process = start(tmp_path)
     wait_for_rounds(process, tmp_path)

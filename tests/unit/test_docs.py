@@ -139,3 +139,16 @@ def test_the_commands_about_faults_are_there(capsys):
         assert stop.value.code == 0
         shown = capsys.readouterr().out
         assert all(word in shown for word in words if word.startswith("--")), command
+
+
+def test_the_command_about_going_on_is_one_for_the_out_of_a_trial(tmp_path, monkeypatch, capsys):
+    """Going on itself is tried on real containers; here the trial is over."""
+    topology = select(load(DOCS.parent / "topologies" / "quickstart.yaml"), ["psl"], rounds=3)
+    recorded.write(tmp_path / "runs" / "mine", topology)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^testbed (run --resume .*)$", (DOCS / "faults.md").read_text(), re.M)
+    assert len(commands) == 1
+    with pytest.raises(SystemExit) as stop:
+        main(commands[0].split())
+    assert stop.value.code == 2
+    assert "runs/mine: is over: there is nothing to resume" in capsys.readouterr().err

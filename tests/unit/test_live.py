@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -310,13 +311,14 @@ def test_nothing_is_left_behind_when_it_fails_before_it_began():
 
 @pytest.mark.parametrize("verb", ["run", "up"])
 def test_quiet_verbs_show_only_what_comes_out(monkeypatch, tmp_path, capsys, verb):
-    def prepare(engine: object, topology: object, watcher: Watcher) -> None:
+    def prepare(engine: object, topology: object, watcher: Watcher, *_: object, **__: object) -> None:
         watcher(Stage("planning"))
         raise TrialError("that is all")
 
     for module in (field_trial, preparing):
         monkeypatch.setattr(module, "prepare", prepare)
-    monkeypatch.setattr(Engine, "connect", lambda: None)
+    monkeypatch.setattr(Engine, "connect", lambda: SimpleNamespace(id="an engine"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     out = ["--out", str(tmp_path)] if verb == "run" else []
     for quiet, lines in (([], ["stage: planning", "that is all"]), (["--quiet"], ["that is all"])):
         with pytest.raises(SystemExit):

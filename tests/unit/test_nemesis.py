@@ -93,6 +93,18 @@ def test_nothing_happens_in_another_round(world, schedule):
         assert [line["round"] for line in world.wait(1)] == [2]
 
 
+def test_what_has_struck_does_not_strike_again_when_its_round_is_done_again(world, schedule):
+    with nemesis(world, Strike(2, "ue2", "restart"), Strike(2, "ue1", "restart")) as one:
+        begin(one, schedule)
+        world.wait(2)
+        begin(one, schedule)
+    assert len(world.lines) == 2
+    strikes = {"psl": {2: (Strike(2, "ue2", "restart"), Strike(2, "ue1", "restart"))}}
+    with Nemesis(world, strikes, world.record, [("psl", 2, "ue2", "restart")]) as one:  # by a controller before
+        begin(one, schedule)
+        assert [line["ue"] for line in world.wait(3)[2:]] == ["ue1"]
+
+
 def test_for_good_is_until_the_scheme_ends(world, schedule):
     with nemesis(world, Strike(2, "ue2", "cut")) as one:
         begin(one, schedule)

@@ -11,6 +11,7 @@ from controller.trial.watch import (
     Evaluated,
     Event,
     Learned,
+    Redone,
     RoundEnded,
     SchemeBegins,
     SchemeEnded,
@@ -43,6 +44,8 @@ def plain(event: Event) -> Iterator[str]:
             yield _pairs("change", scheme=event.label, round=event.number, kind=event.kind)
         case RoundEnded():
             yield _round(event)
+        case Redone():
+            yield _pairs("redone", scheme=event.label, from_round=event.from_round, why=f'"{event.why}"')
         case Evaluated():
             found = {"accuracy": _4(event.accuracy), "emulated_s": _4(event.emulated_s)}
             yield _pairs("evaluation", scheme=event.label, round=event.number, **found)

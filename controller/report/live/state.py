@@ -15,6 +15,7 @@ from controller.trial.watch import (
     Evaluated,
     Event,
     Learned,
+    Redone,
     RoundBegins,
     RoundEnded,
     SchemeBegins,
@@ -108,6 +109,10 @@ def after(seen: Seen, event: Event, now: float) -> Seen:
             rows = (*seen.schemes[label].rows, event.row)
             so_far = seen.having(label, rows=rows, until=event.at)
             return replace(so_far, round=None, last=event)
+        case Redone(label=label):
+            kept = tuple(row for row in seen.schemes[label].rows if row.round <= event.from_round)
+            timed = {} if kept else {"begun_at": None, "until": None}
+            return replace(seen, round=None, last=None).having(label, rows=kept, **timed)
         case Evaluated(label=label):
             return seen.having(label, accuracy=event.accuracy)
         case SchemeEnded(label=label):
