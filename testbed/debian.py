@@ -1,10 +1,13 @@
 """A Debian root file system with Python, for machines where no image registry answers.
 
-The packages come from wherever this machine's own apt takes them.
+The packages come from wherever this machine's own apt takes them; before one is unpacked, its signature counts (that of
+the suite, by apt's keyring) and its hash, which images/base/debian.lock must have. ``python -m testbed.debian`` prints
+that file anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -18,11 +21,14 @@ from testbed.errors import ImageError
 
 SUITE = "bookworm"  # its Python is 3.11
 INCLUDE = "python3"
+PROMETHEUS, ITS_PAGES = "prometheus", "libjs-|fonts-"
+LOCK = Path(__file__).resolve().parent.parent / "images/base/debian.lock"
+CACHE = "var/cache/apt/archives"
 
 # Nothing at run time reads these, or the engine puts its own in their place; the last three tell of this machine.
 LEFT_OUT = [
     *(f"./{folder}/*" for folder in ("dev", "proc", "sys", "run", "tmp", "var/log", "var/cache", "var/lib/apt/lists")),
-    *(f"./usr/share/{folder}/*" for folder in ("doc", "man", "info", "locale", "lintian")),
+    *(f"./usr/share/{folder}/*" for folder in ("man", "info", "locale", "lintian")),
     *("./etc/apt/sources.list", "./etc/hostname", "./etc/resolv.conf"),
 ]
 
@@ -81,13 +87,45 @@ def make_root(archive: Path, say: Callable[[str], None]) -> None:
     say(f"base: making Debian {SUITE} from this machine's apt mirror (half a minute)")
     archive.parent.mkdir(parents=True, exist_ok=True)
     # Not under /tmp, which may be mounted so that nothing runs from it.
-    with tempfile.TemporaryDirectory(dir=archive.parent) as root:
-        bootstrap(Path(root), INCLUDE)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        root = Path(folder)
+        bootstrap(root, INCLUDE, "--download-only")
+        verify(root / CACHE)
+        bootstrap(root, INCLUDE)
+        _drop_docs(root / "usr/share/doc")
         excluded = [f"--exclude={glob}" for glob in LEFT_OUT]
-        _run(["tar", "-C", root, "--numeric-owner", *excluded, "-cf", str(archive), "."])
+        _run(["tar", "-C", folder, "--numeric-owner", *excluded, "-cf", str(archive), "."])
 
 
-def bootstrap(root: Path, include: str) -> Mirror:
+def verify(folder: Path, lock: Path = LOCK) -> None:
+    """ImageError unless the lock has the hash of every package in a folder.
+
+    A lock that has none for this processor is no lock for it: there the suite's signature is all.
+    """
+    known = set(lock.read_text().splitlines())
+    packages = sorted(folder.glob("*.deb"))
+    processors = {_architecture(package.name) for package in packages} - {"all"}
+    if processors and not processors & {_architecture(line) for line in known}:
+        return
+    strange = [package.name for package in packages if f"{_sha256(package)}  {package.name}" not in known]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        message = f"of Debian's packages {', '.join(strange[:3])}{more} are not those of images/base/debian.lock"
+        raise ImageError(message, "images/host/lock.sh debian renews it, where apt's mirror is to be trusted")
+
+
+def lines() -> Iterator[str]:
+    """The lock as it would be with what the mirror has now, in the format of sha256sum."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, pages = Path(folder, "root"), Path(folder, "pages")
+        pages.mkdir()
+        bootstrap(root, INCLUDE, "--download-only")
+        fetch(PROMETHEUS, ITS_PAGES, pages)
+        for package in sorted([*(root / CACHE).glob("*.deb"), *pages.glob("*.deb")], key=lambda path: path.name):
+            yield f"{_sha256(package)}  {package.name}"
+
+
+def bootstrap(root: Path, include: str, *options: str) -> Mirror:
     """Fills a folder with a minimal ``SUITE`` and the packages named; where they came from. Raises ImageError."""
     mirror = find_mirror()
     if not shutil.which("debootstrap"):
@@ -96,7 +134,7 @@ def bootstrap(root: Path, include: str) -> Mirror:
         raise ImageError("making the base image takes root, once", "make images, as root")
     trust = ["--no-check-gpg"] if mirror.trusted else [f"--keyring={mirror.keyring}"] if mirror.keyring else []
     # In a mount namespace of its own: what debootstrap mounts is gone with it, however it ends.
-    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={include}"]
+    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={include}", *options]
     _run([*command, *trust, SUITE, str(root), mirror.uri])
     return mirror
 
@@ -111,6 +149,24 @@ def fetch(package: str, pages: str, folder: Path) -> None:
     of_no_use = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     told = _run(["apt-cache", "depends", "--recurse", *of_no_use, package]).splitlines()
     _run(["apt-get", "download", "-q", package, *(name for name in told if re.match(pages, name))], folder)
+
+
+def _drop_docs(folder: Path) -> None:
+    """Leaves of the documentation what says under which licence a package is."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.name != "copyright" and not path.is_symlink():
+            path.unlink()
+
+
+def _architecture(name: str) -> str:
+    return name.removesuffix(".deb").rpartition("_")[2]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _keyring(value: str) -> str | None:
@@ -138,3 +194,7 @@ def _apt_proxy() -> str:
         return ""
     command = ["apt-config", "dump", "--format", "%v", "Acquire::http::Proxy"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    print(*lines(), sep="\n")

@@ -34,11 +34,11 @@ Files = Mapping[str, Path]
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "images"
 BUILD = ROOT / "build"
+BILLS = BUILD / "sbom"
 LOCK = ROOT / "requirements.lock"
 LABEL = "io.testbed.image"
 INPUTS = "io.testbed.inputs"
 BASE = "testbed-base:latest"
-PULLED = "python:3.11-slim"
 PROMETHEUS = "testbed-prometheus:latest"
 PATIENCE_S = 20.0
 PACKAGES = {"Dockerfile": "packages.Dockerfile", "install.sh": "install.sh"}
@@ -82,6 +82,18 @@ def digest(files: Files, *more: str) -> str:
     return total.hexdigest()
 
 
+def pinned_image(dockerfile: Path) -> str:
+    """What a Dockerfile is built from: a name, a tag, and the digest, which is what counts."""
+    return dockerfile.read_text().rpartition("FROM ")[2].split()[0]
+
+
+def _has(client: Any, image: str) -> bool:
+    """Whether the engine has an image of this digest; the tag says nothing."""
+    name, _, digest = image.partition("@")
+    wanted = f"{name.partition(':')[0]}@{digest}"
+    return any(wanted in (one["RepoDigests"] or ()) for one in client.api.images())
+
+
 def pull(client: Any, image: str, patience_s: float = PATIENCE_S) -> str:
     """Pulls an image; returns why that failed, or ''. A registry silent for ``patience_s`` counts as none."""
     events: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -117,15 +129,16 @@ def _prune(client: Any) -> None:
 def _base(client: Any, say: Say) -> str:
     """The id of the base image, made when it is missing."""
     dockerfile = {"Dockerfile": IMAGES / "base/pull.Dockerfile"}
-    inputs = digest(dockerfile, debian.SUITE, debian.INCLUDE, *debian.LEFT_OUT)
+    inputs = digest({**dockerfile, "debian.lock": debian.LOCK}, debian.SUITE, debian.INCLUDE, *debian.LEFT_OUT)
     found = _current(client, BASE, inputs)
     if found:
         return found
-    if not client.api.images(PULLED):
-        say(f"base: pulling {PULLED}")
-        why = pull(client, PULLED)
+    image = pinned_image(dockerfile["Dockerfile"])
+    if not _has(client, image):
+        say(f"base: pulling {image}")
+        why = pull(client, image)
         if why:
-            say(f"base: cannot pull {PULLED}: {why}")
+            say(f"base: cannot pull {image}: {why}")
             return _import_debian(client, inputs, say)
     return _make(client, BASE, dockerfile, inputs)
 
@@ -148,16 +161,17 @@ def prometheus(client: Any, say: Say) -> str:
     try:
         if _current(client, PROMETHEUS, inputs):
             return PROMETHEUS
-        image = pulled["Dockerfile"].read_text().rpartition("FROM ")[2].strip()
+        image = pinned_image(pulled["Dockerfile"])
         say(f"prometheus: pulling {image}")
-        why = "" if client.api.images(image) else pull(client, image)
+        why = "" if _has(client, image) else pull(client, image)
         if not why:
             _make(client, PROMETHEUS, pulled, inputs)
             return PROMETHEUS
         say(f"prometheus: cannot pull {image}: {why}; taking Debian's package")
         _base(client, say)
         with tempfile.TemporaryDirectory() as packages:
-            debian.fetch("prometheus", "libjs-|fonts-", Path(packages))
+            debian.fetch(debian.PROMETHEUS, debian.ITS_PAGES, Path(packages))
+            debian.verify(Path(packages))
             debs = {f"packages/{path.name}": path for path in Path(packages).glob("*.deb")}
             _make(client, PROMETHEUS, {**unpacked, **debs}, inputs)
     except FAILURES as error:

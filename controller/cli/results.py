@@ -18,10 +18,12 @@ def results(
     from agents.own import set_folder
     from controller.judge.derive import derive
     from controller.report.outcome import results_table
-    from controller.trial.journal import RESULTS, read
+    from controller.trial.journal import FILE, RESULTS, fitting, read
     from testbed.files import write_atomically
 
     set_folder(directory)
-    found = derive(read(directory))
+    lines = read(directory)
+    with fitting(directory / FILE):
+        found = derive(lines)
     write_atomically(directory / RESULTS, found.model_dump_json(indent=1) + "\n")
     show(found.model_dump(mode="json"), as_json, results_table(found))

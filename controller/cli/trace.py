@@ -28,13 +28,16 @@ def trace(
     from controller.report.recorded import recorded
     from controller.report.trace.choice import processes, rounds_of
     from controller.report.trace.perfetto import serialised
+    from controller.trial.journal import FILE as JOURNAL
+    from controller.trial.journal import fitting
     from testbed.files import write_atomically, writing
 
     file, numbers = out or directory / FILE, rounds_of(rounds) if rounds else None
     with uncollected():
         found = recorded(directory, judged=False)
-        chosen = processes(found, [name.strip() for name in scheme.split(",")] if scheme else None, numbers)
-        content = serialised(chosen.items(), file.suffix == ".gz")
+        with fitting(directory / JOURNAL):
+            chosen = processes(found, [name.strip() for name in scheme.split(",")] if scheme else None, numbers)
+            content = serialised(chosen.items(), file.suffix == ".gz")
     with writing("--out", file):
         write_atomically(file, content)
     for sentence in found.missing:

@@ -135,12 +135,19 @@ def explain(
 
 
 def chain(rows: Sequence[Happened], schedule: Schedule, links: Links) -> Chain:
-    """From the last task of a round back, at each task to the one it waited for, until the round's start."""
+    """From the last task of a round back, at each task to the one it waited for, until the round's start.
+
+    ValueError where a task waited for itself, which only rows that were changed can say.
+    """
     measured = _Measured(rows, schedule)
     found = Chain()
     row: Happened | None = max(rows, key=lambda r: r.end_s)
     after: Happened | None = None
+    passed: set[int] = set()
     while row is not None:
+        if id(row) in passed:
+            raise ValueError(f"{row.key} waited for itself")
+        passed.add(id(row))
         before, queued = measured.waited_for(row, links)
         found = found.with_link(row, before, after, links, queued)
         row, after = before, row

@@ -19,7 +19,7 @@ from controller.judge.derive import end_of, results_of, scheme_result, summary_o
 from controller.judge.measured import after_warm_up
 from controller.judge.record import Record, asked, by_scheme
 from controller.judge.results import Results, Round, SchemeResult
-from controller.trial.journal import FILE, RESULTS, Line, read_as_far
+from controller.trial.journal import FILE, MISFITS, RESULTS, Line, read_as_far
 from testbed.errors import InputError, RecordError
 
 State = Literal["running", "ended", "broken off"]
@@ -68,12 +68,12 @@ def _from_lines(directory: Path, lines: Sequence[Line], missing: list[str], judg
         ended = end_of(lines)
         of, without = _schemes_of(lines, judged)
         results = results_of(lines, {label: one for label, (_, one) in of.items() if one is not None})
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
+        state: State = "running" if ended is None else "broken off" if results.error else "ended"
+        having = {label: record for label, (record, _) in of.items()}
+        missing = [*missing, *without.values(), *_unfinished(results, state, having, {*having, *without})]
+        lost = tuple(ended.get("lost", ())) if ended else ()
+    except MISFITS as error:
         return _from_results(directory, InputError(f"{directory / FILE}", f"lacks {_named(error)}"))
-    state: State = "running" if ended is None else "broken off" if results.error else "ended"
-    having = {label: record for label, (record, _) in of.items()}
-    missing += [*without.values(), *_unfinished(results, state, having, {*having, *without})]
-    lost = tuple(ended.get("lost", ())) if ended else ()
     return Recorded(directory, results, state, having, tuple(missing), lost)
 
 
@@ -90,7 +90,7 @@ def _schemes_of(
             found[label] = record, scheme_result(record) if judged and measured else None
         except (OwnError, ScheduleError) as error:
             missing[label] = f"{label}: {error} ({error.hint})"
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except MISFITS as error:
             missing[label] = f"{label}: its lines in {FILE} lack {_named(error)}"
     return found, missing
 
@@ -126,11 +126,12 @@ def _from_results(directory: Path, error: InputError) -> Recorded:
                 missing.append(f"{label}: {RESULTS} has no {_named(wrong)} as this version knows it")
         whole = Results.model_validate({**data, "schemes": {}}, extra="ignore")
         results = whole.model_copy(update={"schemes": schemes})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as wrong:
+        state: State = "broken off" if results.error else "ended"
+        missing += _unfinished(results, state, {}, data["schemes"])
+    except (OSError, *MISFITS) as wrong:
         message = f"{directory}: nothing can be shown: {error}, and {RESULTS} cannot be read either"
         raise RecordError(message, "give the --out of a trial") from wrong
-    state: State = "broken off" if results.error else "ended"
-    return Recorded(directory, results, state, {}, (*missing, *_unfinished(results, state, {}, data["schemes"])))
+    return Recorded(directory, results, state, {}, tuple(missing))
 
 
 def _as_known(one: dict[str, Any]) -> SchemeResult:

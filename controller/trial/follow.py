@@ -56,7 +56,7 @@ class Growing:
         self._number += 1
         try:
             found = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = "the journal was changed by hand"
             raise InputError(f"{self._path}:{self._number}", "is no JSON", message) from error
         return found if isinstance(found, dict) else {}

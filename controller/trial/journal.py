@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +29,8 @@ VERSION, READS = 2, (1, 2)
 """What is written, and what can be read: version 1 had no ``plan`` lines."""
 FILE, RESULTS = "events.jsonl", "results.json"
 _VOIDING = ("restart", "resume")
+MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What comes of lines that are JSON, and yet no journal: they lack something, or contradict each other."""
 
 
 class Journal:
@@ -166,10 +168,20 @@ def check(path: Path, lines: Sequence[Line]) -> None:
         raise InputError(f"{path}:1", message, "use the testbed that wrote it")
 
 
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Whatever is done with a journal's lines in here: InputError where they do not fit together."""
+    try:
+        yield
+    except MISFITS as error:
+        what = f"{type(error).__name__} {error}".strip().splitlines()[0][:100]
+        raise InputError(str(path), f"its lines do not fit together: {what}", "were they changed by hand?") from error
+
+
 def finished(out: Path) -> bool:
     """Whether a run directory holds a trial that ran to its end."""
     try:
         last = read(out)[-1]
     except InputError:
         return (out / RESULTS).exists() and not (out / FILE).exists()
-    return last["event"] == "end" and "error" not in last
+    return last.get("event") == "end" and "error" not in last

@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
 # Renews requirements.lock: the newest versions that pyproject.toml allows, found in an empty environment, and the
-# hashes of their wheels.
+# hashes of their wheels. `lock.sh debian` renews images/base/debian.lock instead: the packages of this machine's
+# mirror of Debian, as root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+if [[ ${1:-} == debian ]]; then
+    .venv/bin/python -m testbed.debian >images/base/debian.lock.new
+    mv images/base/debian.lock.new images/base/debian.lock
+    exit 0
+fi
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -17,6 +17,7 @@ from tests.bench import (
     exporter,
     field,
     fuzz,
+    fuzz_files,
     large,
     links,
     live,
@@ -29,7 +30,6 @@ from tests.bench import (
     qdiscs,
     replan,
     resnet,
-    restart,
     resume,
     schemes,
     sigkill,
@@ -63,6 +63,7 @@ BENCHES = {
     "large": large.numbers,
     "sigkill": sigkill.numbers,
     "soak": soak.numbers,
+    "fuzz-files": fuzz_files.numbers,
 }
 OF_THE_PAPERS = {
     "papers-planning": papers.planning,
@@ -73,15 +74,13 @@ OF_THE_PAPERS = {
     "papers-all": papers.every_file,
 }
 """What ``make bench-papers`` runs: hours, with nothing else on the machine."""
-DISTURBING = {"restart": restart.numbers}
-"""What ends the containers of others, too, and so is run by its name alone."""
 
 
 def main(names: list[str]) -> int:
     """Runs benchmarks; how many numbers were missed, at most 1."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what a benchmark started goes with it
     found: list[Number] = []
-    known = BENCHES | OF_THE_PAPERS | DISTURBING
+    known = BENCHES | OF_THE_PAPERS
     for name in (OF_THE_PAPERS if names == ["papers"] else names) or BENCHES:
         found += known[name]()
     table = Table(title="asked and measured", title_justify="left")

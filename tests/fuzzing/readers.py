@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from hypothesis import strategies as st
+from typer import Exit
 
+from controller.cli.results import results
+from controller.cli.trace import trace
 from controller.planners.planning import plan_all
-from controller.report.outcome import results_table
-from controller.report.recorded import recorded
+from controller.report.html.publish import publish
 from controller.report.scene.scene import scene
-from controller.report.trace.choice import processes
-from controller.trial.journal import FILE, finished, read
+from controller.trial.journal import FILE, finished
 from controller.trial.memory import peaks
 from controller.trial.replay import told
+from controller.trial.resume import begun
 from testbed.loading import load
 from testbed.topology import Topology
 from tests import recorded as made
@@ -28,6 +32,8 @@ TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 LOAD_S, PLAN_S, READ_S = 5.0, 30.0, 10.0
 """What one file may take, with other work on the machine."""
 SMALL = {"ues": 16, "rounds": 50, "schemes": 4, "units": 40}
+PAGES = 20
+"""A page takes seconds, so one journal in so many gets one."""
 PLAIN = (None, "uniform")
 
 
@@ -50,6 +56,7 @@ def journals(folder: Path) -> Reader:
     originals = []
     for name in ("quickstart", "moving"):
         topology = load(TOPOLOGIES / f"{name}.yaml")
+        topology = topology.model_copy(update={"schemes": topology.schemes[-2:]})
         for whole in (True, False):
             out = made.write(folder / f"{name}-{whole}", topology, rounds=2, whole=whole)
             originals.append((out / FILE).read_bytes())
@@ -88,6 +95,16 @@ def _small(topology: Topology) -> bool:
     return plain and all(sizes[what] <= most for what, most in SMALL.items())
 
 
+def _unheard(use: Callable[[], object]) -> Callable[[], object]:
+    """The same with what it prints thrown away; to end with an exit status is its right."""
+
+    def quietly() -> None:
+        with Path("/dev/null").open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere), suppress(Exit):
+            use()
+
+    return quietly
+
+
 def _journal(content: bytes, folder: Path) -> str:
     """``results``, ``watch``, ``report`` and ``trace`` of a run directory that holds this journal and nothing else."""
     out = folder / "run"
@@ -95,14 +112,16 @@ def _journal(content: bytes, folder: Path) -> str:
     out.mkdir(parents=True)
     (out / FILE).write_bytes(content)
     os.utime(out / FILE, (0, 0))  # nobody has written there for long, so nothing waits for more
-    uses: Mapping[str, Callable[[], object]] = {
-        "read": lambda: read(out),
+    uses: dict[str, Callable[[], object]] = {
         "finished": lambda: finished(out),
+        "results": lambda: results(out, as_json=True),
         "watch": lambda: list(told(out, None)),
-        "report": lambda: results_table(recorded(out).results),
-        "trace": lambda: [len(tracks) for tracks in processes(recorded(out, judged=False), None, None).values()],
+        "trace": lambda: trace(out, folder / "trace.gz", None, None, True),
+        "resume": lambda: begun(out),
     }
+    if crc32(content) % PAGES == 0:
+        uses["report"] = lambda: list(publish([out], folder / "page.html", None, []))
     for what, use in uses.items():
-        if said := attempt(use, READ_S, None):
+        if said := attempt(_unheard(use), READ_S, None):
             return f"{what}: {said}"
     return ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from testbed import debian
+from testbed import debian, images
 from testbed.errors import ImageError
 
 APT_CACHE = """#!/bin/sh
@@ -46,3 +48,33 @@ def test_without_apt_the_cause_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImageError, match=r"no apt-get to fetch Debian's prometheus with"):
         debian.fetch("prometheus", "libjs-", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("debs", "complaint"),
+    [
+        ({"dash_1_amd64.deb": "right"}, ""),
+        ({"dash_1_amd64.deb": "right", "doc_1_all.deb": "another"}, "doc_1_all.deb are not those of images/base"),
+        ({"dash_1_amd64.deb": "another", "doc_1_all.deb": "right"}, "dash_1_amd64.deb are not those"),
+        ({"dash_1_riscv64.deb": "another"}, ""),
+    ],
+    ids=["right", "page", "program", "another-processor"],
+)
+def test_packages_that_the_lock_does_not_know_are_refused_before_anything_of_them_runs(
+    debs: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    known = hashlib.sha256(b"right").hexdigest()
+    (tmp_path / "lock").write_text(f"{known}  dash_1_amd64.deb\n{known}  doc_1_all.deb\n")
+    for name, content in debs.items():
+        (tmp_path / name).write_text(content)
+    if complaint:
+        with pytest.raises(ImageError, match=complaint) as caught:
+            debian.verify(tmp_path, tmp_path / "lock")
+        assert "lock.sh debian" in caught.value.hint
+    else:
+        debian.verify(tmp_path, tmp_path / "lock")
+
+
+def test_images_of_registries_are_named_by_digest() -> None:
+    for dockerfile in images.IMAGES.rglob("pull.Dockerfile"):
+        assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", images.pinned_image(dockerfile)), dockerfile

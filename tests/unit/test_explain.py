@@ -182,3 +182,10 @@ def test_a_bs_that_serves_as_they_come_has_made_others_wait_for_whom_it_served_f
 def test_a_message_that_got_ready_while_its_link_was_busy_has_waited_since_then():
     found, _ = as_foreseen("c2p2sl", "fdd", 4, message_s=0.02)
     assert max(map(abs, found.model_dump().values())) < 1e-9
+
+
+def test_rows_that_wait_for_each_other_end_in_an_error_and_not_never():
+    *before, last = PERFECT
+    around = [*before, dataclasses.replace(last, start_s=-1.0)]  # so its UE did it before its first task
+    with pytest.raises(ValueError, match="waited for itself"):
+        chain(around, schedule_of(PLAN), Links(PLAN))

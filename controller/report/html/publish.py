@@ -9,6 +9,7 @@ from controller.report.figures.files import write_figures
 from controller.report.html.page import page
 from controller.report.html.report import Report, named
 from controller.report.recorded import recorded
+from controller.trial.journal import FILE, fitting
 from testbed.files import write_atomically, writing
 
 
@@ -20,8 +21,10 @@ def publish(directories: Sequence[Path], out: Path, figures: Path | None, rounds
     report = Report(named([recorded(directory) for directory in directories]), rounds)
     for run, found in report.runs.items():
         yield from (f"missing: {run}: {one}" for one in found.missing)
+    with fitting(Path(*directories[:1]) / FILE):
+        text = page(report)
     with writing("--out", out, "give a file that can be written"):
-        write_atomically(out, page(report))
+        write_atomically(out, text)
     yield f"report: {out}"
     if figures is None:
         return
