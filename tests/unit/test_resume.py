@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,9 @@ from controller.trial.checkpoints import file_of
 from controller.trial.journal import FILE, Journal, in_force, read
 from controller.trial.replay import told
 from controller.trial.resume import Point, at, begun, rounds_s
-from controller.trial.revive import MOST_RESTARTS, Restarts
+from controller.trial.revive import MOST_RESTARTS, Restarts, gone
 from controller.trial.watch import Redone, RoundEnded, TrialEnded
+from testbed.engine import GoneError
 from testbed.errors import InputError, TrialError
 from testbed.loading import parse
 from tests import recorded
@@ -240,6 +242,29 @@ def test_a_base_station_that_dies_again_and_again_ends_the_trial(lines):
     with pytest.raises(TrialError, match="137; it was started again 3 times, and no further round has ended") as ended:
         restarts.another(first, "psl", error)
     assert ended.value.lost == ("bs",)
+
+
+@pytest.mark.parametrize(
+    ("status", "pid", "lost", "answers", "found"),
+    [
+        ("exited", 0, (), True, True),  # whoever noticed first
+        ("paused", 7, ("ue1",), True, True),
+        ("running", 8, ("bs",), True, True),  # it was started again meanwhile
+        ("running", 7, ("bs",), False, True),  # frozen
+        ("running", 7, ("bs",), True, False),  # it has failed at its work
+        ("running", 7, ("ue1",), False, False),
+        (None, 0, ("bs",), False, False),  # taken down by somebody
+    ],
+)
+def test_a_base_station_that_is_gone_is_told_from_one_that_has_failed(status, pid, lost, answers, found):
+    def inspect(container):
+        if status is None:
+            raise GoneError("gone")
+        return SimpleNamespace(status=status, pid=pid)
+
+    deployment = SimpleNamespace(agents={"bs": SimpleNamespace(name="testbed-t-bs", pid=7)})
+    session = SimpleNamespace(answers=lambda name, timeout_s: answers)
+    assert gone(SimpleNamespace(inspect=inspect), deployment, session, TrialError("why", lost=lost)) == found
 
 
 @pytest.mark.parametrize(
