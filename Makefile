@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial monitor test test-vm test-gpu bench-vm lint format bench bench-papers clean
+.PHONY: setup images trial monitor test test-vm test-gpu bench-vm lint format bench bench-papers chaos clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -47,6 +47,9 @@ bench: .venv
 
 bench-papers: .venv  ## the papers' own scenes: hours, with nothing else running
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.bench papers'
+
+chaos: .venv  ## a hundred faults of all kinds in half an hour, then the check that all is accounted for
+	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.bench chaos'
 
 clean:  ## what was built here; images and runs stay
 	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -75,6 +75,24 @@ def parse(text: str, source: str, folder: Path = Path()) -> Topology:
     return topology
 
 
+def with_faults(topology: Topology, drawn: Mapping[str, Any], count: int, seed: int | None = None) -> Topology:
+    """The topology with faults that are ``drawn`` so, over its own; so many where neither says. InputError.
+
+    With another ``seed`` faults, samples and weights are all drawn from that.
+    """
+    own = topology.faults
+    if drawn or not own:
+        before = own.model_dump(exclude_none=True) if isinstance(own, DrawnFaults) else {}
+        if {"rate", "count"} & drawn.keys():
+            before = {key: value for key, value in before.items() if key not in ("rate", "count")}
+        asked = {**before, **drawn}
+        own = nested(DrawnFaults, asked if {"rate", "count"} & asked.keys() else {**asked, "count": count}, "faults")
+    found = topology.model_copy(update={"faults": own, "seed": topology.seed if seed is None else seed})
+    for where, message, hint in problems(found):
+        raise InputError(where, message, hint)
+    return found
+
+
 def _drawn(data: dict[str, Any]) -> dict[str, Any]:
     """The data with ``ues: {count: …}`` replaced by the UEs that the seed draws."""
     if not isinstance(data.get("ues"), dict):

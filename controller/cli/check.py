@@ -25,14 +25,19 @@ def check(
     if as_json:
         print_json({**found, "left": left})
     else:
-        for finding in found["findings"]:
-            print(f"{directory / 'events.jsonl'}:{finding['line']}: {finding['text']}")
-        for text in (*left["things"], *found["notes"], *left["notes"]):
-            print(text)
-        count = len(found["findings"]) + len(left["things"])
-        print(f"{found['rounds']} rounds, {found['tasks']} tasks: {count or 'nothing'} wrong")
+        say(directory, found, left)
     if found["findings"] or left["things"]:
         raise typer.Exit(1)
+
+
+def say(directory: Path, found: dict[str, Any], left: dict[str, list[str]]) -> None:
+    """Prints what ``checked`` gave, a line each, and how much it is of."""
+    for finding in found["findings"]:
+        print(f"{directory / 'events.jsonl'}:{finding['line']}: {finding['text']}")
+    for text in (*left["things"], *found["notes"], *left["notes"]):
+        print(text)
+    count = len(found["findings"]) + len(left["things"])
+    print(f"{found['rounds']} rounds, {found['tasks']} tasks: {count or 'nothing'} wrong")
 
 
 def checked(directory: Path, host: bool) -> tuple[dict[str, Any], dict[str, list[str]]]:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from controller.cli.calibrate import calibrate
+from controller.cli.chaos import chaos
 from controller.cli.check import check
 from controller.cli.doctor import doctor
 from controller.cli.down import down
@@ -39,7 +40,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Split learning over wireless edge networks: real containers, real training, really shaped links.",
 )
-for verb in (validate, topology, plan, calibrate, doctor, up, run, watch, results, report, trace, check, ps, down):
+for verb in (
+    validate,
+    topology,
+    plan,
+    calibrate,
+    doctor,
+    up,
+    run,
+    watch,
+    results,
+    report,
+    trace,
+    chaos,
+    check,
+    ps,
+    down,
+):
     app.command()(verb)
 app.add_typer(images_app, name="images")
 app.add_typer(links_app, name="links")

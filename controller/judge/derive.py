@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from controller.judge.faults import fault_results
 from controller.judge.measured import after_warm_up, idle_times, spread, ue_results
 from controller.judge.record import Record, records
 from controller.judge.results import Accuracy, Results, Round, SchemeResult, Scraped, Summary, Target
@@ -61,6 +62,7 @@ def scheme_result(record: Record) -> SchemeResult:
         paper=begin.get("paper", {}),
         paper_measured={} if record.scheme.one_model else idle_times(rows, rounds),
         replanned=list(record.replanned),
+        faults=fault_results(record),
     )
 
 

@@ -90,6 +90,7 @@ class Record:
         self.scheme = scheme_named(self.plan.scheme)
         self.ends: Mapping[int, Line] = {line["round"]: line for line in events.get("round", ())}
         self.evaluations = events.get("evaluation", ())
+        self.injected = events.get("injected", ())
         self.finish: Line | None = next(iter(events.get("scheme_end", ())), None)
         self._made = events.get("plan", ())
         self._tasks, self._changes = events.get("task", ()), events.get("change", ())

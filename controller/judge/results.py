@@ -43,6 +43,25 @@ class Replanned(Part):
     gained_s: float
 
 
+class FaultResult(Part):
+    """A fault of the topology's as it was done, ``at_s`` emulated seconds after its round began, and what it cost.
+
+    ``task``: in the middle of which it was to strike; None: as the round began. ``predicted_s`` is the round simulated
+    with it, ``lost`` the samples of the round that nothing was learnt from. ``why_not``: nothing was broken.
+    """
+
+    round: int
+    ue: str
+    kind: str
+    task: str | None
+    at_s: float
+    for_s: float | None = None
+    predicted_s: float | None = None
+    measured_s: float | None = None
+    lost: int | None = None
+    why_not: str | None = None
+
+
 class Spread(Part):
     """Median and the 5th and 95th percentile over rounds, round 1 left out as warm-up."""
 
@@ -159,7 +178,7 @@ class SchemeResult(Part):
 
     ``paper``: the plan in the terms of the scheme's paper, to be seen beside what was predicted and measured;
     ``paper_measured`` what of that was measured, the mean of a round; ``replanned``: how the plan changed
-    between rounds, where it was made anew.
+    between rounds, where it was made anew; ``faults``: those that were done to it on purpose.
     """
 
     plan: dict[str, Any]
@@ -174,6 +193,7 @@ class SchemeResult(Part):
     paper: dict[str, Any] = {}
     paper_measured: dict[str, float] = {}
     replanned: list[Replanned] = []
+    faults: list[FaultResult] = []
 
 
 class Results(Part):

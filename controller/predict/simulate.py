@@ -13,6 +13,14 @@ from agents.schedule.task import Key, Schedule, Task, at_the_bs, goes_down, goes
 from controller.predict.cores import Cores, Host
 
 Seconds = Callable[[Task], float]
+
+
+def at_once(task: Task) -> float:
+    """Nothing holds it up: 0 s."""
+    del task
+    return 0.0
+
+
 Band = Literal["UE", "up", "down", "BS"]
 
 
@@ -74,11 +82,16 @@ class Timeline:
 
 
 def simulate(
-    schedule: Schedule, seconds: Seconds, wait_s: Seconds = lambda task: 0.0, host: Host | None = None
+    schedule: Schedule,
+    seconds: Seconds,
+    wait_s: Seconds = at_once,
+    host: Host | None = None,
+    earliest_s: Seconds = at_once,
 ) -> Timeline:
     """The timeline of a schedule whose tasks take so many ``seconds``; a transfer begins ``wait_s`` after it could.
 
-    A segment starts when the one before it is over. Tasks that take no time (averages, optimiser steps) are left out.
+    No task begins before its ``earliest_s``, from the start of the round. A segment starts when the one before it is
+    over. Tasks that take no time (averages, optimiser steps) are left out.
     On a ``host`` a computation takes longer than its ``seconds`` where the cores that all agents share are not done
     with it by then.
     """
@@ -90,8 +103,9 @@ def simulate(
     lengths: list[float] = []
     for number in sorted(parts):
         tasks = sorted(parts[number], key=lambda task: position[task.key])
-        spans = _Segment(schedule, tasks, seconds, wait_s, host).run()
         before_s = sum(lengths)
+        held_s = [earliest_s(task) - before_s for task in tasks]
+        spans = _Segment(schedule, tasks, seconds, wait_s, host, held_s).run()
         events += [
             Event(task.key, task.place, before_s + start_s, before_s + end_s)
             for task, (start_s, end_s) in zip(tasks, spans, strict=True)
@@ -105,7 +119,13 @@ class _Segment:
     """Tasks that are started together, by number in the order in which they are listed."""
 
     def __init__(
-        self, schedule: Schedule, tasks: Sequence[Task], seconds: Seconds, wait_s: Seconds, host: Host | None
+        self,
+        schedule: Schedule,
+        tasks: Sequence[Task],
+        seconds: Seconds,
+        wait_s: Seconds,
+        host: Host | None,
+        held_s: Sequence[float],
     ) -> None:
         self._tasks, self._seconds, self._wait_s, self._host = tasks, seconds, wait_s, host
         self._cores = Cores(host.cores) if host else None
@@ -123,7 +143,10 @@ class _Segment:
         self._free_s: dict[str, float] = {}
         self._busy: set[str] = set()
         self._queues: dict[str, list[tuple[float, int]]] = {place: [] for place in schedule.first_ready}
-        self._ends: list[tuple[float, int]] = []
+        self._ends = [(until_s, ~i) for i, until_s in enumerate(held_s) if until_s > 0]  # ~i: task i may begin
+        heapq.heapify(self._ends)
+        for _, i in self._ends:
+            self._left[~i] += 1
 
     def _wait_for(self, i: int, others: Sequence[int]) -> None:
         self._left[i] += len(others)
@@ -189,6 +212,10 @@ class _Segment:
         heapq.heappush(self._ends, (end_s, i))
 
     def _finish(self, i: int, end_s: float) -> None:
+        if i < 0:
+            self._ready_s[~i] = max(self._ready_s[~i], end_s)
+            self._done_before(~i)
+            return
         for after in self._after[i]:
             self._ready_s[after] = max(self._ready_s[after], end_s)
             self._done_before(after)

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from controller.judge.results import Results, SchemeResult
+from controller.judge.results import FaultResult, Results, SchemeResult
 
 MOST_NAMED = 3
 """Of values that changed so many are named."""
@@ -28,7 +28,29 @@ def results_table(results: Results) -> RenderableType:
     """
     title = f"{results.topology['name']}: emulated times, D = {results.time_dilation:g}"
     tables = [_table(title, results, [c for c in COLUMNS if c[0] not in left_out]) for left_out in LEFT_OUT]
-    return Group(_FirstThatFits(tables), *_reasons(results))
+    struck = any(scheme.faults for scheme in results.schemes.values())
+    faults: list[RenderableType] = [Text(""), faults_table(results)] if struck else []
+    return Group(_FirstThatFits(tables), *faults, *_reasons(results))
+
+
+def faults_table(results: Results) -> Table:
+    """One row per fault: where it struck, and its round as predicted with it, and as measured."""
+    table = Table(title="faults: emulated times", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    for heading in ("scheme", "round", "UE", "kind", "at task", "predicted [s]", "measured [s]", "error", "lost"):
+        table.add_column(heading, justify="left" if heading in ("scheme", "UE", "kind", "at task") else "right")
+    for label, scheme in results.schemes.items():
+        for one in scheme.faults:
+            table.add_row(label, str(one.round), one.ue, one.kind, one.task or "as it begins", *_cost(one))
+    return table
+
+
+def _cost(one: FaultResult) -> tuple[str, ...]:
+    if one.why_not is not None:
+        return (f"not done: {one.why_not}",)
+    predicted_s, measured_s = one.predicted_s, one.measured_s
+    error = f"{measured_s / predicted_s - 1:+.1%}" if predicted_s and measured_s else "-"
+    seconds = tuple("-" if value is None else f"{value:.4f}" for value in (predicted_s, measured_s))
+    return (*seconds, error, "-" if one.lost is None else str(one.lost))
 
 
 def _table(title: str, results: Results, columns: Sequence[tuple[str, Cell]]) -> Table:

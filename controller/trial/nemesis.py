@@ -93,7 +93,7 @@ class Nemesis:
         self._round = _Round(label, number, schedule, timeline, dilation, time.monotonic_ns() + LEAD_NS)
 
     def segment_begins(self, index: int) -> None:
-        """A segment of it is about to be started: what is to strike in it is set."""
+        """A segment of it is about to be started: what is to strike in it is set, but not in a round done again."""
         assert self._round is not None
         start_ns, now = time.monotonic_ns() + LEAD_NS, self._round
         for strike in self._strikes.get(now.label, {}).get(now.number, ()):

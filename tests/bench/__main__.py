@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tests.bench import (
     accuracy,
+    chaos,
     dilation,
     exporter,
     field,
@@ -30,6 +31,7 @@ from tests.bench import (
     qdiscs,
     replan,
     resnet,
+    restart,
     resume,
     schemes,
     sigkill,
@@ -65,6 +67,8 @@ BENCHES = {
     "soak": soak.numbers,
     "fuzz-files": fuzz_files.numbers,
 }
+ALONE = {"chaos": chaos.numbers}
+"""What ``make chaos`` runs: half an hour."""
 OF_THE_PAPERS = {
     "papers-planning": papers.planning,
     "papers-hard": papers.scenes,
@@ -75,12 +79,15 @@ OF_THE_PAPERS = {
 }
 """What ``make bench-papers`` runs: hours, with nothing else on the machine."""
 
+DISTURBING = {"restart": restart.numbers}
+"""What ends the containers of others, too, and so is run by its name alone."""
+
 
 def main(names: list[str]) -> int:
     """Runs benchmarks; how many numbers were missed, at most 1."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what a benchmark started goes with it
     found: list[Number] = []
-    known = BENCHES | OF_THE_PAPERS
+    known = BENCHES | ALONE | OF_THE_PAPERS | DISTURBING
     for name in (OF_THE_PAPERS if names == ["papers"] else names) or BENCHES:
         found += known[name]()
     table = Table(title="asked and measured", title_justify="left")

@@ -12,10 +12,11 @@ from controller.cli import main
 from controller.cli.selection import select
 from controller.planners.planning import plan_all
 from controller.predict.sizes import differences
+from controller.predict.strikes import strikes_of
 from controller.predict.workload import real_sizes
 from controller.trial.watch import Stage, TrialBegins, silent
 from controller.trial.whereabouts import findable
-from testbed.loading import load
+from testbed.loading import load, parse
 from tests import recorded
 from tests.unit.perfetto import parsed
 
@@ -124,6 +125,15 @@ def test_the_commands_about_watching_show_what_the_page_says(tmp_path, monkeypat
     ]
     assert len(said) == 7
     assert {tuple(re.findall(r"(\w+)[:=]", line)) for line in said} <= shown
+
+
+def test_the_faults_that_the_page_shows_strike_where_it_says():
+    listed, drawn = re.findall(r"^```yaml\n(.*?faults:.*?)^```", (DOCS / "faults.md").read_text(), re.M | re.S)
+    topology = parse(listed, "faults.md")
+    found = strikes_of(topology, plan_all(topology))
+    assert [[s.kind for s in strikes] for strikes in found["c2p2sl"].values()] == [["kill"], ["cut"], ["restart"]]
+    assert found["psl"].keys() == {5, 7}
+    parse(re.sub(r"^faults:.*", drawn, listed, flags=re.M | re.S), "faults.md")
 
 
 def test_the_commands_about_faults_are_there(capsys):

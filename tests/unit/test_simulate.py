@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.schedule.task import BS
+from agents.schedule.task import BS, Compute, Key, Schedule, Task
 from agents.schemes import SCHEMES
 from controller.predict.instance import Decision, Instance
 from controller.predict.latency import Gate
 from controller.predict.prediction import plan_of, predict, round_s, typical
-from controller.predict.simulate import Timeline
+from controller.predict.simulate import Timeline, simulate
 from tests.unit.problems import problem, three_units
 
 HALF, WHOLE = np.array([0.005, 0.005]), np.array([0.01, 0.01])
@@ -376,3 +376,16 @@ def test_what_a_message_waits_for_its_slots_is_what_netem_makes_it_wait(packets,
     gate = Gate(np.array([period_s]), np.array([share]))
     at_mean_rate_s = packets * period_s / of_a_slot
     assert at_mean_rate_s + gate.wait_s(np.array([at_mean_rate_s]))[0] == pytest.approx(ends_s)
+
+
+def test_a_task_that_is_held_begins_no_sooner_and_keeps_nobody_else():
+    tasks = [Task(Key(0, 0, m, "bs_forward", "bs"), "bs", Compute("bs", 0, 1, 1, 1)) for m in range(3)]
+    held = tasks[0].key
+    in_order, as_ready = Schedule(tuple(tasks)), Schedule(tuple(tasks), frozenset({"bs"}))
+
+    def starts(schedule):
+        found = simulate(schedule, lambda task: 1.0, earliest_s=lambda task: 2.5 if task.key == held else 0.0)
+        return {event.key.micro_batch: event.start_s for event in found.events}
+
+    assert starts(in_order) == {0: 2.5, 1: 3.5, 2: 4.5}
+    assert starts(as_ready) == {1: 0.0, 2: 1.0, 0: 2.5}
