@@ -38,5 +38,5 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "make room there; what was finished before is whole, testbed results DIR shows it"
+        hint = "make room there, then go on: testbed run --resume DIR; what was finished before is whole"
         raise StorageError(f"{path}: {error.strerror or error}", hint) from error

@@ -1,4 +1,4 @@
-"""A testbed that is killed at a moment of a verb, and what is left of it once ``testbed down`` was typed."""
+"""A testbed that is killed at a moment of a verb: what is left after ``testbed down``, and how its trial goes on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.trial.journal import FILE, finished, read
 from testbed.engine import LABEL, Engine
 
 TOPOLOGY = Path(__file__).parent / "trial" / "small.yaml"
@@ -42,7 +43,7 @@ class Killed:
     def __init__(self, folder: Path, engine: Engine, schemes: str = "psl", rounds: int = 5) -> None:
         self._folder, self._engine, self._chosen = folder, engine, ("--scheme", schemes, "--rounds", str(rounds))
         self._environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
-        self._runs = 0
+        self._runs, self._schemes, self._rounds = 0, len(schemes.split(",")), rounds
         self._takes_s: dict[str, float] = {}
 
     def at(self, moment: Moment) -> list[str]:
@@ -61,7 +62,19 @@ class Killed:
         end = time.monotonic() + SETTLES_S
         while (left := [*self._labelled(), *self._files(), *sorted(self._host() - before)]) and time.monotonic() < end:
             time.sleep(0.1)
-        return [*wrong, *left]
+        return [*wrong, *left, *(self._goes_on(out) if moment.verb == "run" else ())]
+
+    def _goes_on(self, out: Path) -> list[str]:
+        """A trial whose controller was killed is brought to its end, or begun where there was none; what is wrong."""
+        if not finished(out):
+            arguments = ("--resume", str(out)) if _has_begun(out) else self._arguments("run", out)[1:]
+            process = self._start("run", *arguments)
+            _, errors = process.communicate(timeout=300)
+            if process.returncode or not finished(out):
+                return [f"run {arguments[0]}: {errors.strip().splitlines()[-1]}"]
+        rounds = [line["round"] for line in read(out) if line["event"] == "round"]
+        whole = list(range(1, self._rounds + 1)) * self._schemes
+        return [] if rounds == whole else [f"rounds {rounds}"]
 
     def _takes(self, verb: str) -> float:
         """How long a verb takes that nobody kills."""
@@ -111,6 +124,11 @@ class Killed:
             *(f"qdisc {one['kind']} of {one['dev']}" for one in json.loads(shown)),
             *_processes(),
         }
+
+
+def _has_begun(out: Path) -> bool:
+    """Whether the trial had come to its journal."""
+    return (out / FILE).exists() and b"\n" in (out / FILE).read_bytes()
 
 
 def _processes() -> Iterator[str]:

@@ -17,7 +17,7 @@ SEED, MOMENTS = 14, 25
 
 
 def numbers(first: int = 1, last: int = MOMENTS) -> list[Number]:
-    """After how many of these moments nothing is left."""
+    """After how many of these moments nothing is left, and a trial that was killed comes to its end."""
     well = 0
     with tempfile.TemporaryDirectory() as folder:
         killed = Killed(Path(folder), Engine.connect())
@@ -26,7 +26,11 @@ def numbers(first: int = 1, last: int = MOMENTS) -> list[Number]:
             well += not wrong
             print(f"{number}: {moment.verb} killed after {moment.share:.0%}: {'; '.join(wrong) or 'well'}", flush=True)
     count = last - first + 1
-    return [at_least("moments of SIGKILL that leave nothing after down", count, well, f"of {count}", 0)]
+    return [
+        at_least(
+            "moments of SIGKILL after which down leaves nothing and a trial goes on", count, well, f"of {count}", 0
+        )
+    ]
 
 
 if __name__ == "__main__":

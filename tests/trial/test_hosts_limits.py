@@ -42,7 +42,7 @@ def test_a_disk_that_fills_up_ends_a_trial_and_leaves_what_was_finished(full_soo
     done = call("run", str(topology), "--out", str(out), "--yes")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"{out}/events.jsonl: No space left on device (hint: make room there; ")
+    assert last.startswith(f"{out}/events.jsonl: No space left on device (hint: make room there, then go on: ")
     lines = (out / journal.FILE).read_text().splitlines(keepends=True)
     assert all(line.endswith("\n") and json.loads(line) for line in lines)
     results = json.loads((out / journal.RESULTS).read_text())

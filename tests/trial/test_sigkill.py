@@ -1,4 +1,4 @@
-"""A testbed that is killed: ``down`` leaves nothing of its trial. ``make bench`` tries more moments."""
+"""A testbed that is killed: ``down`` leaves nothing of its trial, which goes on. ``make bench`` tries more moments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.killed import Killed, Moment
 pytestmark = pytest.mark.docker
 
 
-def test_whatever_is_killed_leaves_nothing_after_down(engine, tmp_path: Path) -> None:
+def test_whatever_is_killed_leaves_nothing_after_down_and_goes_on(engine, tmp_path: Path) -> None:
     killed = Killed(tmp_path, engine, rounds=2)
     assert [killed.at(Moment(verb, 0.6)) for verb in ("up", "run", "down")] == [[], [], []]
