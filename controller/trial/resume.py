@@ -12,8 +12,6 @@ from pydantic import ValidationError
 
 from agents.own import set_folder
 from agents.plan import Plan
-from agents.schedule.task import Key
-from agents.schedule.without import without
 from controller.judge.record import Record, by_scheme
 from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
@@ -131,40 +129,16 @@ def rounds_s(in_force: Iterable[Line], scheme: str) -> list[float]:
 def at(course: Course, planned: Planned, point: Point, in_force: Sequence[Line]) -> tuple[Step, float]:
     """The round of a point as it was, and the scheme's clock (s) after it: a course goes through all rounds until then.
 
-    UEs are lost and come back in it as they were and did. InputError where a plan that was made anew on the way would
-    now be another one.
+    InputError where a plan that was made anew on the way would now be another one.
     """
     step, clock_s = Step(Moment(planned.problem, planned.plan, planned.timeline), planned), 0.0
-    of_rounds: dict[int, list[Line]] = {}
-    for line in in_force:
-        if line.get("scheme") == planned.label and line["event"] != "task":
-            of_rounds.setdefault(line.get("round", 0), []).append(line)
+    made = {one["round"]: one["plan"] for one in in_force if one["event"] == "plan" and one["scheme"] == planned.label}
     for number, round_s in enumerate(rounds_s(in_force, planned.label)[: point.from_round], 1):
-        step = _again(course, number, clock_s, of_rounds[number])
+        step = course.step(number, clock_s)
         clock_s += round_s
+        if not step.kept and _as_json(step.planned.plan) != made.get(number):
+            raise InputError(FILE, f"plan of {planned.label} in round {number}: would now be another one", _ANEW)
     return step, clock_s
-
-
-def _again(course: Course, number: int, clock_s: float, lines: Sequence[Line]) -> Step:
-    """A round of a course by its lines: who was lost before and in it, who came back, and its plan."""
-    begins = next(i for i, line in enumerate(lines) if line["event"] == "round_begins")
-    for line in lines[:begins]:
-        if line["event"] == "fault":
-            course.lose(line["ue"])
-        elif line["event"] == "returned":
-            course.join(line["ue"])
-    step = course.step(number, clock_s)
-    made = [line["plan"] for line in lines if line["event"] == "plan"]
-    if not step.kept and made != [_as_json(step.planned.plan)]:
-        label = step.planned.label
-        raise InputError(FILE, f"plan of {label} in round {number}: would now be another one", _ANEW)
-    left = step.planned.schedule(number)
-    for line in lines[begins:]:
-        if line["event"] == "fault":
-            course.lose(line["ue"])
-            left = without(left, line["ue"], [*map(Key.of, line["came"])])
-    course.degraded(left)
-    return step
 
 
 def _as_json(plan: Plan) -> Any:
