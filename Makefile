@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial monitor test test-vm test-gpu bench-vm lint format bench bench-papers chaos clean
+.PHONY: setup images trial monitor test test-vm test-gpu bench-vm lint audit format bench bench-papers chaos clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -37,6 +37,9 @@ lint: .venv
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+
+audit: .venv  ## known vulnerabilities of what is locked; takes a network that reaches a service which knows them
+	$(bin)/pip-audit --strict --no-deps --disable-pip --requirement requirements.lock
 
 format: .venv
 	$(bin)/ruff check --fix .

@@ -9,8 +9,10 @@ from typing import Any
 
 import docker
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
-from testbed import images
+from testbed import images, sbom
 from testbed.errors import ImageError
 
 pytestmark = pytest.mark.docker
@@ -129,3 +131,19 @@ def test_a_failing_build_says_what_failed(client: docker.DockerClient, tmp_path:
     dockerfile.write_text(f"FROM {images.BASE}\nRUN echo the reason; exit 3\n")
     with pytest.raises(ImageError, match="the reason"):
         images._make(client, "testbed-broken:latest", {"Dockerfile": dockerfile}, "none")
+
+
+def test_every_image_has_a_bill_of_what_is_in_it(
+    client: docker.DockerClient, tags: dict[str, str], tmp_path: Any
+) -> None:
+    files = sbom.written(client, tags, tmp_path)
+    bill = sbom.read(files["agent"])
+    assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(files["agent"].read_text()) is None
+    parts = {part["name"]: part for part in bill["components"]}
+    assert {"torch", "pyzmq", "libc6", "dash"} <= set(parts)
+    python = [part for part in parts.values() if part["purl"].startswith("pkg:pypi/")]
+    assert all("hashes" in part for part in python), "each came as a wheel that the lock knows"
+    locked = images.LOCK.read_text()
+    assert all(part["hashes"][0]["content"] in locked for part in python)
+    unsaid = [row["package"] for row in sbom.licences(bill) if row["licence"] == "not said"]
+    assert not unsaid

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
-from testbed import sbom
+from controller.cli import main
+from testbed import images, sbom
 from testbed.errors import ImageError
 
 IMAGE = "sha256:" + "a" * 64
@@ -70,3 +73,21 @@ def test_where_there_is_no_bill_the_verb_that_writes_it_is_named(tmp_path: Path)
     with pytest.raises(ImageError) as caught:
         sbom.read(tmp_path / "agent.cdx.json")
     assert "testbed images build" in caught.value.hint
+
+
+def test_a_bill_is_what_the_schema_of_cyclonedx_says() -> None:
+    validator = JsonStrictValidator(SchemaVersion.V1_5)
+    bill = sbom.bill_of("testbed-agent:latest", IMAGE, HELD, LOCK)
+    assert validator.validate_str(json.dumps(bill)) is None
+    assert validator.validate_str(json.dumps({**bill, "components": [{"name": "no type"}]})) is not None
+
+
+def test_the_verb_lists_each_package_of_all_images_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(images, "BILLS", tmp_path)
+    sbom.written(Client(), {role: f"testbed-{role}:latest" for role in images.CODE}, tmp_path)
+    main(["images", "licences", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["package"] for row in rows] == ["bsdutils", "new", "prometheus-client", "torch"]
+    assert rows[0] == {"package": "bsdutils", "version": "1:2.38", "licence": "GPL-2+; MIT"}
