@@ -25,5 +25,6 @@ def results(
     lines = read(directory)
     with fitting(directory / FILE):
         found = derive(lines)
-    write_atomically(directory / RESULTS, found.model_dump_json(indent=1) + "\n")
-    show(found.model_dump(mode="json"), as_json, results_table(found))
+        table, text = results_table(found), found.model_dump_json(indent=1)
+    write_atomically(directory / RESULTS, text + "\n")
+    show(found.model_dump(mode="json"), as_json, table)

@@ -164,7 +164,7 @@ def check(path: Path, lines: Sequence[Line]) -> None:
     if not isinstance(head, dict) or head.get("event") != "journal":
         raise InputError(f"{path}:1", "is not the beginning of a journal", "was it written by an older version?")
     if head.get("version") not in READS:
-        message = f"is of version {head.get('version')}, and this reads {' and '.join(map(str, READS))}"
+        message = f"is of version {in_a_line(head.get('version'))}, and this reads {' and '.join(map(str, READS))}"
         raise InputError(f"{path}:1", message, "use the testbed that wrote it")
 
 
@@ -174,8 +174,15 @@ def fitting(path: Path) -> Iterator[None]:
     try:
         yield
     except MISFITS as error:
-        what = f"{type(error).__name__} {error}".strip().splitlines()[0][:100]
-        raise InputError(str(path), f"its lines do not fit together: {what}", "were they changed by hand?") from error
+        what = f"its lines do not fit together: {type(error).__name__} {in_a_line(error)}"
+        raise InputError(str(path), what, "were they changed by hand?") from error
+
+
+def in_a_line(said: object) -> str:
+    """What is said of lines that anybody may have written, where no more than a line is to be said."""
+    text = next(iter(str(said).strip().splitlines()), "")
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 100 else f"{text[:97]}…"
 
 
 def finished(out: Path) -> bool:

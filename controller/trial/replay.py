@@ -14,7 +14,7 @@ from controller.judge.host_load import host_load
 from controller.judge.measured import Happened, idle_shares
 from controller.judge.record import Record, asked, happened_in, round_of
 from controller.trial.follow import follow
-from controller.trial.journal import FILE, MISFITS, Line, check
+from controller.trial.journal import FILE, MISFITS, Line, check, in_a_line
 from controller.trial.watch import (
     Changed,
     Coming,
@@ -78,7 +78,9 @@ def _from_journal(directory: Path, run: Run | None) -> Iterator[Event]:
         try:
             events = list(replay(line, path))
         except MISFITS as error:
-            raise InputError(f"{path}", f"a line of {line.get('event')} lacks {error}", "was it changed?") from error
+            raise InputError(
+                f"{path}", f"a line of {in_a_line(line.get('event'))} lacks {in_a_line(error)}", "was it changed?"
+            ) from error
         for event in events:
             if not isinstance(event, TrialEnded):  # a trial may have gone on after it
                 yield event

@@ -17,7 +17,7 @@ from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
 from controller.predict.channel import Moment
 from controller.trial.checkpoints import Checkpoints, file_of
-from controller.trial.journal import FILE, Journal, Line, check, in_force, parsed
+from controller.trial.journal import FILE, Journal, Line, check, in_a_line, in_force, parsed
 from controller.trial.prepare import Prepared
 from controller.trial.shards import partition_file
 from testbed.built import code_digest
@@ -104,9 +104,9 @@ def begun(out: Path) -> Begun:
         point = Point() if under_way is None else last_point(out, under_way, found)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise InputError(f"{path}:1", f"topology.{key}: {error.errors()[0]['msg']}", _ANEW) from error
+        raise InputError(f"{path}:1", in_a_line(f"topology.{key}: {error.errors()[0]['msg']}"), _ANEW) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(str(path), f"lacks {error}, which a trial needs to go on", _ANEW) from error
+        raise InputError(str(path), f"lacks {in_a_line(error)}, which a trial needs to go on", _ANEW) from error
     return Begun(topology, told, dilation, cores, tuple(found), length, under_way, point, struck)
 
 
@@ -168,5 +168,5 @@ def check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
 
 def _same_code(path: Path, head: Line) -> None:
     if head.get("code") != code_digest():
-        message = f"code: was begun by another version of the testbed ({head.get('code', 'an older one')})"
+        message = f"code: was begun by another version of the testbed ({in_a_line(head.get('code', 'an older one'))})"
         raise InputError(f"{path}:1", message, "use the testbed that wrote it")

@@ -38,6 +38,11 @@ CHANGES: dict[str, Change] = {
     "no-rate": lambda lines: first(lines, "scheme")["plan"]["ues"]["ue1"].update(uplink_bps=0),
     "a-scheme-that-is-a-list": lambda lines: first(lines, "round").update(scheme=[1]),
     "the-end-lost-a-number": lambda lines: first(lines, "end").update(lost=3),
+    "a-key-in-two-lines": lambda lines: lines[0]["topology"].update({"two\nlines": 1}),
+    "a-version-in-two-lines": lambda lines: lines[0].update(version="two\nlines"),
+    "words-that-are-no-text": lambda lines: first(lines, "scheme")["plan"].update(planner="\ud800"),
+    "a-plan-without-a-cut": lambda lines: first(lines, "scheme")["predicted"].clear(),
+    "a-prediction-of-words": lambda lines: first(lines, "round_begins").update(predicted_s={"two\nlines": 1}),
     "an-event-that-is-a-list": lambda lines: first(lines, "round").update(event=["round"]),
 }
 

@@ -22,9 +22,9 @@ def publish(directories: Sequence[Path], out: Path, figures: Path | None, rounds
     for run, found in report.runs.items():
         yield from (f"missing: {run}: {one}" for one in found.missing)
     with fitting(Path(*directories[:1]) / FILE):
-        text = page(report)
+        content = page(report).encode()
     with writing("--out", out, "give a file that can be written"):
-        write_atomically(out, text)
+        write_atomically(out, content)
     yield f"report: {out}"
     if figures is None:
         return
