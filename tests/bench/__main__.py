@@ -37,6 +37,7 @@ from tests.bench import (
     sigkill,
     simulate,
     soak,
+    strangers,
     transfers,
     verdict,
 )
@@ -55,6 +56,7 @@ BENCHES = {
     "planning-managers": planning_managers.numbers,
     "replan": replan.numbers,
     "simulate": simulate.numbers,
+    "strangers": strangers.numbers,
     "transfers": transfers.numbers,
     "resnet": resnet.numbers,
     "resume": resume.numbers,
