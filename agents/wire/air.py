@@ -20,9 +20,9 @@ import zmq
 
 from agents.pace import sharpen_timers
 from agents.schedule.task import BROADCAST_PLACE, Key, Schedule
-from agents.wire.frames import HEADER_BYTES, NOTHING, Buffer, Sealed, pack
+from agents.wire.frames import NOTHING, Buffer, Sealed, pack
 from agents.wire.inbox import Arrival, Expected, Inbox, Message, Unexpected
-from agents.wire.keys import CONTROLLER, SEAL_BYTES, Door, Keyring, connecting
+from agents.wire.keys import CONTROLLER, Door, Keyring, connecting
 from agents.wire.outbox import Departure, Outbox
 
 T = TypeVar("T")
@@ -74,11 +74,14 @@ class Air:
 
     @staticmethod
     def station(keys: Keyring, address: str, port: int, broadcast_port: int, most_bytes: int) -> Air:
-        """The base station's end, on its address in the air network. No frame of more than ``most_bytes`` is taken."""
+        """The base station's end, on its address in the air network.
+
+        ``most_bytes``: no tensor is larger; of what comes too early, twice as much is kept for each peer.
+        """
         door = Door(keys, (name for name in keys.peers if name != CONTROLLER))
 
         def listening(on: int) -> zmq.Socket[bytes]:
-            socket = _prepared(door.socket(zmq.ROUTER), most_bytes)
+            socket = _prepared(door.socket(zmq.ROUTER))
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.bind(f"tcp://{address}:{on}")
             return socket
@@ -90,7 +93,7 @@ class Air:
         """A UE's end, connected to the base station. Its name is what the station knows its key by."""
 
         def connected(to: int) -> zmq.Socket[bytes]:
-            socket = _prepared(connecting(zmq.Context.instance(), keys, STATION), most_bytes)
+            socket = _prepared(connecting(zmq.Context.instance(), keys, STATION))
             socket.setsockopt(zmq.PROBE_ROUTER, 1)  # each connection begins with a message by which it is known
             socket.connect(f"tcp://{address}:{to}")
             return socket
@@ -352,10 +355,9 @@ class Air:
         return () if self._door is None else (self._routes.get((socket, peer), b"nobody"),)
 
 
-def _prepared(socket: zmq.Socket[bytes], most_bytes: int) -> zmq.Socket[bytes]:
+def _prepared(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     for option in (zmq.SNDHWM, zmq.LINGER):  # what is sent is bounded by the plan, and what comes is taken at once
         socket.setsockopt(option, 0)
     for option in (zmq.SNDBUF, zmq.RCVBUF):
         socket.setsockopt(option, _SOCKET_BUFFER)
-    socket.setsockopt(zmq.MAXMSGSIZE, max(most_bytes, HEADER_BYTES) + SEAL_BYTES)
     return socket

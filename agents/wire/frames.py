@@ -1,4 +1,7 @@
-"""One message as frames: a msgpack header, then each tensor's bytes as they lie in memory.
+"""One message as frames: a msgpack header, then each tensor's bytes as they lie in memory, in pieces of a bounded size.
+
+A seal is put on a whole frame before its first byte leaves, and taken off after its last one came: with short frames
+that is done while others are on the link.
 
 Torch is loaded by whoever reads a tensor: a controller passes them on as they came, and never loads it.
 """
@@ -6,8 +9,9 @@ Torch is loaded by whoever reads a tensor: a controller passes them on as they c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -25,7 +29,9 @@ Layout = Sequence[tuple[str, tuple[int, ...]]]
 _BYTES_EACH = {"float32": 4, "float64": 8, "uint8": 1, "int64": 8}
 _MOST_DIMENSIONS = 16
 HEADER_BYTES = 1 << 20
-"""No header is longer."""
+"""No header is longer, and so no frame."""
+PIECE_BYTES = 1 << 17
+"""A longer tensor takes several frames."""
 MOST_ITEMS = 1 << 12
 """Nothing that a header lists is longer, nor does a message have more tensors, unless its reader says so."""
 
@@ -70,7 +76,7 @@ def unseal(sealed: Sealed) -> list[torch.Tensor]:
 
 def pack(header: Mapping[str, Any], sealed: Sealed = NOTHING) -> list[Buffer]:
     """The frames of a message."""
-    return [msgpack.packb([dict(header), sealed.shapes]), *sealed.data]
+    return [msgpack.packb([dict(header), sealed.shapes]), *(piece for data in sealed.data for piece in _pieces(data))]
 
 
 def unpack(frames: Sequence[Buffer], most_items: int = MOST_ITEMS) -> tuple[Header, Sealed]:
@@ -82,9 +88,32 @@ def unpack(frames: Sequence[Buffer], most_items: int = MOST_ITEMS) -> tuple[Head
         header, shapes = _unpack(frames[0], most_items)
     except (ValueError, TypeError, IndexError, RecursionError, msgpack.UnpackException) as error:
         raise FrameError(f"unreadable message: {error}") from error
-    if len(shapes) != len(frames) - 1:
-        raise FrameError(f"unreadable message: {len(frames) - 1} tensors of {len(shapes)}")
-    return header, Sealed(shapes, frames[1:])
+    counts = [_count(name, shape) for name, shape in shapes]
+    if sum(counts) != len(frames) - 1:
+        raise FrameError(f"unreadable message: {len(frames) - 1} frames of {sum(counts)}")
+    pieces = iter(frames[1:])
+    return header, Sealed(
+        shapes, [_joined(*shape, list(islice(pieces, n))) for shape, n in zip(shapes, counts, strict=True)]
+    )
+
+
+def _count(name: str, shape: Sequence[int]) -> int:
+    """How many frames a tensor takes."""
+    return max(1, -(-bytes_of(name, shape) // PIECE_BYTES))
+
+
+def _pieces(data: Buffer) -> Iterator[Buffer]:
+    view = memoryview(data)
+    return (view[at : at + PIECE_BYTES] for at in range(0, len(view) or 1, PIECE_BYTES))
+
+
+def _joined(name: str, shape: Sequence[int], pieces: Sequence[Buffer]) -> Buffer:
+    """The bytes of a tensor; FrameError, before memory for them is taken, where they are too many or too few."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if sum(map(len, pieces)) != bytes_of(name, shape):
+        raise FrameError(f"unreadable message: {sum(map(len, pieces))} bytes are no {name} of {list(shape)}")
+    return memoryview(bytearray().join(pieces))
 
 
 def encode(header: Mapping[str, Any], tensors: Sequence[torch.Tensor] = ()) -> list[Buffer]:

@@ -16,6 +16,7 @@ import zmq
 from zmq.utils import z85
 
 from agents.schedule.task import BS
+from agents.wire.frames import HEADER_BYTES
 
 CONTROLLER = "controller"
 KEYRING = "keyring.json"
@@ -86,7 +87,7 @@ class Door:
 
     def socket(self, kind: int) -> zmq.Socket[bytes]:
         """A socket that is to be bound."""
-        socket = self._context.socket(kind)
+        socket = _bounded(self._context.socket(kind))
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.own.secret)
         socket.setsockopt(zmq.ZAP_DOMAIN, b"testbed")  # without a domain everybody is let in when nobody answers
@@ -109,8 +110,14 @@ class Door:
 
 def connecting(context: zmq.Context[zmq.Socket[bytes]], keys: Keyring, to: str) -> zmq.Socket[bytes]:
     """A socket that is to be connected to the one of this name, and to nobody who only says so."""
-    socket = context.socket(zmq.DEALER)
+    socket = _bounded(context.socket(zmq.DEALER))
     socket.setsockopt_string(zmq.CURVE_PUBLICKEY, keys.own.public)
     socket.setsockopt_string(zmq.CURVE_SECRETKEY, keys.own.secret)
     socket.setsockopt_string(zmq.CURVE_SERVERKEY, keys.peers[to])
+    return socket
+
+
+def _bounded(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Hangs up on whoever announces a longer frame than there are."""
+    socket.setsockopt(zmq.MAXMSGSIZE, HEADER_BYTES + SEAL_BYTES)
     return socket

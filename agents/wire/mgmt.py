@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from agents.wire.frames import NOTHING, Buffer, FrameError, Header, Sealed, decode, encode, pack, unpack
-from agents.wire.keys import CONTROLLER, SEAL_BYTES, Door, Keyring, connecting
+from agents.wire.keys import CONTROLLER, Door, Keyring, connecting
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,6 @@ Report = tuple[Header, Sealed]
 """An answer as the controller has it, which reads no tensors."""
 Handler = Callable[[Header, Tensors], Answer]
 
-MOST_BYTES = 1 << 30
-"""No frame is longer: the largest tensor of the largest model has 411 MB."""
 _MOST_ITEMS = 1 << 20
 """Of an evaluation the tensors of all UEs: 314 of each for ResNet-101."""
 _numbers = count()
@@ -78,7 +76,6 @@ class ControlServer:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._door = Door(keys, [CONTROLLER])
         self._socket = self._door.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES + SEAL_BYTES)
         self._socket.bind(f"tcp://{address}:{port}")
         self._beside, self._handle_beside = beside, handle_beside
         self._requests: queue.SimpleQueue[tuple[bytes, Header, Tensors]] = queue.SimpleQueue()
@@ -146,7 +143,6 @@ class ControlClient:
     def _connect(self, name: str, address: str) -> None:
         socket = connecting(self._context, self._keys, name)
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, MOST_BYTES + SEAL_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.connect(f"tcp://{address}:{self._port}")
         self._sockets[name] = socket

@@ -17,7 +17,7 @@ import zmq
 
 from agents.schedule.task import BS, Activations, Gradients, Key, Schedule, Step, Task, down, up
 from agents.wire.air import Air, AirError
-from agents.wire.frames import FrameError, check, decode, encode, layout, pack, seal, unpack
+from agents.wire.frames import PIECE_BYTES, FrameError, check, decode, encode, layout, pack, seal, unpack
 from agents.wire.inbox import Expected
 from agents.wire.keys import CONTROLLER, Keyring, connecting, new_keyrings
 from agents.wire.outbox import Outbox
@@ -207,16 +207,24 @@ def test_a_transfer_leaves_in_its_turn_and_when_all_that_it_needs_is_done(link):
     assert await_key(link.device, key("downlink")).arrived_ns > link.station.arrivals[-1].arrived_ns
 
 
-def test_the_largest_frame_that_is_announced_comes_through_and_no_larger_one(link):
-    most = torch.zeros(1 << 20, dtype=torch.uint8)
-    expected = {key("uplink", m): Expected("ue1", layout([most])) for m in range(2)}
-    link.station.begin(1, expected, Outbox(schedule(2), BS, segment=0))
-    link.device.begin(1, {}, Outbox(schedule(2), "ue1", segment=0))
-    link.send(0, most)
-    assert await_key(link.station, key("uplink", 0))
-    link.send(1, torch.cat([most, most]))
-    with pytest.raises(AirError, match="nothing came"):
-        await_key(link.station, key("uplink", 1), 0.3)
+@pytest.mark.parametrize("length", [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 20 * PIECE_BYTES + 7])
+def test_a_tensor_of_many_frames_comes_as_it_was(link, length):
+    sent = torch.arange(length, dtype=torch.int64).to(torch.uint8)
+    link.station.begin(
+        1, {key("uplink"): Expected("ue1", layout([sent, sent[:3]]))}, Outbox(schedule(1), BS, segment=0)
+    )
+    link.device.begin(1, {}, Outbox(schedule(1), "ue1", segment=0))
+    link.device.offer([], {key("uplink"): seal([sent, sent[:3]])})
+    first, second = await_key(link.station, key("uplink")).tensors()
+    assert torch.equal(first, sent) and torch.equal(second, sent[:3])
+
+
+@pytest.mark.parametrize("change", [lambda f: f[:-1], lambda f: [*f, f[-1]], lambda f: [*f[:-1], bytes(f[-1])[:-1]]])
+def test_a_tensor_of_which_a_piece_is_missing_is_none(change):
+    message = [bytes(frame) for frame in encode({}, [torch.ones(PIECE_BYTES, dtype=torch.float32)])]
+    assert len(message) == 5 and all(len(frame) <= PIECE_BYTES for frame in message)
+    with pytest.raises(FrameError):
+        unpack(change(message))
 
 
 def test_a_station_opens_again_where_it_listened(link):
