@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from agents.wire.keys import CONTROLLER, KEYRING, Keyring, new_keyrings
@@ -19,7 +20,7 @@ from testbed.events import AGENT
 from testbed.loading import digest
 from testbed.lock import held
 from testbed.portion import UNCOUNTED, Portion, room
-from testbed.shaping.model import AIR_SYSCTLS, TRIAL
+from testbed.shaping.model import AIR_SYSCTLS, TRIAL, TRIAL_FILE
 from testbed.topology import Topology
 
 ROLE, DIGEST, OWNER, UES = (f"io.testbed.{key}" for key in ("role", "digest", "owner", "ues"))
@@ -200,7 +201,8 @@ def _create(
     def launch(spec: ContainerSpec) -> None:
         agent = spec.labels[AGENT]
         (volume,) = spec.inputs
-        _put(engine, volume, labels, samples[agent], keys[agent], AGENT_USER)
+        told = {PurePath(TRIAL_FILE).name: topology.name.encode()}
+        _put(engine, volume, labels, {**samples[agent], **told}, keys[agent], AGENT_USER)
         engine.create(spec)
         engine.start(spec.name)
 
@@ -229,7 +231,6 @@ def _agent(topology: Topology, agent: str, labels: Mapping[str, str], memory_byt
         image=AGENT_IMAGE,
         labels={**labels, ROLE: role, AGENT: agent},
         environment={
-            TRIAL: trial,
             "TESTBED_ROLE": role,
             "TESTBED_NAME": agent,
             "TESTBED_MGMT_HOST": f"{agent}.{MGMT}",
@@ -239,7 +240,7 @@ def _agent(topology: Topology, agent: str, labels: Mapping[str, str], memory_byt
             "MKL_NUM_THREADS": "1",
         },
         networks={resource(trial, MGMT): f"{agent}.{MGMT}", resource(trial, AIR): f"{agent}.{AIR}"},
-        inputs={resource(trial, f"{agent}-data"): "/data"},
+        inputs={resource(trial, f"{agent}-data"): str(PurePath(TRIAL_FILE).parent)},
         sysctls=AIR_SYSCTLS,
         gpu=gpu,
         memory_bytes=memory_bytes,

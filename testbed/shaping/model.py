@@ -15,8 +15,8 @@ from typing import Any
 
 from testbed.errors import LinkError
 
-TRIAL = "TESTBED_TRIAL"
-"""In the environment of a trial's agents and of its shaper: its name."""
+TRIAL, TRIAL_FILE = "TESTBED_TRIAL", "/data/trial"
+"""The name of a trial: in the environment of its shaper, and in a file that its agents can read and not change."""
 
 AIR_SYSCTLS: dict[str, str] = {
     # A kernel's default is cubic or bbr. Both see congestion in the delay that shaping makes, and pace

@@ -12,7 +12,7 @@ from typing import Any
 from pyroute2 import IPRoute, NetlinkError
 
 from testbed.errors import LinkError
-from testbed.shaping.model import TRIAL
+from testbed.shaping.model import LONGEST_NAME, TRIAL, TRIAL_FILE
 
 __all__ = [
     "GSO_DEFAULT",
@@ -27,7 +27,6 @@ __all__ = [
     "private_interface",
 ]
 
-_TRIAL_IS = f"{TRIAL}=".encode()
 _CLONE_NEWNET = 0x40000000
 _AF_INET = 2
 GSO_DEFAULT = 65535
@@ -75,14 +74,20 @@ def _namespace(pid: int) -> int:
     # All of it is of this one process, whoever may have its number later.
     process = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with open(os.open("environ", os.O_RDONLY, dir_fd=process), "rb") as file:
-            theirs = [entry for entry in file.read().split(b"\0") if entry.startswith(_TRIAL_IS)]
-        ours = os.environb.get(TRIAL.encode())
-        if theirs != ([] if ours is None else [_TRIAL_IS + ours]):
+        if _trial_of(process) != os.environ.get(TRIAL):
             raise LinkError(f"process {pid} is none of this trial's agents", "take pids from this trial's containers")
         return os.open("ns/net", os.O_RDONLY, dir_fd=process)
     finally:
         os.close(process)
+
+
+def _trial_of(process: int) -> str | None:
+    """The trial whose agent a process is, by what its container was given to read; its folder in /proc is open."""
+    try:
+        with open(os.open(f"root{TRIAL_FILE}", os.O_RDONLY, dir_fd=process)) as file:
+            return file.read(LONGEST_NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 @contextmanager
