@@ -79,6 +79,7 @@ class Killed:
     def _takes(self, verb: str) -> float:
         """How long a verb takes that nobody kills."""
         if not self._takes_s:
+            self._done("down", TRIAL)
             for one in ("up", "down", "run"):
                 begin = time.monotonic()
                 self._done(*self._arguments(one, self._out()))
