@@ -489,7 +489,7 @@ class Engine:
         except docker.errors.APIError as error:
             if error.status_code != 409 or "already in progress" not in str(error.explanation):
                 raise
-            self.client.api.wait(container, timeout=60, condition="removed")
+            self.client.api.wait(container, timeout=15, condition="removed")
 
     def _command(self, thing: Thing) -> str:
         """The command that removes what the testbed could not: it may take the containers of others off a network."""
