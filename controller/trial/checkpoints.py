@@ -164,7 +164,7 @@ def _states(path: Path, told: Mapping[str, str], content: bytes) -> dict[str, Re
             mine = [tensors.pop(f"{agent}/{i}") for i in range(one["tensors"])]
             shapes = [(tensor.dtype.name, list(tensor.shape)) for tensor in mine]
             found[agent] = dict(one["header"]), Sealed(shapes, [tensor.tobytes() for tensor in mine])
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _wrong(path, "agents", f"cannot be read: {error}") from error
     if tensors:
         raise _wrong(path, "agents", f"says nothing of {next(iter(tensors))}")

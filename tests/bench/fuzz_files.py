@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.bench.number import Number, at_most
 from tests.fuzzing.attempts import bounded_memory
-from tests.fuzzing.readers import Reader, journals, topologies
+from tests.fuzzing.readers import Reader, checkpoints, journals, topologies
 
-COUNTS = {"topologies": 20_000, "journals": 5_000}
+COUNTS = {"topologies": 20_000, "journals": 5_000, "checkpoints": 5_000}
 SEED = 14
 QUIET = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
@@ -22,7 +22,11 @@ QUIET = settings(deadline=None, database=None, phases=[Phase.generate], suppress
 def numbers() -> list[Number]:
     """For each kind of file, how many of so many mutated ones met a user with a bug."""
     with tempfile.TemporaryDirectory() as folder:
-        kinds = {"topologies": topologies(), "journals": journals(Path(folder))}
+        kinds = {
+            "topologies": topologies(),
+            "journals": journals(Path(folder)),
+            "checkpoints": checkpoints(Path(folder)),
+        }
         return [
             at_most(f"{tried} mutated {kind}: tracebacks, hangs, wrong exits", 0, bad, "", 0)
             for kind, reader in kinds.items()

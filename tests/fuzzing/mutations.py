@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 MARK = "RAW{}RAW"
+_LENGTH = struct.Struct("<Q")
 
 WILD: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 3, 255, 2**31, 2**63, 2**64, -(2**63), 10**30, 0.0, -0.0, 0.5, 1e-9, 1e-300),
@@ -138,6 +140,36 @@ def json_lines(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(written, written, written, scrambled(originals))
 
 
+def headed_files(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """Files of safetensors that went wrong: in their header, of which a length says how long it is, or as bytes."""
+    parts = [(json.loads(one[8 : (end := 8 + _LENGTH.unpack(one[:8])[0])]), one[end:]) for one in originals]
+    tables = [{**header, "__metadata__": {**_opened(header["__metadata__"])}} for header, _ in parts]
+    changed = trees(
+        [[table, content.hex()] for table, (_, content) in zip(tables, parts, strict=True)], len(JSON_FRAGMENTS)
+    )
+    return st.one_of(changed.map(_as_headed), scrambled(originals))
+
+
+def _opened(metadata: dict[str, str]) -> dict[str, Any]:
+    """The metadata with the JSON in it taken apart, so that its values are changed as well."""
+    return {**metadata, "agents": json.loads(metadata["agents"])}
+
+
+def _as_headed(file: Any) -> bytes:
+    """A file of this header and content, whatever became of them; what is nested is closed again."""
+    header, content = (*file, {}, "")[:2] if isinstance(file, list) else (file, "")
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if isinstance(metadata, dict) and "agents" in metadata:
+        agents = _with(json.dumps(metadata["agents"]), JSON_FRAGMENTS, '"')
+        header = {**header, "__metadata__": {**metadata, "agents": agents}}
+    text = _with(json.dumps(header), JSON_FRAGMENTS, '"').encode()
+    try:
+        data = bytes.fromhex(content)
+    except (TypeError, ValueError):
+        data = str(content).encode()
+    return _LENGTH.pack(len(text)) + text + data
+
+
 def _as_yaml(tree: Any) -> bytes:
     text = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
     return _with(text, YAML_FRAGMENTS).encode("utf-8", "surrogatepass")
@@ -145,7 +177,7 @@ def _as_yaml(tree: Any) -> bytes:
 
 def _as_json_lines(lines: Any) -> bytes:
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    return _with(text, tuple(JSON_FRAGMENTS), '"').encode()
+    return _with(text, JSON_FRAGMENTS, '"').encode()
 
 
 def _with(text: str, fragments: Sequence[str], quote: str = "") -> str:

@@ -7,17 +7,21 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from hypothesis import strategies as st
 from typer import Exit
 
+from agents.wire.frames import Sealed
 from controller.cli.results import results
 from controller.cli.trace import trace
 from controller.planners.planning import plan_all
 from controller.report.html.publish import publish
 from controller.report.scene.scene import scene
+from controller.trial import checkpoints as checkpoint
 from controller.trial.journal import FILE, finished
 from controller.trial.memory import peaks
 from controller.trial.replay import told
@@ -26,12 +30,13 @@ from testbed.loading import load
 from testbed.topology import Topology
 from tests import recorded as made
 from tests.fuzzing.attempts import attempt
-from tests.fuzzing.mutations import json_lines, yaml_files
+from tests.fuzzing.mutations import headed_files, json_lines, yaml_files
 
 TOPOLOGIES = Path(__file__).resolve().parents[2] / "topologies"
 LOAD_S, PLAN_S, READ_S = 5.0, 30.0, 10.0
 """What one file may take, with other work on the machine."""
 SMALL = {"ues": 16, "rounds": 50, "schemes": 4, "units": 40}
+BELONGS = checkpoint.Belongs("c0de", "t0p0", "psl", 4, "p1an", "part")
 PAGES = 20
 """A page takes seconds, so one journal in so many gets one."""
 PLAIN = (None, "uniform")
@@ -52,15 +57,41 @@ def topologies() -> Reader:
 
 
 def journals(folder: Path) -> Reader:
-    """Journals of trials, short and with all kinds of events; made in ``folder``."""
+    """Journals of trials that ended or were killed, short; made in ``folder``."""
     originals = []
     for name in ("quickstart", "moving"):
         topology = load(TOPOLOGIES / f"{name}.yaml")
         topology = topology.model_copy(update={"schemes": topology.schemes[-2:]})
-        for whole in (True, False):
-            out = made.write(folder / f"{name}-{whole}", topology, rounds=2, whole=whole)
-            originals.append((out / FILE).read_bytes())
+        out = made.write(folder / name, topology, rounds=2)
+        lines = (out / FILE).read_bytes().splitlines(keepends=True)
+        originals += [b"".join(lines), b"".join(lines[:-2])]
     return Reader(json_lines(originals), _journal)
+
+
+def checkpoints(folder: Path) -> Reader:
+    """Small checkpoints of a scheme; what is read is held against a journal's line, and half of them pass for whole."""
+    states = {
+        "bs": (
+            {"parts": [["bs", 2, 5, [0]]], "random": 1},
+            Sealed([("float32", [2, 1]), ("int64", [])], [b"8" * 8] * 2),
+        ),
+        "ue1": ({"parts": [], "drawn": "{}"}, Sealed([("uint8", [3]), ("float64", [0, 4])], [b"123", b""])),
+    }
+    line = checkpoint.write(folder, BELONGS, states)
+    original = (folder / line["file"]).read_bytes()
+    return Reader(headed_files([original]), lambda content, out: _checkpoint(line, content, out))
+
+
+def _checkpoint(line: Mapping[str, Any], content: bytes, folder: Path) -> str:
+    """What ``run --resume`` does with a checkpoint that its journal names."""
+    path = folder / line["file"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    told = {**line, "bytes": len(content), "digest": sha256(content).hexdigest()}
+    for which in (line, told):
+        if said := attempt(lambda which=which: checkpoint.read(folder, BELONGS, which), READ_S):
+            return f"checkpoint: {said}"
+    return ""
 
 
 def _topology(content: bytes, folder: Path) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from agents.wire.frames import Sealed
 from controller.trial.checkpoints import Belongs, every, keep_last, read, write
@@ -131,3 +133,13 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left_half(tmp_p
 def test_about_every_minute_unless_the_topology_says_otherwise(asked, rounds, round_s, found):
     topology = parse(f"{json.dumps({'name': 't', 'ues': {'count': 2}})[:-1]}, checkpoint_every: {asked}}}", "test")
     assert every(topology, rounds, round_s) == found
+
+
+def test_a_header_that_is_nested_without_end_is_refused_though_its_digest_fits(written):
+    out, line = written
+    path = out / line["file"]
+    told = {"format": "1", **{key: str(value) for key, value in asdict(BELONGS).items()}, "agents": "[" * 100_000}
+    path.write_bytes(save({}, told))
+    content = path.read_bytes()
+    with pytest.raises(InputError, match="agents: cannot be read"):
+        read(out, BELONGS, {**line, "bytes": len(content), "digest": hashlib.sha256(content).hexdigest()})
