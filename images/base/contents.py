@@ -7,6 +7,11 @@ from pathlib import Path
 
 COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z]+-?[0-9.]*[0-9]|[A-Za-z]+)")
 
+PROSE = {
+    "PSF-2.0": r"PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2",
+    "LGPL-2.1+": r"GNU Lesser General Public\s+License, version 2\.1 \(or, at your option",
+}  # what files say that are written in neither way
+
 
 def debian():
     for paragraph in Path("/var/lib/dpkg/status").read_text().split("\n\n"):
@@ -22,13 +27,14 @@ def debian():
 
 
 def by_copyright(path):
-    """The short names of a copyright file in Debian's format, or the common licences that another one speaks of."""
+    """The short names of a copyright file in Debian's format, else the licences that it speaks of."""
     try:
         text = path.read_text(errors="replace")
     except OSError:
         return []
     named = re.findall(r"^License:[ \t]*(\S.*)$", text, re.M)
-    return sorted({one.strip() for one in named} or set(COMMON.findall(text)))
+    prose = {name for name, words in PROSE.items() if re.search(words, text)}
+    return sorted({one.strip() for one in named} or set(COMMON.findall(text)) or prose)
 
 
 def python():
