@@ -85,7 +85,7 @@ def fuzz(name: str, count: int) -> int:
             grown = memory_bytes() - before
     finally:
         threading.excepthook = hook
-    assert not raised, raised
+        assert not raised, raised
     assert grown <= MORE_BYTES, f"memory grew by {grown / 1e6:.0f} MB"
     return int(grown)
 

@@ -107,11 +107,12 @@ class ControlServer:
     def _take(self, peer: bytes, *frames: bytes) -> None:
         try:
             request, tensors = decode(frames, _MOST_ITEMS)
-            int(request["id"])
-        except (FrameError, KeyError, TypeError, ValueError, OverflowError):
+            sound = type(request["id"]) is int and type(request["verb"]) is str
+        except (FrameError, KeyError):
+            sound = False
+        if not sound:
             self.dropped += 1
-            return
-        if self._handle_beside is not None and request.get("verb") in self._beside:
+        elif self._handle_beside is not None and request["verb"] in self._beside:
             self._socket.send_multipart(_answer(self._handle_beside, peer, request, tensors))
         else:
             self._requests.put((peer, request, tensors))
@@ -125,7 +126,7 @@ def _answer(handle: Handler, peer: bytes, request: Header, tensors: Tensors) -> 
         traceback.print_exc()
         waited_for = list(getattr(error, "waited_for", ()))
         answer = {"error": f"{type(error).__name__}: {error}", "waited_for": waited_for}, []
-    return [peer, *encode({**answer[0], "id": int(request["id"])}, answer[1])]
+    return [peer, *encode({**answer[0], "id": request["id"]}, answer[1])]
 
 
 class ControlClient:

@@ -42,7 +42,7 @@ def test_the_culprit_is_named_and_not_its_victims(failures, silent, words):
 
 def test_what_is_no_request_is_dropped_and_the_next_one_is_answered():
     port, keys = free_port(), new_keyrings(["ue1", "ue2"])
-    server = ControlServer(keys["ue1"], "127.0.0.1", port)
+    server = ControlServer(keys["ue1"], "127.0.0.1", port, {"alive"}, lambda request, _: ({}, []))
     serving = threading.Thread(
         target=server.serve, args=(lambda request, _: ({"verb": request["verb"]}, []),), daemon=True
     )
@@ -51,9 +51,11 @@ def test_what_is_no_request_is_dropped_and_the_next_one_is_answered():
     client.ask({"ue1": ({"verb": "hello"}, NOTHING)}, 5)
     other = connecting(zmq.Context.instance(), keys[CONTROLLER], "ue1")
     other.connect(f"tcp://127.0.0.1:{port}")
-    for message in ([b""], [b"\xc1"], [b"x"] * 9, pack({"verb": "hello"}), pack({"id": "one"})):
+    said = [("verb", "hello")], [("id", "one"), ("verb", "hello")], [("id", 1e300), ("verb", "hello")]
+    wrong = [*map(dict, said), {"id": 1, "verb": ["alive"]}]
+    for message in ([b""], [b"\xc1"], [b"x"] * 9, *map(pack, wrong)):
         other.send_multipart(message)
-    while server.dropped < 5:
+    while server.dropped < 7:
         time.sleep(0.001)
     assert client.ask({"ue1": ({"verb": "again"}, NOTHING)}, 5)["ue1"][0]["verb"] == "again"
     assert not other.poll(50), "what is no request gets no answer"
