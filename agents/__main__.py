@@ -108,6 +108,8 @@ def handle(agent: Ue | Bs, request: Header, tensors: Tensors) -> Answer:
             return kept.header, kept.tensors
         case "restore":
             agent.restore(Given(request["state"], tensors))
+            if isinstance(agent, Ue) and request["skipped"]:
+                agent.skip(request["skipped"])
             return {}, []
         case "digest":
             return {"weights": digest(agent.trainer)}, []

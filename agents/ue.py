@@ -90,14 +90,18 @@ class Ue:
         self.close()  # with what waits there
         if not kept:
             self.configure(job, most_bytes)
-            self._order.take(drawn)
-            self._noise.manual_seed(self._noise.initial_seed() + drawn)  # the same noise twice could be taken off
+            self.skip(drawn)
             return False
         self.trainer.abandon()
         self._job = job
         self._take_up(job, most_bytes)
         self._go_on_air(job, most_bytes)
         return True
+
+    def skip(self, drawn: int) -> None:
+        """So many samples more have been drawn already, and noise for them."""
+        self._order.take(drawn)
+        self._noise.manual_seed(self._noise.initial_seed() + drawn)  # the same noise twice could be taken off
 
     def change(self, job: Job) -> None:
         """From the next round on by another plan, at other speeds."""

@@ -7,9 +7,9 @@ taking it down needs nothing else.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -52,6 +52,11 @@ class Deployment:
     def ues(self) -> tuple[str, ...]:
         """Names of the UEs."""
         return tuple(name for name in self.agents if name != BS)
+
+    def only(self, ues: Collection[str]) -> Deployment:
+        """The same without the other UEs."""
+        agents = {name: state for name, state in self.agents.items() if name == BS or name in ues}
+        return replace(self, agents=agents)
 
     def addresses(self, network: str) -> dict[str, str]:
         """IPv4 address of each agent in ``air`` or ``mgmt``."""

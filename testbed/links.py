@@ -28,11 +28,12 @@ def link_plan(deployment: Deployment, plan: Plan, radio: Radio, backend: str) ->
     """What leaves each interface under this plan, dilated: rates ÷ D, delays and frames × D.
 
     A UE's egress is its uplink, the BS's egress has one flow per UE, and one more for what is broadcast (each
-    UE gets it at the same rate, in the whole frame). Flows are named ``ue1/up``.
+    UE gets it at the same rate, in the whole frame). Flows are named ``ue1/up``. Of UEs that are not in the deployment
+    there are none.
     """
     addresses = deployment.addresses(AIR)
     ups, downs = [], []
-    for name, ue in plan.ues.items():
+    for name, ue in ((name, ue) for name, ue in plan.ues.items() if name in deployment.agents):
         up = _flow(f"{name}/{UP}", None, ue.uplink_bps, ue.slot_up_s, plan, radio)
         ups.append(Egress(deployment.agents[name].pid, addresses[name], (up,)))
         downs.append(_flow(f"{name}/{DOWN}", addresses[name], ue.downlink_bps, ue.slot_down_s, plan, radio))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from agents.plan import Plan
@@ -35,13 +36,16 @@ class Tuner:
         self.__exit__()
         self._deployment = deployment
 
-    def follow(self, before: Plan, after: Plan) -> list[dict[str, Any]]:
+    def follow(self, before: Plan, after: Plan, there: Collection[str]) -> list[dict[str, Any]]:
         """Brings the links whose rates differ to those of another plan of the same UEs; what the kernel has then.
+
+        Only those of the UEs that are ``there``.
 
         LinkError when it has something else.
         """
         old, new = flow_rates(before), flow_rates(after)
-        rates = {flow: rate for flow, rate in new.items() if rate != old[flow]}
+        mine = {flow: rate for flow, rate in new.items() if flow.partition("/")[0] in there}
+        rates = {flow: rate for flow, rate in mine.items() if rate != old[flow]}
         if not rates:
             return []
         if self._shaper is None:

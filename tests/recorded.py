@@ -11,6 +11,7 @@ import numpy as np
 
 from agents.schedule.costs import Costs
 from agents.schedule.task import BROADCAST_PLACE, BS, Schedule
+from agents.schedule.without import contributions
 from controller.judge.derive import derive
 from controller.judge.measured import Happened, round_row
 from controller.planners.planning import Planned, plan_all
@@ -63,10 +64,9 @@ def scheme(topology: Topology, planned: Planned, noise: float, rounds: int) -> I
         yield from (("task", dataclasses.asdict(row)) for row in happened)
         row = round_row(number, happened, 2.3 * float(np.exp(-number / rounds)), charged_s=step.charged_s)
         clock_s, idle_s, busy_s = clock_s + row.round_s, idle_s + row.bs_idle_s, busy_s + row.bs_busy_s
-        yield (
-            "round",
-            {**lines.ended(number, step, row.train_loss, [_counted(planned, row.round_s)]), "at": AT + clock_s},
-        )
+        schedule, counted = step.planned.schedule(number), [_counted(planned, row.round_s)]
+        ended = lines.ended(number, step, row.train_loss, counted, contributions(schedule, schedule), ())
+        yield "round", {**ended, "at": AT + clock_s}
         if number % every == 0 or number == rounds:
             yield "evaluation", evaluation(planned, number, clock_s, number / rounds)
     yield "scheme_end", {"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}

@@ -139,6 +139,7 @@ def chain(rows: Sequence[Happened], schedule: Schedule, links: Links) -> Chain:
 
     ValueError where a task waited for itself, which only rows that were changed can say.
     """
+    rows = [row for row in rows if row.key in schedule.by_key]  # not what a UE did before it was lost
     measured = _Measured(rows, schedule)
     found = Chain()
     row: Happened | None = max(rows, key=lambda r: r.end_s)

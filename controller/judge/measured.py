@@ -95,10 +95,12 @@ def round_row(
     predicted_s: float | None = None,
     predicted_bubble_rate: float | None = None,
     charged_s: float = 0.0,
+    degraded: bool = False,
+    until_s: float = 0.0,
 ) -> Round:
     """A round lasts until its last task ends, after what is charged of the planner's time; the BS is busy while it
-    computes, each of its workers for its share."""
-    round_s = charged_s + max(row.end_s for row in rows)
+    computes, each of its workers for its share. One in which UEs were lost lasts at least ``until_s``."""
+    round_s = charged_s + max(until_s, *(row.end_s for row in rows))
     busy_s = sum(row.seconds for row in rows if at_the_bs(row.place)) / workers(row.place for row in rows)
     busy_s = min(round_s, busy_s)  # rounding must not idle below 0
     return Round(
@@ -108,7 +110,7 @@ def round_row(
         bs_busy_s=busy_s,
         bs_idle_s=round_s - busy_s,
         train_loss=train_loss,
-        degraded=False,
+        degraded=degraded,
         predicted_s=predicted_s,
         predicted_bubble_rate=predicted_bubble_rate,
         charged_s=charged_s,
@@ -122,8 +124,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def after_warm_up(rounds: Sequence[Round]) -> Sequence[Round]:
-    """All rounds but the first, unless it is the only one."""
-    return rounds[1:] or rounds
+    """All rounds but the first, unless it is the only one, and those in which UEs were lost, unless all were such."""
+    counted = rounds[1:] or rounds
+    return [row for row in counted if not row.degraded] or counted
 
 
 def ue_results(plan: Plan, rows: Sequence[Happened], rounds: Sequence[Round]) -> dict[str, UeResult]:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from agents.plan import Plan
 from agents.schedule.costs import Costs
-from agents.schedule.task import Schedule
+from agents.schedule.task import Key, Schedule
+from agents.schedule.without import without
 from agents.schemes.own import scheme_named
 from agents.schemes.seam import Rounds
 from controller.judge.explain import Chain, Links, chain
@@ -74,7 +75,8 @@ def happened_in(line: Line) -> Happened:
 def round_of(end: Line, rows: Sequence[Happened]) -> Round:
     """The round of a ``round`` line, in which these tasks happened."""
     predicted = end["predicted_s"], end["predicted_bubble_rate"]
-    return round_row(end["round"], rows, end["train_loss"], *predicted, end.get("charged_s", 0.0))
+    worse = end.get("degraded", False), end.get("until_s", 0.0)
+    return round_row(end["round"], rows, end["train_loss"], *predicted, end.get("charged_s", 0.0), *worse)
 
 
 class Record:
@@ -92,8 +94,12 @@ class Record:
         self.evaluations = events.get("evaluation", ())
         self.injected = events.get("injected", ())
         self.finish: Line | None = next(iter(events.get("scheme_end", ())), None)
-        self._made = events.get("plan", ())
+        self.made = events.get("plan", ())
         self._tasks, self._changes = events.get("task", ()), events.get("change", ())
+        self._returned = events.get("returned", ())
+        self._faults: dict[int, list[Line]] = {}
+        for line in events.get("fault", ()):
+            self._faults.setdefault(line["round"], []).append(line)
         self._in_force: dict[int, tuple[Plan, Links]] = {}
         self._schedules: dict[tuple[int, bool], Rounds] = {}
         self._foreseen: tuple[Schedule, Plan, Costs, Timeline] | None = None
@@ -102,6 +108,14 @@ class Record:
     def rounds(self) -> tuple[Round, ...]:
         """The rounds that have ended, as measured."""
         return tuple(round_of(end, self.rows(number)) for number, end in self.ends.items())
+
+    def faults(self, number: int) -> Sequence[Line]:
+        """The UEs that were lost in a round, or before it."""
+        return self._faults.get(number, ())
+
+    def returned(self, number: int) -> Sequence[str]:
+        """The UEs that took part again from a round on."""
+        return [line["ue"] for line in self._returned if line["round"] == number]
 
     def rows(self, number: int) -> Sequence[Happened]:
         """The tasks of a round as measured, in order of start; as far as they are known."""
@@ -116,14 +130,17 @@ class Record:
         return self._under(number)[1]
 
     def schedule(self, number: int) -> Schedule:
-        """The schedule of a round; only the first under a plan begins with what moves."""
+        """The schedule of a round, or what was left of it; only the first under a plan begins with what moves."""
         line, begin = self._line(number), self.begin
         since = line.get("round", 1), line.get("round", 1) == number
         if since not in self._schedules:
             plan = Plan.from_json(line["plan"])
             plan = plan if since[1] else replace(plan, moving=None)
             self._schedules[since] = Rounds(self.scheme, plan, begin["units"], begin["duplex"], begin["seed"])
-        return self._schedules[since](number)
+        whole = self._schedules[since](number)
+        for line in self.faults(number):
+            whole = without(whole, line["ue"], [Key.of(key) for key in line["came"]])
+        return whole
 
     def costs(self, number: int) -> Costs | None:
         """What work costs in a round, on devices as fast as they then are; None where the journal does not say."""
@@ -169,7 +186,9 @@ class Record:
     @cached_property
     def replanned(self) -> tuple[Replanned, ...]:
         """What came of planning anew, each time."""
-        return tuple(Replanned(**{key: line[key] for key in Replanned.model_fields}) for line in self._made)
+        return tuple(
+            Replanned(**{key: line[key] for key in Replanned.model_fields if key in line}) for line in self.made
+        )
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
@@ -189,7 +208,7 @@ class Record:
 
     def _line(self, number: int) -> Line:
         """The line that holds the plan of a round."""
-        return next((line for line in reversed(self._made) if line["plan"] and line["round"] <= number), self.begin)
+        return next((line for line in reversed(self.made) if line["plan"] and line["round"] <= number), self.begin)
 
     def _under(self, number: int) -> tuple[Plan, Links]:
         if number not in self._in_force:
@@ -202,7 +221,7 @@ class Record:
 
     def _mark_of_plan(self, one: Replanned) -> Mark:
         plan = Plan.from_json(one.plan or {})
-        text = f"cut {plan.cut}, k {plan.micro_batches}: {1e3 * one.gained_s:.4g} ms shorter"
+        text = one.why or f"cut {plan.cut}, k {plan.micro_batches}: {1e3 * one.gained_s:.4g} ms shorter"
         at_s = self.begins_s.get(one.round, self.emulated_s)
         return Mark(at_s, one.round, "plan", "", text)
 

@@ -35,12 +35,14 @@ class Replanned(Part):
     """What came of planning anew before ``round``: the plan from then on, None where the one before was kept.
 
     ``planner_s``: wall seconds that it took; ``gained_s``: by how much the predicted round is shorter for it.
+    ``why``: which UEs were lost or are back, where that was the reason.
     """
 
     round: int
     plan: dict[str, Any] | None
     planner_s: float
     gained_s: float
+    why: str = ""
 
 
 class FaultResult(Part):

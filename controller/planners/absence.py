@@ -11,7 +11,7 @@ import numpy as np
 from controller.planners.planning import Planned, plan_one
 from controller.predict.instance import Decision, Instance
 from controller.predict.prediction import plan_of, typical
-from testbed.errors import InputError
+from testbed.errors import InputError, SolverError
 from testbed.topology import Topology
 
 
@@ -28,7 +28,7 @@ def made_without(
     fixed = {} if cut is None else {"cut": cut, "head_cut": first.plan.head_cut or choice.head_cut}
     try:
         found = plan_one(topology, now.only(there), index, choice.model_copy(update=fixed), first.plan.time_dilation)
-    except InputError:
+    except (InputError, SolverError):
         return None
     return _planned(first, _spread(found.decision, first.decision, there), away, found)
 

@@ -134,7 +134,7 @@ class Course:
         if not self.away:
             same = before.plan.cut == first.plan.cut or first.scheme.halves not in ("same", "different")
             return first if same else made_for(self._topology, first, now, before.plan.cut) or first
-        cut = before.plan.cut if first.scheme.cuts in ("inside", "twice") and not first.scheme.replicas else None
+        cut = before.plan.cut if first.scheme.cuts in ("inside", "twice") and first.decision.ue_cut is None else None
         found = made_without(self._topology, first, now, self.away, cut)
         return found if found is not None and self._fits(found) else with_batches_of(before, self.away)
 

@@ -2,11 +2,20 @@
 
 A line is a JSON object with an ``event``: ``journal`` (the first: version, topology, host, dilation, the schemes
 ``coming``, and what the plans were made with), ``scheme`` (its plan and what was predicted), ``plan`` (made anew before
-a round, or kept), ``change`` (of a link or a device), ``round_begins``, ``injected`` (a fault of the topology's, or why
-it was not) and ``undone``, ``task``, ``round`` (it ended), ``evaluation``, ``checkpoint``, ``scheme_end`` (with a
-digest of all ``weights``), and ``end`` (with an ``error``, and the agents that were ``lost``, where the trial broke
-off). ``restart`` (of the base station) and ``resume`` (by another controller) say ``from_round``: lines of later rounds
-of their ``scheme`` that stand before them are void, as those rounds are done again (``in_force``). ``at`` is in wall
+a round, or kept; ``why`` where UEs were lost or are back), ``change`` (of a link or a device), ``round_begins``,
+``injected`` (a fault of the topology's, or why it was not) and ``undone``, ``fault`` (a UE was lost), ``returned`` (it
+takes part again), ``task``, ``round`` (it ended), ``evaluation``, ``checkpoint``, ``scheme_end`` (with a digest of all
+``weights``), and ``end`` (with an ``error``, and the agents that were ``lost``, where the trial broke off).
+
+A ``fault`` says which ``ue`` was lost in or before which ``round``, its ``kind`` (killed, oom, frozen, cut) and
+``why``, ``at_s`` and ``detected_s`` (emulated, from the start of the round; ``at_s`` null where nobody knows), the keys
+of the transfers that ``came`` of it in that round, and those of optimiser steps that others had made too ``late``: on
+gradients of a loss over all samples. ``returned`` says whose ``weights`` it has: its ``own``, the newest ``shared``
+ones, those of a ``checkpoint``, or ``initial`` ones. A ``round`` has the ``samples`` of each UE that came and that were
+lost; if it is ``degraded``, it lasted at least ``until_s``.
+
+``restart`` (of the base station) and ``resume`` (by another controller) say ``from_round``: lines of later rounds of
+their ``scheme`` that stand before them are void, as those rounds are done again (``in_force``). ``at`` is in wall
 seconds since 1970. Older journals lack some of that.
 """
 
@@ -25,8 +34,8 @@ from testbed.files import storing
 
 Line = dict[str, Any]
 
-VERSION, READS = 2, (1, 2)
-"""What is written, and what can be read: version 1 had no ``plan`` lines."""
+VERSION, READS = 3, (1, 2, 3)
+"""What is written, and what can be read: version 1 had no ``plan`` lines, version 2 no ``fault`` lines."""
 FILE, RESULTS = "events.jsonl", "results.json"
 _VOIDING = ("restart", "resume")
 MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

@@ -11,7 +11,7 @@ from controller.planners.planning import Planned, plan_all
 from controller.predict.sizes import check_rows, check_sizes, differences
 from controller.predict.strikes import strikes_of
 from controller.trial.fit import Fitted, fit
-from controller.trial.memory import Memory, limits, needed_bytes
+from controller.trial.memory import Memory, agent_peaks, limits, needed_bytes
 from controller.trial.session import Session
 from controller.trial.shards import Dealt, deal
 from controller.trial.undisturbed import undisturbed
@@ -53,6 +53,12 @@ class Prepared:
     def planned(self) -> tuple[Planned, ...]:
         """The plans."""
         return self.fitted.planned
+
+    def fits(self, planned: Planned) -> bool:
+        """Whether the agents' containers have the memory that another plan of a scheme asks for."""
+        samples, footprint = self.dealt.dealings[planned.label].samples, planned.problem.workload.footprint
+        peaks = agent_peaks(self.topology, planned, footprint, samples, self.fitted.bs_threads)
+        return all(size <= self.memory[agent].limit_bytes for agent, size in peaks.items())
 
     @property
     def dilation(self) -> float:

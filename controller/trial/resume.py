@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from controller.planners.replanning import Course, Step
 from controller.predict.channel import Moment
 from controller.trial.checkpoints import Checkpoints, file_of
 from controller.trial.journal import FILE, Journal, Line, check, in_a_line, in_force, parsed
+from controller.trial.losses import Loss
 from controller.trial.prepare import Prepared
 from controller.trial.shards import partition_file
 from testbed.built import code_digest
@@ -132,13 +133,50 @@ def at(course: Course, planned: Planned, point: Point, in_force: Sequence[Line])
     InputError where a plan that was made anew on the way would now be another one.
     """
     step, clock_s = Step(Moment(planned.problem, planned.plan, planned.timeline), planned), 0.0
-    made = {one["round"]: one["plan"] for one in in_force if one["event"] == "plan" and one["scheme"] == planned.label}
-    for number, round_s in enumerate(rounds_s(in_force, planned.label)[: point.from_round], 1):
-        step = course.step(number, clock_s)
-        clock_s += round_s
-        if not step.kept and _as_json(step.planned.plan) != made.get(number):
+    if not point.from_round:
+        return step, clock_s
+    record = Record(planned.label, by_scheme(in_force)[planned.label])
+    for number, row in enumerate(record.rounds[: point.from_round], 1):
+        step = _again(course, record, number, clock_s)
+        clock_s += row.round_s
+        made = next((line["plan"] for line in record.made if line["round"] == number), None)
+        if not step.kept and _as_json(step.planned.plan) != made:
             raise InputError(FILE, f"plan of {planned.label} in round {number}: would now be another one", _ANEW)
     return step, clock_s
+
+
+def _again(course: Course, record: Record, number: int, clock_s: float) -> Step:
+    """A round as it was, with the UEs that were lost before and in it, and those that were back."""
+    for ue in record.returned(number):
+        course.join(ue)
+    samples = record.ends[number].get("samples", {})
+    faults = record.faults(number)
+    for line in faults:
+        if line["ue"] not in samples:
+            course.lose(line["ue"])
+    step = course.step(number, clock_s)
+    for line in faults:
+        if line["ue"] in samples:
+            course.lose(line["ue"])
+    course.degraded(record.schedule(number))
+    return step
+
+
+def drawn_until(point: Point, scheme: str, in_force: Iterable[Line]) -> dict[str, int]:
+    """How many samples each UE has drawn in a scheme until a point."""
+    found: dict[str, int] = {}
+    for line in in_force:
+        if line["event"] == "round" and line["scheme"] == scheme and line["round"] <= point.from_round:
+            for ue, (came, lost) in line.get("samples", {}).items():
+                found[ue] = found.get(ue, 0) + came + lost
+    return found
+
+
+def last_losses(point: Point, scheme: str, in_force: Iterable[Line], ues: Collection[str]) -> list[Loss]:
+    """How these UEs, which were away at a point, were lost."""
+    lines = (line for line in in_force if line["event"] == "fault" and line["scheme"] == scheme)
+    last = {line["ue"]: line for line in lines if line["round"] <= point.from_round}
+    return [Loss(ue, last[ue]["kind"], last[ue]["why"], 0) for ue in ues]
 
 
 def _as_json(plan: Plan) -> Any:
@@ -161,7 +199,8 @@ def check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
             raise InputError(str(file), "samples would now be dealt otherwise: other data", _ANEW)
     if found.under_way is not None and found.point.checkpoint is not None:
         first = planned[found.under_way]
-        step, _ = at(Course(found.topology, first), first, found.point, found.lines)
+        course = Course(found.topology, first, prepared.fits)
+        step, _ = at(course, first, found.point, found.lines)
         kept = Checkpoints(out, found.topology, dealings, Journal(out, found.lines, found.length))
         kept.states(found.under_way, found.point.checkpoint, step.now.plan)
 

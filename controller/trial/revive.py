@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from controller.trial.journal import Line
 from controller.trial.session import Session
-from testbed import deploy
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, Deployment
 from testbed.engine import Engine, GoneError
@@ -50,16 +50,12 @@ def gone(engine: Engine, deployment: Deployment, session: Session, error: Testbe
 
 
 def revive(engine: Engine, deployment: Deployment) -> Deployment:
-    """Starts the base station's container again, without a CPU limit while it gets ready; the deployment as it is then.
-
-    DeployError when another agent does not run.
-    """
+    """Starts the base station's container again, without a CPU limit while it gets ready; the deployment as it is
+    then."""
     name = deployment.agents[BS].name
     engine.limit_cpu(name, PERIOD_US, UNLIMITED)
     engine.restart(name)
-    found = deploy.find(engine, deployment.trial)
-    assert found is not None
-    return found
+    return replace(deployment, agents={**deployment.agents, BS: engine.inspect(name)})
 
 
 def told(error: TestbedError, from_round: int, wall_s: float) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 from agents.job import Job
 from agents.schedule.task import Schedule
+from agents.schedule.without import contributions
 from controller.judge.derive import accuracy_of, derive
 from controller.judge.host_load import host_load
-from controller.judge.measured import Happened, happened, idle_shares, round_row
+from controller.judge.measured import Happened, happened, idle_shares
+from controller.judge.record import round_of
 from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
@@ -26,11 +28,14 @@ from controller.trial import checkpoints, lines
 from controller.trial.checkpoints import Checkpoints
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
-from controller.trial.journal import FILE, RESULTS, Journal
+from controller.trial.journal import FILE, RESULTS, Journal, Line
+from controller.trial.lines import Clock
+from controller.trial.losses import Loss, patience_s
+from controller.trial.membership import Members, left_of
 from controller.trial.nemesis import Nemesis
 from controller.trial.prepare import Prepared
 from controller.trial.replay import RESUMED, Replay
-from controller.trial.resume import Begun, Point, at, last_point, rounds_s
+from controller.trial.resume import Begun, Point, at, drawn_until, last_losses, last_point, rounds_s
 from controller.trial.revive import Restarts, gone, revive, told
 from controller.trial.scrape import scrape
 from controller.trial.session import Session
@@ -81,6 +86,7 @@ class Trial:
         self._topology = prepared.topology
         self._injector = Injector(engine, deployment)
         self._strikes = strikes_of(prepared.topology, prepared.planned)
+        self._most_bytes = max(_most_bytes(self._topology, one) for one in prepared.planned)
 
     def run(self) -> Results:
         """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
@@ -93,6 +99,7 @@ class Trial:
             Journal(self._out, *((self._begun.lines, self._begun.length) if self._begun else ())) as self._journal,
             Nemesis(self._injector, self._strikes, self._injected, struck) as self._nemesis,
         ):
+            self._session = session
             self._checkpoints = Checkpoints(self._out, self._topology, dealings, self._journal)
             agents = session.await_ready()
             if self._begun is None:
@@ -179,7 +186,7 @@ class Trial:
     def _again(self, session: Session, planned: Planned, error: TestbedError, since: float) -> Point:
         """Has the base station started again, which was found to be gone at ``since``; where the scheme goes on."""
         self._watcher(Warned(f"{error.message}: it is started again"))
-        self._deployment = revive(self._engine, self._deployment)
+        self._deployment = revive(self._engine, session.deployment)
         session.rejoin(self._deployment)
         self._tuner.rejoin(self._deployment)
         session.await_ready()
@@ -195,18 +202,25 @@ class Trial:
         """All rounds after a point, or those until the target accuracy is reached."""
         count, training, label = planned.rounds, self._topology.training, planned.label
         every, saves = training.every(count), self._saves_every(planned)
-        course = Course(self._topology, planned)
+        course = Course(self._topology, planned, self._prepared.fits)
         step, clock_s = at(course, planned, point, self._journal.lines)
-        job = self._set_up(session, planned, step, point, anew)
+        members = self._members(session, planned, course, point)
+        job = self._set_up(session, planned, step, point, anew, members)
         counters = self._counters(label)
         for number in range(point.from_round + 1, count + 1):
+            self._faults(planned, number, members.lost())
+            for one in members.returned(job):
+                self._record("returned", planned, [{"round": number, **dataclasses.asdict(one)}])
             before, step = step, course.step(number, clock_s)
+            if step.why:
+                members.set_links(step.now.plan)
             job = self._changed(session, planned, job, number, (before, step))
-            row = self._round(session, planned, job, number, step)
+            row, left = self._round(session, planned, job, number, step, members)
+            course.degraded(left)
             clock_s += row.round_s
             if number == count or number % every == 0:
                 last = number == count or training.target_accuracy is not None
-                accuracies, mean = self._evaluate(session, job.schedule(number), last)
+                accuracies, mean = self._evaluate(session, left, last)
                 found = {"round": number, "emulated_s": clock_s, "accuracies": accuracies, "mean": mean}
                 self._record("evaluation", planned, [found])
                 self._watcher(Evaluated(planned.label, number, clock_s, accuracy_of(found)))
@@ -215,19 +229,30 @@ class Trial:
             if saves and number % saves == 0 and number < count:
                 counted = self._counted(label, point, counters)
                 self._checkpoints.save(label, number, job.plan, session.state(), **counted)
+                members.saved()
         self._nemesis.scheme_ends()
         self._record("scheme_end", planned, [{**self._counted(label, point, counters), "weights": session.weights()}])
 
-    def _set_up(self, session: Session, planned: Planned, step: Step, point: Point, anew: bool) -> Job:
+    def _members(self, session: Session, planned: Planned, course: Course, point: Point) -> Members:
+        """The UEs that take part after a point. Who was away then is taken up as one that is back."""
+        label, checkpoint = planned.label, self._checkpoints.checkpointed
+        drawn = drawn_until(point, label, self._journal.lines)
+        members = Members(self._engine, self._prepared, session, course, self._most_bytes, drawn, checkpoint)
+        for loss in last_losses(point, label, self._journal.lines, course.away):
+            session.leave(loss)
+        return members
+
+    def _set_up(
+        self, session: Session, planned: Planned, step: Step, point: Point, anew: bool, members: Members
+    ) -> Job:
         """Links and agents as they were after the round of a point; the job that agents then had."""
-        links.set_links(self._engine, self._deployment, step.now.plan, self._topology.radio)
+        members.set_links(step.now.plan)
         job = self._job(planned)
         if point.checkpoint is not None:
             plan = replace(step.now.plan, moving=None)  # what moved has moved
             job = job.changed(plan, costs_of(step.now.instance), _deadline_s(step.now))
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
-            most_bytes = max(_most_bytes(self._topology, one) for one in self._prepared.planned)
-            session.configure(job, most_bytes, anew)
+            session.configure(job, self._most_bytes, anew)
             if point.checkpoint is not None:
                 session.restore(self._checkpoints.states(planned.label, point.checkpoint, step.now.plan))
         return job
@@ -253,7 +278,8 @@ class Trial:
         found = list(changes(number, before, now))
         if not found and now.plan == before.plan:
             return job
-        self._tuner.follow(before.plan, now.plan)
+        if not steps[1].why:
+            self._tuner.follow(before.plan, now.plan, session.there)
         job = job.changed(now.plan, costs_of(now.instance), _deadline_s(now))
         with self._unlimited(() if steps[1].kept else self._prepared.quotas_us):  # first passes are not emulated
             session.change(job)
@@ -262,8 +288,18 @@ class Trial:
             self._watcher(Changed(planned.label, number, "channel"))
         return job
 
-    def _round(self, session: Session, planned: Planned, job: Job, number: int, step: Step) -> Round:
-        """One round, segment by segment, recorded."""
+    def _faults(self, planned: Planned, number: int, losses: Sequence[Loss], clock: Clock | None = None) -> list[Line]:
+        """Records and tells of UEs that were lost; ``clock``: of the segment in which they were, if in any."""
+        found = [lines.fault(number, loss, clock) for loss in losses]
+        self._record("fault", planned, found)
+        if found:
+            self._watcher(Changed(planned.label, number, "fault"))
+        return found
+
+    def _round(
+        self, session: Session, planned: Planned, job: Job, number: int, step: Step, members: Members
+    ) -> tuple[Round, Schedule]:
+        """One round, segment by segment, recorded; and what was left of it, where UEs were lost."""
         rows: list[Happened] = []
         host: list[Any] = []
         clock_s, train_loss = 0.0, 0.0
@@ -272,26 +308,38 @@ class Trial:
         begins = RoundBegins(planned.label, number, plan, **predicted, at=time.time())
         self._record("round_begins", planned, [{"round": number, **predicted, "at": begins.at}])
         self._watcher(begins)
-        session.begin_round(number)
-        self._nemesis.round_begins(planned.label, number, job.schedule(number), step.now.timeline, plan.time_dilation)
-        for index in range(job.schedule(number).segments):
+        whole = left = job.schedule(number)
+        members.taken(whole)
+        session.begin_round(number, whole.ues)
+        faults = self._faults(planned, number, losses := members.lost())
+        self._nemesis.round_begins(planned.label, number, whole, step.now.timeline, plan.time_dilation)
+        for index in range(whole.segments):
             self._nemesis.segment_begins(index)
-            report = session.segment(index, job.deadline_s)
+            report = session.segment(index, self._patience_s(job, step, index), job.deadline_s)
+            losses += (found := members.lost())
+            faults += self._faults(planned, number, found, Clock(report.start_ns, clock_s, job.plan.time_dilation))
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
             clock_s = max((row.end_s for row in rows), default=clock_s)
             train_loss = report.train_loss
             host.append(report.host)
-        row = round_row(number, rows, train_loss, **predicted, charged_s=step.charged_s)
+        left = left_of(whole, losses)
+        ended = lines.ended(number, step, train_loss, host, contributions(whole, left), faults)
+        row = round_of(ended, rows)
         session.end_round(row.round_s)
         self._record("task", planned, map(dataclasses.asdict, rows))
         over_at = time.time()
-        ended = {**lines.ended(number, step, train_loss, host), "at": over_at}
+        ended["at"] = over_at
         if report.dropped:
             ended["dropped"] = report.dropped
         self._record("round", planned, [ended])
         idle, load = idle_shares(plan.ues, rows, row.round_s), host_load(host, [one for one in rows if one.computed])
         self._watcher(RoundEnded(planned.label, row, idle, over_at, load))
-        return row
+        return row, left
+
+    def _patience_s(self, job: Job, step: Step, index: int) -> float:
+        """Wall seconds after which a segment of a round is late."""
+        predicted_s = step.now.timeline.segments_s[index : index + 1] or (step.now.timeline.round_s,)
+        return patience_s(predicted_s[0], job.plan.time_dilation, job.paced)
 
     def _injected(self, event: str, line: Mapping[str, Any]) -> None:
         self._journal.append(event, [line])
@@ -300,24 +348,26 @@ class Trial:
         self._journal.append(event, ({"scheme": planned.label, **line} for line in found))
 
     def _evaluate(self, session: Session, schedule: Schedule, last: bool) -> tuple[dict[str, float], float | None]:
-        """Test accuracy of each UE's model; where weights are shared, of the one that all have.
+        """Test accuracy of each UE's model; where weights are shared, of the one that all have, or that the BS has.
 
         Of many models each sees a share of the test images, but for the ``last``. Outside emulated time, so the BS may
         use the whole host.
         """
-        asked = schedule.holders[:1] or schedule.ues
+        asked = schedule.holders[:1] if schedule.shares_weights else schedule.ues
+        asked = tuple(ue for ue in asked if ue not in session.away)
         images = images_each(max(1, len(asked)), data.info(self._topology.data).test, last)
         with self._unlimited([BS]):
-            return session.evaluate(asked, not schedule.holders and len(asked) > 1, images)
+            return session.evaluate(asked, not schedule.shares_weights and len(asked) > 1, images)
 
     @contextmanager
     def _unlimited(self, agents: Iterable[str]) -> Iterator[None]:
         """No CPU quota for these agents meanwhile."""
-        names = {agent: self._deployment.agents[agent].name for agent in agents}
+        away = self._session.away
+        names = {agent: self._deployment.agents[agent].name for agent in agents if agent not in away}
         self._engine.parallel(lambda name: self._engine.limit_cpu(name, PERIOD_US, UNLIMITED), names.values())
         yield
-        quotas_us = self._prepared.quotas_us
-        self._engine.parallel(lambda agent: self._engine.limit_cpu(names[agent], PERIOD_US, quotas_us[agent]), names)
+        quotas_us, limited = self._prepared.quotas_us, [agent for agent in names if agent not in away]
+        self._engine.parallel(lambda agent: self._engine.limit_cpu(names[agent], PERIOD_US, quotas_us[agent]), limited)
 
     def _counters(self, label: str) -> tuple[float, float]:
         """Idle and busy seconds that the BS's ``/metrics`` shows for a scheme (0 before its first round)."""
@@ -362,10 +412,10 @@ def _deadline_s(now: Moment) -> float:
 def _most_bytes(topology: Topology, planned: Planned) -> int:
     """No tensor on the air is larger than this: twice what the profile says, which may be the user's.
 
-    Of plans that are made anew, whatever they may be: a whole batch at any cut, and all weights.
+    Of plans that are made anew, as they are when UEs are lost, whatever they may be: a whole batch at any cut, and all
+    weights.
     """
     costs, schedule = costs_of(planned.problem), planned.schedule(1)
     sizes = [size for task in schedule.tasks if (size := costs.bytes(task)) is not None]
-    if topology.replan is not None:
-        sizes += [topology.training.batch * (max(costs.output_bytes) + costs.label_bytes), sum(costs.weight_bytes)]
+    sizes += [topology.training.batch * (max(costs.output_bytes) + costs.label_bytes), sum(costs.weight_bytes)]
     return 2 * int(max(sizes, default=0.0)) + LEAST_MOST_BYTES

@@ -119,11 +119,11 @@ def test_a_tuner_leaves_no_process_behind(engine):
         return Plan("small", "psl", "uniform", 2, 1, 2.0, {"ue1": UePlan(16, 0.01, 0.01, uplink_bps, 2e7)})
 
     with Tuner(engine, deployment) as tuner:
-        assert tuner.follow(plan(1e7), plan(1e7)) == []
-        (row,) = tuner.follow(plan(1e7), plan(3e7))
+        assert tuner.follow(plan(1e7), plan(1e7), ["ue1"]) == []
+        (row,) = tuner.follow(plan(1e7), plan(3e7), ["ue1"])
         assert row["set_bps"] == pytest.approx(1.5e7, rel=1e-3)
         begin = time.monotonic()
-        tuner.follow(plan(3e7), plan(2e7))
+        tuner.follow(plan(3e7), plan(2e7), ["ue1"])
         print(f"one link: {1e3 * (time.monotonic() - begin):.1f} ms")
         assert len(_processes(engine, deployment)) == 2
     _until(None, lambda: len(_processes(engine, deployment)) == 1)

@@ -109,7 +109,7 @@ def test_a_line_that_was_being_written_is_left_out(tmp_path):
     [
         ("", "events.jsonl:1: is not the beginning of a journal"),
         ('{"event": "task"}\n', "events.jsonl:1: is not the beginning of a journal"),
-        ('{"event": "journal", "version": 99}\n', "events.jsonl:1: is of version 99, and this reads 1 and 2"),
+        ('{"event": "journal", "version": 99}\n', "events.jsonl:1: is of version 99, and this reads 1 and 2 and 3"),
         ('{"event": "journal", "version": 1}\nnonsense\n{"event": "end"}\n', "events.jsonl:2: is no JSON"),
     ],
 )

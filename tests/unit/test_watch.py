@@ -261,7 +261,7 @@ def test_results_are_shown_as_json_too(trials, capsys):
 
 def test_of_another_version_is_shown_what_can_be(trials, tmp_path, capsys):
     lines = (trials(True) / FILE).read_text().splitlines(keepends=True)
-    (tmp_path / FILE).write_text("".join([lines[0].replace('"version": 2', '"version": 99'), *lines[1:]]))
+    (tmp_path / FILE).write_text("".join([lines[0].replace('"version": 3', '"version": 99'), *lines[1:]]))
     assert watch(str(tmp_path)) == 1, "nothing can"
     assert "is of version 99" in capsys.readouterr().err
     shutil.copy(trials(True) / RESULTS, tmp_path)
