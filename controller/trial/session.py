@@ -26,6 +26,8 @@ READY_S = 180.0  # on an emulated processor an import of torch takes a minute
 BETWEEN_S = 60.0  # for what is not emulated, between rounds
 _UNKNOWN: Mapping[str, Memory] = {}
 _SMALLER = "lower training.batch, or cut earlier"
+EVENTS_S = 10.0
+"""Wall seconds within which an engine tells what it has done."""
 ABANDONS_S = 5.0
 """Wall seconds that a UE has to say that it waits no longer in a round that is given up."""
 GREET_S = 3.0
@@ -85,8 +87,14 @@ class Session:
         self._deployment = deployment
         self._client = self._connected()
         self._open = self._in_round = False
-        self._notice(but=BS)
+        self._await_restart()
         self._client.ask_those_there({ue: {"verb": "abandon"} for ue in self.there}, ABANDONS_S)
+
+    def _await_restart(self) -> None:
+        """Takes note of what the engine tells until the BS was started again, so that no older end is met later."""
+        late = time.monotonic() + EVENTS_S
+        while not self._notice(but=BS) and time.monotonic() < late:
+            time.sleep(0.02)
 
     def _connected(self) -> ControlClient:
         deployment = self._deployment
@@ -289,9 +297,13 @@ class Session:
                 self._lose(name, kind, TrialError(f"{name} {why}", _log_hint(name), (name,)))
         return [name for name in waiting if name in self.away]
 
-    def _notice(self, but: str = "") -> None:
-        """Takes note of what the engine has told ``but`` of one. TrialError for the end, or the pause, of the BS."""
-        events = [event for event in self._events.take() if event.agent != but]
+    def _notice(self, but: str = "") -> bool:
+        """Takes note of what the engine has told; ``but`` of one only whether it was started again, which is returned.
+
+        TrialError for the end, or the pause, of the BS.
+        """
+        told = self._events.take()
+        events = [event for event in told if event.agent != but]
         starved = {event.agent for event in events if event.action == "oom"}
         for event in events:
             if event.action in ("start", "unpause"):
@@ -309,6 +321,7 @@ class Session:
                 hint = f"docker unpause it, or: testbed down {self._trial}"
                 error = TrialError(f"{event.agent} was paused", hint, (event.agent,))
                 self._lose(event.agent, "frozen", error, event.at)
+        return any(event.agent == but and event.action == "restart" for event in told)
 
     def _lose(self, name: str, kind: LossKind, error: TrialError, at: float | None = None) -> None:
         """A UE is away from now on, and the others go on without it; the error itself where nobody can."""
