@@ -308,6 +308,10 @@ class Engine:
         """Lets a frozen container go on."""
         self._ask(self.client.api.unpause, container, done=lambda: self.inspect(container).status == "running")
 
+    def await_end(self, container: str, timeout_s: float) -> None:
+        """Returns when a container has ended. EngineError after so many seconds."""
+        self._ask(self.client.api.wait, container, timeout=timeout_s)
+
     def launch(self, container: str, command: Sequence[str]) -> None:
         """Starts a command in a running container, and does not wait for it."""
         api = self.client.api

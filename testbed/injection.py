@@ -13,6 +13,9 @@ from testbed.links import UP, shaper
 _GREEDY = "echo 1000 > /proc/1/oom_score_adj && exec tail /dev/zero"
 """Takes all the memory that is left, beside an agent that the kernel ends first."""
 
+STARVED_S = 60
+"""Wall seconds within which the kernel must have ended an agent whose memory is taken."""
+
 
 class Injector:
     """What can be broken of a deployment. ``break_`` and ``mend`` raise EngineError or LinkError.
@@ -29,16 +32,17 @@ class Injector:
             "kill": engine.kill,
             "freeze": engine.pause,
             "oom": self._starve,
-            "restart": self._restart,
+            "restart": engine.kill,
         }
         self._mend: Mapping[Kind, Callable[[str], None]] = {
             "kill": self._start,
             "freeze": engine.unpause,
             "oom": self._start,
+            "restart": self._start,
         }
 
     def break_(self, agent: str, kind: Kind) -> None:
-        """Does this to an agent; returns when it is done, but for ``oom``, which takes the kernel a moment."""
+        """Does this to an agent; returns when it is done."""
         if kind == "cut":
             self._set_cut([*self._cut, agent])
         else:
@@ -48,7 +52,7 @@ class Injector:
         """Undoes it: starts its container, lets it go on, or opens its link."""
         if kind == "cut":
             self._set_cut([one for one in self._cut if one != agent])
-        elif kind in self._mend:
+        else:
             self._mend[kind](self._names[agent])
 
     def open_links(self) -> None:
@@ -65,10 +69,7 @@ class Injector:
         self._engine.limit_cpu(container, PERIOD_US, UNLIMITED)
         self._engine.start(container)
 
-    def _restart(self, container: str) -> None:
-        self._engine.limit_cpu(container, PERIOD_US, UNLIMITED)
-        self._engine.restart(container)
-
     def _starve(self, container: str) -> None:
         self._engine.limit_cpu(container, PERIOD_US, UNLIMITED)  # so that it does not take minutes
         self._engine.launch(container, ["sh", "-c", _GREEDY])
+        self._engine.await_end(container, STARVED_S)

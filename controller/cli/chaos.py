@@ -39,7 +39,7 @@ def chaos(
     from controller.report.live.terminal import watching
     from controller.report.outcome import faults_table
     from controller.trial.field_trial import field_trial
-    from controller.trial.journal import RESULTS
+    from controller.trial.journal import FILE, RESULTS
     from testbed.engine import Engine
     from testbed.errors import InputError, TestbedError
     from testbed.loading import load, with_faults
@@ -55,6 +55,8 @@ def chaos(
         except InputError:
             raise
         except TestbedError as broke_off:
+            if not (directory / FILE).exists():  # before anything was measured
+                raise
             error = broke_off
     found, left = checked(directory, host=True)
     results = Results.model_validate_json((directory / RESULTS).read_bytes())

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.own import OwnError
-from agents.schedule.task import ScheduleError
+from agents.schedule.task import Schedule, ScheduleError
+from agents.schedule.without import contributions
 from controller.judge.obedience import wrong_order, wrong_tasks
 from controller.judge.record import Record, asked, happened_in, round_of
 from controller.trial.journal import FILE, Line
@@ -71,6 +72,8 @@ class _Scheme:
     last: int = 0
     rounds_s: list[float] = field(default_factory=list)
     losses: dict[int, float] = field(default_factory=dict)
+    away: dict[str, int] = field(default_factory=dict)
+    alike: bool = True
     evaluated: int = 0
     accuracy: float = 0.0
     ended: bool = False
@@ -154,6 +157,10 @@ class Checking:
                 self._round_ends(scheme, line)
             case "evaluation":
                 self._evaluated(scheme, line)
+            case "fault":
+                self._lost(scheme, line)
+            case "returned":
+                self._returned(scheme, line)
             case "checkpoint":
                 self._saved(scheme, line)
             case "injected" | "undone":
@@ -201,7 +208,8 @@ class Checking:
             self._find(f"round {number} of {label}: {text}")
         rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
         scheme.rounds_s.append(round_of(line, rows).round_s if rows else 0.0)
-        if scheme.losses.setdefault(number, line["train_loss"]) != line["train_loss"]:
+        scheme.alike &= not line.get("degraded", False)
+        if scheme.losses.setdefault(number, line["train_loss"]) != line["train_loss"] and scheme.alike:
             before = f"a loss of {scheme.losses[number]:.9g} the first time and of {line['train_loss']:.9g} the second"
             self._find(f"round {number} of {label} was done again, with {before}: other weights, or other samples")
         scheme.begun, scheme.last = None, number
@@ -212,12 +220,15 @@ class Checking:
         number = line["round"]
         record = Record(scheme.label, {**scheme.events, "round": [line]})
         rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
+        lost = [one["ue"] for one in record.faults(number)]
         try:
-            schedule = record.schedule(number)
-            yield from _some(wrong_tasks(schedule, rows))
-            yield from _some(wrong_order(schedule, rows))
+            whole, left = record.planned(number), record.schedule(number)
+            yield from _some(wrong_tasks(left, rows, whole, lost))
+            yield from _some(wrong_order(left, rows))
+            yield from _wrong_samples(line, whole, left)
             yield from _wrong_prediction(record, scheme, line)
             yield from self._wrong_rates(scheme, record, number)
+            yield from _wrong_members(record, scheme, number)
         except MALFORMED as error:
             yield f"its plan, or that of line {scheme.number}, cannot be followed: {type(error).__name__}: {error}"
 
@@ -259,9 +270,28 @@ class Checking:
             self._find(f"a {event} of {scheme.label} from round {last}, and only {scheme.last} had ended")
         if scheme.ended:
             self._find(f"a {event} of {scheme.label}, which has ended")
+        before = [one for kind in ("fault", "returned") for one in scheme.events.get(kind, ())]
+        scheme.alike = not any(one["round"] > last for one in before) and not scheme.away
         kept = {kind: [one for one in found if one.get("round", 0) <= last] for kind, found in scheme.events.items()}
         scheme.events, scheme.begun, scheme.last = kept, None, last
         scheme.rounds_s, scheme.evaluated = scheme.rounds_s[:last], min(scheme.evaluated, last)
+
+    def _lost(self, scheme: _Scheme, line: Line) -> None:
+        """A UE is lost once, in the round that goes on or before the one that comes."""
+        number, ue = line["round"], line["ue"]
+        if number != (scheme.begun[0] if scheme.begun else scheme.last + 1):
+            self._find(f"{ue} is lost in round {number} of {scheme.label}, where round {scheme.last} ended last")
+        if ue in scheme.away:
+            self._find(f"{ue} is lost in round {number} of {scheme.label}, and was in round {scheme.away[ue]}")
+        scheme.away[ue] = number if scheme.begun else number - 1
+        scheme.alike = False
+
+    def _returned(self, scheme: _Scheme, line: Line) -> None:
+        number, ue = line["round"], line["ue"]
+        if scheme.begun or number != scheme.last + 1:
+            self._find(f"{ue} is back in round {number} of {scheme.label}, where round {scheme.last} ended last")
+        if scheme.away.pop(ue, None) is None:
+            self._find(f"{ue} is back in round {number} of {scheme.label}, and was not lost")
 
     def _injected(self, event: str, line: Line) -> None:
         """What is broken is undone once, before it is broken again."""
@@ -273,7 +303,7 @@ class Checking:
                 self._find(f"a {kind} of {ue} is undone that was not done")
         elif ue in self._broken:
             self._find(f"a {kind} of {ue}, of which a {self._broken[ue]} was not undone")
-        elif kind != "restart":
+        else:
             self._broken[ue] = kind
 
     def _scheme_ends(self, scheme: _Scheme) -> None:
@@ -315,6 +345,27 @@ def _some(texts: Iterator[str]) -> Iterator[str]:
     yield from found[:_MOST]
     if len(found) > _MOST:
         yield f"and {len(found) - _MOST} more of this kind"
+
+
+def _wrong_samples(line: Line, whole: Schedule, left: Schedule) -> Iterator[str]:
+    """Of each UE's batch those samples came that its tasks tell, and the others are said to be lost."""
+    said: Mapping[str, Sequence[int]] = line.get("samples", {})
+    for ue, one in contributions(whole, left).items() if "samples" in line else ():
+        if [*said.get(ue, ())] != [one.came, one.lost]:
+            told = "{} came and {} were lost".format(*said[ue]) if ue in said else "nothing is said"
+            yield f"of the samples of {ue} {one.came} came and {one.lost} were lost, and {told} at its end"
+
+
+def _wrong_members(record: Record, scheme: _Scheme, number: int) -> Iterator[str]:
+    """Who was lost and is not back has no part in the plan, and everybody else has the part that the plan gives."""
+    away = {ue for ue, since in scheme.away.items() if since < number}
+    planned = {*record.plan_of(number).away}
+    for ue in sorted(away - planned):
+        yield f"{ue} was lost in round {scheme.away[ue]}, and the plan has it take part"
+    for ue in sorted(planned - away):
+        yield f"{ue} was not lost, and the plan leaves it out"
+    if bool(record.ends[number].get("degraded")) != any(since == number for since in scheme.away.values()):
+        yield "it is said to be degraded, or whole, and who was lost in it says otherwise"
 
 
 def _wrong_prediction(record: Record, scheme: _Scheme, line: Line) -> Iterator[str]:

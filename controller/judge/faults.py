@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from agents.schedule.task import BS, Key, goes_up, owner
-from agents.schedule.without import contributions, without
+import math
+from bisect import bisect
+from itertools import accumulate
+
+from agents.schedule.task import BS, Key, Task
 from controller.judge.record import Record
 from controller.judge.results import FaultResult
-from controller.predict.degraded import degraded, noticed_s
+from controller.predict.degraded import degraded, needs_link, stalled_s
 from controller.predict.prediction import wait_s
+from controller.predict.simulate import Timeline
 from controller.trial.journal import Line
+from controller.trial.losses import STILL_S, patience_s
 
 
 def fault_results(record: Record) -> list[FaultResult]:
@@ -29,24 +34,13 @@ def _result(record: Record, line: Line, measured_s: float | None) -> FaultResult
         for_s=line.get("for_s"),
         predicted_s=_predicted_s(record, line) if counts and ue != BS else None,
         measured_s=measured_s if counts else None,
-        lost=lost_samples(record, line["round"], ue) if counts and ue != BS else None,
+        lost=record.ends[line["round"]].get("samples", {}).get(ue, [0, 0])[1] if counts and ue != BS else None,
         why_not=why_not,
     )
 
 
 def _words(key: Key) -> str:
     return f"{key.kind}, micro-batch {key.micro_batch}"
-
-
-def lost_samples(record: Record, number: int, ue: str) -> int:
-    """How many samples of a UE nothing was learnt from in a round, as its tasks tell."""
-    whole, there = record.schedule(number), {row.key for row in record.rows(number)}
-    own = {task.key for task in whole.tasks if owner(task.place) == ue and (task.computes or task.transfers)}
-    if own <= there:
-        return 0
-    came = [key for key in own & there if goes_up(whole.by_key[key].place)]
-    found = contributions(whole, without(whole, ue, came)).get(ue)
-    return found.lost if found else 0
 
 
 def _predicted_s(record: Record, line: Line) -> float | None:
@@ -56,7 +50,30 @@ def _predicted_s(record: Record, line: Line) -> float | None:
     if costs is None or timeline is None:
         return None
     noticed = noticed_s(line["kind"], at_s, timeline, links.plan.time_dilation)
-    waits = wait_s(links.plan, costs, links.waits)
-    whole = record.schedule(number)
-    found = degraded(whole, line["ue"], at_s, noticed, lambda task: costs.seconds(task, links.plan), waits)
-    return found.timeline.round_s + float(record.ends[number].get("charged_s", 0.0))
+    waits, whole, ue = wait_s(links.plan, costs, links.waits), record.planned(number), line["ue"]
+    charged_s = float(record.ends[number].get("charged_s", 0.0))
+    until_s = at_s + line.get("for_s", math.inf)
+
+    def seconds(task: Task) -> float:
+        return costs.seconds(task, links.plan)
+
+    if line["kind"] == "cut" and not needs_link(whole, ue, at_s, timeline):
+        return charged_s + timeline.round_s
+    if line["kind"] == "cut" and until_s < noticed:
+        return charged_s + stalled_s(whole, ue, at_s, until_s, seconds, waits)
+    return charged_s + degraded(whole, ue, at_s, noticed, seconds, waits).round_s
+
+
+def noticed_s(kind: str, lost_s: float, timeline: Timeline, dilation: float) -> float:
+    """When a UE that is broken so at ``lost_s`` is known to be lost (emulated s from the start of the round).
+
+    The engine tells at once of a container that ended or was paused. A link that is cut shows when its segment is late,
+    and nothing comes any more between two looks.
+    """
+    if kind != "cut":
+        return lost_s
+    ends_s = list(accumulate(timeline.segments_s))
+    index = min(bisect(ends_s, lost_s), len(ends_s) - 1)
+    length_s = timeline.segments_s[index]
+    late_s = (patience_s(length_s, dilation, paced=True) + STILL_S) / dilation
+    return max(lost_s, ends_s[index] - length_s + late_s)

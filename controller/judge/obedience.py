@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
-from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, owner
+from agents.schedule.task import BROADCAST_PLACE, BS, Key, Schedule, Task, goes_up, owner
 from controller.judge.measured import Happened
 
 CLOCK_S = 1e-3
 """By how much (emulated s) a task may seem to begin before what it needs was done: clocks of two hosts differ."""
 
 
-def wrong_tasks(schedule: Schedule, rows: Sequence[Happened]) -> Iterator[str]:
-    """Every task that takes time happens once, at its place; a broadcast at each UE that hears it."""
-    planned = Counter(
+def wrong_tasks(left: Schedule, rows: Sequence[Happened], whole: Schedule, lost: Collection[str] = ()) -> Iterator[str]:
+    """Every task that takes time happens once, at its place; a broadcast at each UE that hears it.
+
+    ``left`` is what was left of the ``whole`` when UEs were ``lost``. Of them nobody knows what they did and got.
+    """
+    planned, possible = _by_place(left), _by_place(whole)
+    happened = Counter((row.key, row.place, row.ue) for row in rows)
+    for key, place, ue in planned - happened:
+        if _told_by(left.by_key[key], ue) not in lost:
+            yield f"{key} did not happen at {ue if place == BROADCAST_PLACE else place}"
+    for (key, place, ue), count in happened.items():
+        who = (key, place, ue)
+        if count > 1:
+            yield f"{key} happened {count} times at {place}"
+        elif who not in planned and not (who in possible and _told_by(whole.by_key[key], ue) in lost):
+            yield f"{key} at {place} is not in the schedule"
+
+
+def _by_place(schedule: Schedule) -> Counter[tuple[Key, str, str]]:
+    """Every task that takes time, where it is done, and for whom."""
+    return Counter(
         (task.key, task.place, ue)
         for task in schedule.tasks
         if task.computes or task.transfers
         for ue in (schedule.receivers(task) if task.place == BROADCAST_PLACE else (task.key.ue,))
     )
-    happened = Counter((row.key, row.place, row.ue) for row in rows)
-    for key, place, ue in planned - happened:
-        yield f"{key} did not happen at {ue if place == BROADCAST_PLACE else place}"
-    for (key, place, ue), count in (happened - planned).items():
-        if (key, place, ue) in planned:
-            yield f"{key} happened {count + 1} times at {place}"
-        else:
-            yield f"{key} at {place} is not in the schedule"
+
+
+def _told_by(task: Task, ue: str) -> str:
+    """Who says that it was done: whoever did it, or got it."""
+    if task.place == BROADCAST_PLACE:
+        return ue
+    if task.transfers:
+        return BS if goes_up(task.place) else owner(task.place)
+    return owner(task.place)
 
 
 def wrong_order(schedule: Schedule, rows: Sequence[Happened]) -> Iterator[str]:

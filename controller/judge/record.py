@@ -130,17 +130,21 @@ class Record:
         return self._under(number)[1]
 
     def schedule(self, number: int) -> Schedule:
-        """The schedule of a round, or what was left of it; only the first under a plan begins with what moves."""
+        """What was left of the schedule of a round when UEs were lost in it, or all of it."""
+        left = self.planned(number)
+        for line in self.faults(number):
+            left = without(left, line["ue"], [Key.of(key) for key in line["came"]])
+        return left
+
+    def planned(self, number: int) -> Schedule:
+        """The schedule of a round, as planned; only the first under a plan begins with what moves."""
         line, begin = self._line(number), self.begin
         since = line.get("round", 1), line.get("round", 1) == number
         if since not in self._schedules:
             plan = Plan.from_json(line["plan"])
             plan = plan if since[1] else replace(plan, moving=None)
             self._schedules[since] = Rounds(self.scheme, plan, begin["units"], begin["duplex"], begin["seed"])
-        whole = self._schedules[since](number)
-        for line in self.faults(number):
-            whole = without(whole, line["ue"], [Key.of(key) for key in line["came"]])
-        return whole
+        return self._schedules[since](number)
 
     def costs(self, number: int) -> Costs | None:
         """What work costs in a round, on devices as fast as they then are; None where the journal does not say."""
@@ -152,7 +156,7 @@ class Record:
 
     def predicted(self, number: int) -> Timeline | None:
         """The timeline that a round was predicted to have; None where the journal does not say what work costs."""
-        costs, links, schedule = self.costs(number), self.links(number), self.schedule(number)
+        costs, links, schedule = self.costs(number), self.links(number), self.planned(number)
         if costs is None:
             return None
         before = self._foreseen

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.schedule.task import Key, Schedule, Task, goes_up, owner
+from agents.schedule.task import BROADCAST_PLACE, Key, Schedule, Task, goes_up, owner
 from agents.schedule.without import without
 from controller.predict.simulate import Seconds, Timeline, simulate
-from testbed.faults import Kind
 
 
 @dataclass(frozen=True)
 class Degraded:
-    """What is left of a round without a UE, and its timeline."""
+    """What is left of a round without a UE, its timeline, and its length (s): at least until the loss was noticed."""
 
     schedule: Schedule
     timeline: Timeline
-
-
-def noticed_s(kind: Kind, lost_s: float, timeline: Timeline, dilation: float) -> float:
-    """When a UE that is broken so at ``lost_s`` is known to be lost (emulated s from the start of the round)."""
-    del kind, timeline, dilation
-    return lost_s
+    round_s: float
 
 
 def degraded(whole: Schedule, ue: str, lost_s: float, noticed_s: float, seconds: Seconds, wait_s: Seconds) -> Degraded:
@@ -39,7 +33,29 @@ def degraded(whole: Schedule, ue: str, lost_s: float, noticed_s: float, seconds:
     left = without(whole, ue, came)
     waiting = _waiting(whole, left, ue)
     timeline = simulate(left, seconds, wait_s, earliest_s=lambda task: noticed_s if task.key in waiting else 0.0)
-    return Degraded(left, timeline)
+    return Degraded(left, timeline, max(timeline.round_s, noticed_s))
+
+
+def stalled_s(whole: Schedule, ue: str, from_s: float, until_s: float, seconds: Seconds, wait_s: Seconds) -> float:
+    """How long a round is in which nothing goes to a UE, nor from it, in between: no less than it would be without."""
+    events = {one.key: one for one in simulate(whole, seconds, wait_s).events if _link_of(ue, whole.by_key[one.key])}
+    under_way = {key for key, one in events.items() if one.start_s < from_s < one.end_s}
+    later = {key for key, one in events.items() if one.start_s >= from_s}
+
+    def longer(task: Task) -> float:
+        return seconds(task) + (until_s - from_s if task.key in under_way else 0.0)
+
+    held = simulate(whole, longer, wait_s, earliest_s=lambda task: until_s if task.key in later else 0.0)
+    return held.round_s
+
+
+def needs_link(whole: Schedule, ue: str, from_s: float, timeline: Timeline) -> bool:
+    """Whether anything goes to a UE, or from it, after a moment of a round with this timeline."""
+    return any(one.end_s > from_s and _link_of(ue, whole.by_key[one.key]) for one in timeline.events)
+
+
+def _link_of(ue: str, task: Task) -> bool:
+    return task.transfers and (owner(task.place) == ue or task.place == BROADCAST_PLACE)
 
 
 def _waiting(whole: Schedule, left: Schedule, ue: str) -> set[Key]:

@@ -154,11 +154,10 @@ class Nemesis:
             self._breaks.break_(strike.ue, strike.kind)
         except TestbedError as error:
             return {"failed": str(error)}
-        if strike.kind != "restart":
-            self._broken[strike.ue] = (strike.kind, now)
-            if strike.for_s is not None:
-                until_ns = time.monotonic_ns() + round(strike.for_s * now.dilation * 1e9)
-                self._set(until_ns, partial(self._undo, strike.ue))
+        self._broken[strike.ue] = (strike.kind, now)
+        for_s = 0.0 if strike.kind == "restart" else strike.for_s
+        if for_s is not None:
+            self._set(time.monotonic_ns() + round(for_s * now.dilation * 1e9), partial(self._undo, strike.ue))
         return {}
 
     def _undo(self, ue: str) -> None:

@@ -47,7 +47,6 @@ def status(engine: Engine, deployment: Deployment) -> str:
 def test_what_is_broken_is_mended(engine, deployment, kind: Kind, meanwhile: str):
     injector = Injector(engine, deployment)
     injector.break_("ue1", kind)
-    engine.client.containers.get(deployment.agents["ue1"].name).wait() if kind == "kill" else None
     assert status(engine, deployment) == meanwhile
     injector.mend("ue1", kind)
     assert status(engine, deployment) == "running"
@@ -57,7 +56,6 @@ def test_memory_runs_out_as_the_kernel_does_it(engine, deployment):
     name = deployment.agents["ue1"].name
     injector = Injector(engine, deployment)
     injector.break_("ue1", "oom")
-    engine.client.containers.get(name).wait(timeout=60)
     assert engine.inspect(name).oom_killed
     injector.mend("ue1", "oom")
     assert status(engine, deployment) == "running"
@@ -65,12 +63,14 @@ def test_memory_runs_out_as_the_kernel_does_it(engine, deployment):
 
 def test_a_restart_is_another_process(engine, deployment):
     before = engine.inspect(deployment.agents["ue1"].name).pid
-    Injector(engine, deployment).break_("ue1", "restart")
+    injector = Injector(engine, deployment)
+    injector.break_("ue1", "restart")
+    injector.mend("ue1", "restart")
     after = engine.inspect(deployment.agents["ue1"].name)
     assert after.status == "running" and after.pid != before
 
 
 def test_what_is_gone_cannot_be_broken(engine, deployment):
     engine.remove(**{LABEL: deployment.trial})
-    with pytest.raises(EngineError, match="No such container"):
+    with pytest.raises(EngineError):
         Injector(engine, deployment).break_("ue1", "freeze")

@@ -9,6 +9,8 @@ import io
 import pytest
 from rich.console import Console
 
+from agents.schedule.without import contributions
+from controller.judge.check import check
 from controller.judge.derive import derive
 from controller.judge.record import records
 from controller.predict.degraded import degraded
@@ -29,6 +31,11 @@ def lines(tmp_path_factory):
 @pytest.fixture
 def broken(lines):
     """A trial in which ue2 was killed in round 2 of psl, and the round went on as predicted without it."""
+    lines = copy.deepcopy(lines)
+    begin = next(
+        i for i, one in enumerate(lines) if (one["event"], one.get("scheme"), one.get("round")) == ("task", "psl", 2)
+    )
+    others = [one for one in lines[begin:] if (one["event"], one.get("scheme"), one.get("round")) != ("task", "psl", 2)]
     record = records(lines)["psl"]
     links, costs, whole = record.links(2), record.costs(2), record.schedule(2)
     uplink = next(e for e in record.predicted(2).events if list(e.key) == KEY)
@@ -37,13 +44,14 @@ def broken(lines):
     found = degraded(whole, "ue2", at_s, at_s, lambda task: costs.seconds(task, links.plan), waits)
     rows = recorded.as_predicted(found.timeline, found.schedule, costs)
     first = {"event": "injected", "scheme": "psl", "round": 2, "ue": "ue2", "kind": "kill", "task": KEY, "at_s": at_s}
+    lost = {"event": "fault", "scheme": "psl", "round": 2, "ue": "ue2", "kind": "killed", "came": [], "late": []}
+    lost |= {"at_s": at_s, "detected_s": at_s, "why": "ue2 stopped with exit status 137"}
+    samples = {ue: [one.came, one.lost] for ue, one in contributions(whole, found.schedule).items()}
+    end = next(one for one in others if (one["event"], one.get("scheme"), one.get("round")) == ("round", "psl", 2))
+    end.update(samples=samples, degraded=True, until_s=at_s)
     skipped = {**first, "skipped": "ue2 is already broken"}
-    begin = next(
-        i for i, one in enumerate(lines) if (one["event"], one.get("scheme"), one.get("round")) == ("task", "psl", 2)
-    )
-    others = [one for one in lines[begin:] if (one["event"], one.get("scheme"), one.get("round")) != ("task", "psl", 2)]
     told = [{"event": "task", "scheme": "psl", **dataclasses.asdict(row)} for row in rows]
-    return [*copy.deepcopy(lines[:begin]), first, skipped, *told, *others], found.timeline.round_s
+    return [*lines[:begin], first, skipped, lost, *told, *others], found.timeline.round_s
 
 
 def test_a_fault_is_told_with_its_round_as_predicted_and_as_measured(broken):
@@ -54,6 +62,48 @@ def test_a_fault_is_told_with_its_round_as_predicted_and_as_measured(broken):
     assert first.measured_s == pytest.approx(round_s)
     assert first.lost == 8
     assert (second.why_not, second.predicted_s, second.lost) == ("ue2 is already broken", None, None)
+
+
+def of(lines, event, number=2):
+    return next(
+        i
+        for i, one in enumerate(lines)
+        if (one["event"], one.get("scheme"), one.get("round")) == (event, "psl", number)
+    )
+
+
+def found(lines):
+    """What is found, but for evaluations: their clock is that of the trial before it was changed."""
+    return "\n".join(str(one) for one in check(lines).findings if "an evaluation of psl" not in one.text)
+
+
+def test_a_round_that_lost_a_ue_is_accounted_for(broken):
+    journal, _ = broken
+    assert "ue2 was lost in round 2, and the plan has it take part" in found(journal), "in round 3"
+    assert "round 2" not in found(journal).replace("lost in round 2", "")
+
+
+def test_samples_that_were_lost_unsaid_are_found(broken):
+    journal, _ = broken
+    journal[of(journal, "round")]["samples"]["ue2"] = [8, 0]
+    assert "of the samples of ue2 0 came and 8 were lost, and 8 came and 0 were lost at its end" in found(journal)
+
+
+def test_a_loss_that_is_not_said_is_found(broken):
+    journal, _ = broken
+    del journal[of(journal, "fault")]
+    assert "round 2 of psl: downlink of ue2, turn 0, step 0, micro-batch 0 did not happen at ue2" in found(journal)
+    assert "it is said to be degraded, or whole" in found(journal)
+
+
+def test_who_is_back_was_lost(broken):
+    journal, _ = broken
+    begin = of(journal, "round_begins", 3)
+    back = {"event": "returned", "scheme": "psl", "round": 3, "ue": "ue2", "weights": "own"}
+    assert found([*journal[:begin], back, *journal[begin:]]) == ""
+    assert "ue1 is back in round 3 of psl, and was not lost" in found(
+        [*journal[:begin], {**back, "ue": "ue1"}, *journal[begin:]]
+    )
 
 
 def test_the_table_shows_faults_where_there_are_some(broken, lines):
