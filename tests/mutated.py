@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import torch
 import zmq
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from agents.exposition import Exporter, Families
@@ -36,7 +36,7 @@ from testbed.monitor.api import DIRECT
 from tests.unit.loopback import free_port
 
 HOST = "127.0.0.1"
-AT_ONCE = 10
+AT_ONCE, SOME = 10, 2000
 MOST_BYTES = 1 << 20
 MORE_BYTES = 100 << 20
 """What the memory of the process, which holds both ends, may grow by."""
@@ -68,19 +68,8 @@ def fuzz(name: str, count: int) -> int:
         with TARGETS[name]() as target:
             target.serve()
             before = memory_bytes()
-
-            @settings(
-                max_examples=count // AT_ONCE,
-                deadline=None,
-                database=None,
-                derandomize=True,
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(st.lists(mutated(target.valid), min_size=AT_ONCE, max_size=AT_ONCE))
-            def throw(messages: list[Frames]) -> None:
-                target.throw(messages)
-
-            throw()
+            for number in range(max(1, count // SOME)):
+                _throw(target, min(count, SOME), number)
             target.serve()
             grown = memory_bytes() - before
     finally:
@@ -88,6 +77,18 @@ def fuzz(name: str, count: int) -> int:
         assert not raised, raised
     assert grown <= MORE_BYTES, f"memory grew by {grown / 1e6:.0f} MB"
     return int(grown)
+
+
+def _throw(target: Target, count: int, number: int) -> None:
+    """So many messages at a time: Hypothesis remembers all that it has tried."""
+
+    @seed(number)
+    @settings(max_examples=count // AT_ONCE, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(mutated(target.valid), min_size=AT_ONCE, max_size=AT_ONCE))
+    def throw(messages: list[Frames]) -> None:
+        target.throw(messages)
+
+    throw()
 
 
 _anything = st.recursive(
