@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from agents.own import set_folder
 from agents.plan import Plan
+from controller.judge.check import MALFORMED
 from controller.judge.record import Record, by_scheme
 from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
@@ -32,10 +34,7 @@ _ANEW = "run it anew: testbed run TOPOLOGY --out ANOTHER"
 
 @dataclass(frozen=True)
 class Point:
-    """Where a scheme goes on: after a round, with the journal's line of its checkpoint; 0 and None at its beginning.
-
-    ``rounds_s``: how long the rounds until then were (emulated s). ``counted``: what the BS's counters had grown by.
-    """
+    """Where a scheme goes on: after a round, with the journal's line of its checkpoint; 0 and None at its beginning."""
 
     from_round: int = 0
     checkpoint: Line | None = None
@@ -81,34 +80,48 @@ def begun(out: Path) -> Begun:
     except OSError as error:
         raise InputError(str(out), f"has no {FILE} that can be read", "give the --out of a trial") from error
     length = content.rfind(b"\n") + 1
-    found, wrong = parsed(path, content[:length].decode("utf-8", errors="replace"))
+    lines, wrong = parsed(path, content[:length].decode("utf-8", errors="replace"))
     if wrong is not None:
         raise wrong
-    check(path, found)
-    injected, found = [line for line in found if line.get("event") == "injected"], in_force(found)
+    check(path, lines)
     set_folder(out)
-    _same_code(path, found[0])
-    last = found[-1]
-    if last["event"] == "end" and "error" not in last:
+    _same_code(path, lines[0])
+    with _sound(path):
+        return _begun(out, lines, length)
+
+
+def _begun(out: Path, lines: Sequence[Line], length: int) -> Begun:
+    head, found = lines[0], in_force(lines)
+    if found[-1]["event"] == "end" and "error" not in found[-1]:
         raise InputError(str(out), "is over: there is nothing to resume", "see it: testbed report DIR")
+    injected = (line for line in lines if line["event"] == "injected")
+    done = {line["scheme"] for line in found if line["event"] == "scheme_end"}
+    open_ones = (line["scheme"] for line in found if line["event"] == "scheme" and line["scheme"] not in done)
+    under_way = next(open_ones, None)
+    return Begun(
+        topology=Topology.model_validate(head["topology"]),
+        calibrations={int(threads): Calibration.from_json(one) for threads, one in head["calibrations"].items()},
+        dilation=float(head["time_dilation"]),
+        cores=None if head["cores"] is None else int(head["cores"]),
+        lines=tuple(found),
+        length=length,
+        under_way=under_way,
+        point=Point() if under_way is None else last_point(out, under_way, found),
+        struck=frozenset((one["scheme"], one["round"], one["ue"], one["kind"]) for one in injected),
+    )
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """InputError where lines of a journal lack what they should have, or have something else."""
     try:
-        topology = Topology.model_validate(found[0]["topology"])
-        told = {int(threads): Calibration.from_json(one) for threads, one in found[0]["calibrations"].items()}
-        dilation = float(found[0]["time_dilation"])
-        cores = None if found[0]["cores"] is None else int(found[0]["cores"])
-        open_ones = {line["scheme"]: None for line in found if line["event"] == "scheme"}
-        for line in found:
-            if line["event"] == "scheme_end":
-                open_ones.pop(line["scheme"], None)
-        under_way = next(iter(open_ones), None)
-        struck = frozenset((one["scheme"], one["round"], one["ue"], one["kind"]) for one in injected)
-        point = Point() if under_way is None else last_point(out, under_way, found)
+        yield
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{path}:1", in_a_line(f"topology.{key}: {error.errors()[0]['msg']}"), _ANEW) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(str(path), f"lacks {in_a_line(error)}, which a trial needs to go on", _ANEW) from error
-    return Begun(topology, told, dilation, cores, tuple(found), length, under_way, point, struck)
+    except MALFORMED as error:
+        message = f"has not what a trial needs to go on: {type(error).__name__}: {error}"
+        raise InputError(str(path), in_a_line(message), _ANEW) from error
 
 
 def last_point(out: Path, scheme: str, in_force: Sequence[Line]) -> Point:
@@ -185,6 +198,11 @@ def _as_json(plan: Plan) -> Any:
 
 def check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
     """InputError where what is made again for a trial is not as it was begun, or its checkpoint does not fit."""
+    with _sound(out / FILE):
+        _check_fits(out, found, prepared)
+
+
+def _check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
     path, dealings = out / FILE, prepared.dealt.dealings
     if prepared.dilation != found.dilation:
         message = f"time_dilation: was {found.dilation:g} and would now be {prepared.dilation:g}"

@@ -127,9 +127,9 @@ def test_what_is_no_trial_is_refused_with_its_line(tmp_path, content, words):
     [
         (lambda head: head["topology"]["training"].update(rounds="many"), "events.jsonl:1: topology.training.rounds"),
         (lambda head: head["topology"].update(surprise=1), "topology.surprise"),
-        (lambda head: head.pop("calibrations"), "lacks 'calibrations'"),
+        (lambda head: head.pop("calibrations"), "KeyError: 'calibrations'"),
         (lambda head: head.update(code="another"), "code: was begun by another version of the testbed (another)"),
-        (lambda head: head.update(calibrations={"1": {}}), "lacks 'units'"),
+        (lambda head: head.update(calibrations={"1": {}}), "KeyError: 'units'"),
     ],
 )
 def test_a_head_that_does_not_fit_is_refused_with_its_key(lines, tmp_path, change, words):
@@ -138,6 +138,26 @@ def test_a_head_that_does_not_fit_is_refused_with_its_key(lines, tmp_path, chang
     with pytest.raises(InputError) as refused:
         begun(written(tmp_path, text_of([head])))
     assert words in str(refused.value)
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_journal_that_was_changed_goes_on_or_is_refused_in_a_line(lines, tmp_path_factory, data):
+    whole, _ = lines
+    until = data.draw(st.integers(1, len(whole) - 1))
+    changed = list(whole[:until])
+    number = data.draw(st.sampled_from([0, 1, until - 1]) | st.integers(0, until - 1)) % until
+    line, value = dict(changed[number]), data.draw(ANYTHING)
+    key = data.draw(st.sampled_from(sorted(line)))
+    changed[number] = data.draw(st.sampled_from([{**line, key: value}, {k: v for k, v in line.items() if k != key}]))
+    out = written(tmp_path_factory.getbasetemp() / "changed", text_of(changed), whole)
+    try:
+        begun(out)
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 def test_a_checkpoint_whose_file_is_gone_is_passed_over_for_the_one_before(lines, tmp_path):
