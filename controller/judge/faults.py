@@ -45,12 +45,14 @@ def _words(key: Key) -> str:
 
 def _predicted_s(record: Record, line: Line) -> float | None:
     """The round simulated with the loss of the UE; None where the journal does not say what work costs."""
-    number, at_s = line["round"], line["at_s"]
+    number, ue = line["round"], line["ue"]
+    felt = (one["at_s"] for one in record.faults(number) if one["ue"] == ue and one["at_s"])
+    at_s = next(felt, line["at_s"])  # the engine knows better when a container ended than who asked for it
     costs, links, timeline = record.costs(number), record.links(number), record.predicted(number)
     if costs is None or timeline is None:
         return None
     noticed = noticed_s(line["kind"], at_s, timeline, links.plan.time_dilation)
-    waits, whole, ue = wait_s(links.plan, costs, links.waits), record.planned(number), line["ue"]
+    waits, whole = wait_s(links.plan, costs, links.waits), record.planned(number)
     charged_s = float(record.ends[number].get("charged_s", 0.0))
     until_s = at_s + line.get("for_s", math.inf)
 

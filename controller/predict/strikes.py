@@ -18,13 +18,17 @@ _STREAM = 14  # of the topology's seed
 
 @dataclass(frozen=True)
 class Strike:
-    """A fault at a moment of a round: in the middle of a task, or when the round begins (``key`` is None)."""
+    """A fault at a moment of a round: in the middle of a task, or when the round begins (``key`` is None).
+
+    One that was ``drawn`` leaves at least one UE.
+    """
 
     round: int
     ue: str
     kind: Kind
     key: Key | None = None
     for_s: float | None = None
+    drawn: bool = False
 
 
 Strikes = Mapping[int, tuple[Strike, ...]]
@@ -112,4 +116,4 @@ def _draw(rng: np.random.Generator, topology: Topology, faults: DrawnFaults, num
     kind = kinds[rng.integers(len(kinds))]
     tasks = tasks_of(schedule, ue)
     key = tasks[rng.integers(len(tasks))].key if tasks else None
-    return Strike(number, ue, kind, key, None if kind == "restart" else faults.for_s)
+    return Strike(number, ue, kind, key, None if kind == "restart" else faults.for_s, drawn=True)

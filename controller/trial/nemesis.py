@@ -45,7 +45,19 @@ class _Round:
     schedule: Schedule
     timeline: Timeline
     dilation: float
-    began_ns: int
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A part of a round: when it starts (monotonic ns), and at which emulated second of the round, as predicted."""
+
+    of: _Round
+    start_ns: int
+    begin_s: float
+
+    def now_s(self) -> float:
+        """The emulated second of the round that it is."""
+        return self.begin_s + (time.monotonic_ns() - self.start_ns) / 1e9 / self.of.dilation
 
 
 @dataclass(order=True)
@@ -90,18 +102,20 @@ class Nemesis:
 
     def round_begins(self, label: str, number: int, schedule: Schedule, timeline: Timeline, dilation: float) -> None:
         """A round is about to be done by this schedule, predicted so, with so many wall seconds to an emulated one."""
-        self._round = _Round(label, number, schedule, timeline, dilation, time.monotonic_ns() + LEAD_NS)
+        self._round = _Round(label, number, schedule, timeline, dilation)
 
     def segment_begins(self, index: int) -> None:
         """A segment of it is about to be started: what is to strike in it is set, but not in a round done again."""
         assert self._round is not None
-        start_ns, now = time.monotonic_ns() + LEAD_NS, self._round
+        now = self._round
+        segment = _Segment(now, time.monotonic_ns() + LEAD_NS, sum(now.timeline.segments_s[:index]))
         for strike in self._strikes.get(now.label, {}).get(now.number, ()):
             done = (now.label, now.number, strike.ue, strike.kind)
             if done not in self._struck and _segment(now.schedule, strike) == index:
                 self._struck.add(done)
                 offset_s = middle_s(now.timeline, strike, index)
-                self._set(start_ns + round(offset_s * now.dilation * 1e9), partial(self._strike, strike, now))
+                due_ns = segment.start_ns + round(offset_s * now.dilation * 1e9)
+                self._set(due_ns, partial(self._strike, strike, segment))
 
     def scheme_ends(self) -> None:
         """What was to be broken until then is undone, and nothing more strikes."""
@@ -129,23 +143,28 @@ class Nemesis:
                 self._changed.wait(left_s)
         return None
 
-    def _strike(self, strike: Strike, now: _Round) -> None:
+    def _strike(self, strike: Strike, segment: _Segment) -> None:
+        now = segment.of
         line: dict[str, Any] = {"round": now.number, "ue": strike.ue, "kind": strike.kind}
         line |= {"task": list(strike.key)} if strike.key else {}
         line |= {"for_s": strike.for_s} if strike.for_s else {}
-        why = self._why_not(strike, now.schedule)
+        why = self._why_not(strike, now)
         line |= {"skipped": why} if why else self._break(strike, now)
-        line |= {"at_s": (time.monotonic_ns() - now.began_ns) / 1e9 / now.dilation, "at": time.time()}
+        line |= {"at_s": segment.now_s(), "at": time.time()}
         self._record("injected", {"scheme": now.label, **line})
 
-    def _why_not(self, strike: Strike, schedule: Schedule) -> str:
+    def _why_not(self, strike: Strike, now: _Round) -> str:
         """Why there is nothing to break; empty where there is."""
+        if now is not self._round:
+            return "the round was over before"
         if strike.ue in self._broken:
             return f"{strike.ue} is already broken"
-        if strike.ue not in (*schedule.ues, BS):
+        if strike.ue not in (*now.schedule.ues, BS):
             return f"{strike.ue} takes no part"
-        if strike.key is not None and strike.key not in schedule.by_key:
+        if strike.key is not None and strike.key not in now.schedule.by_key:
             return f"there is no {strike.key} in this round"
+        if strike.drawn and not set(now.schedule.ues) - {*self._broken, strike.ue}:
+            return f"nobody else is left but {strike.ue}"
         return ""
 
     def _break(self, strike: Strike, now: _Round) -> dict[str, str]:

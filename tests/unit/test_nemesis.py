@@ -143,6 +143,13 @@ def test_who_takes_no_part_is_left_alone(world, schedule):
     assert world.done == []
 
 
+def test_what_is_drawn_leaves_somebody(world, schedule):
+    first, last = (Strike(2, ue, "kill", drawn=True) for ue in ("ue1", "ue2"))
+    with nemesis(world, first, last) as one:
+        begin(one, schedule)
+        assert world.wait(2)[1]["skipped"] == "nobody else is left but ue2"
+
+
 def test_what_cannot_be_done_is_said(world, schedule):
     world.fails = True
     with nemesis(world, Strike(2, "ue2", "kill")) as one:
