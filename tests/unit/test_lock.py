@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from testbed import lock
+from testbed import deploy, lock
+from testbed.engine import AwayError
 from testbed.errors import DeployError
 
 ENGINE, NAME = "AB:CD", "mine"
@@ -119,3 +122,12 @@ def test_where_nothing_can_be_written_there_is_no_lock(monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     with lock.held(ENGINE, NAME, "run"), lock.held(ENGINE, NAME, "up"), lock.taken_over(ENGINE, NAME) as found:
         assert found == lock.Found()
+
+
+def test_where_the_engine_stays_away_it_is_said_what_removes_the_rest() -> None:
+    engine: Any = SimpleNamespace(id=ENGINE)
+    with pytest.raises(AwayError) as away, deploy.at_work(engine, NAME, "run"):
+        raise AwayError("the Docker engine does not answer any more", "see its log")
+    assert away.value.message == f"the Docker engine does not answer any more; what {NAME} has there is left"
+    assert away.value.hint == f"when Docker answers again, type: testbed down {NAME}"
+    assert lock.names(ENGINE) == []
