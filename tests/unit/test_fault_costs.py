@@ -9,6 +9,7 @@ import io
 import pytest
 from rich.console import Console
 
+from agents.schedule.task import goes_up, owner
 from agents.schedule.without import contributions
 from controller.judge.check import check
 from controller.judge.derive import derive
@@ -81,6 +82,41 @@ def test_a_round_that_lost_a_ue_is_accounted_for(broken):
     journal, _ = broken
     assert "ue2 was lost in round 2, and the plan has it take part" in found(journal), "in round 3"
     assert "round 2" not in found(journal).replace("lost in round 2", "")
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    return read_all(recorded.write(tmp_path_factory.mktemp("still"), scene("still")))
+
+
+@pytest.mark.parametrize("label", ["sl", "sfl-v2", "epsl", "pipar", "c2p2sl"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_the_last_round_without_a_ue_is_accounted_for_under_any_scheme(still, label, share):
+    """Of the one that was lost only what came is told: it tells nothing any more."""
+    lines = copy.deepcopy(still)
+    record = records(lines)[label]
+    links, costs, whole = record.links(3), record.costs(3), record.planned(3)
+    at_s = share * record.predicted(3).round_s
+    waits = wait_s(links.plan, costs, links.waits)
+    left = degraded(whole, "ue2", at_s, at_s + 0.1, lambda task: costs.seconds(task, links.plan), waits)
+    came = [list(t.key) for t in left.schedule.tasks if goes_up(t.place) and owner(t.place) == "ue2"]
+    rows = [one for one in recorded.as_predicted(left.timeline, left.schedule, costs, 3) if one.place != "ue2"]
+    told = [{"event": "task", "scheme": label, **dataclasses.asdict(row)} for row in rows]
+    told = [one for one in told if not (one["ue"] == "ue2" and one["place"] in ("ue2/down", "air/down"))]
+    fault = {"event": "fault", "scheme": label, "round": 3, "ue": "ue2", "kind": "killed", "came": came, "late": []}
+    end = next(one for one in lines if (one["event"], one.get("scheme"), one.get("round")) == ("round", label, 3))
+    samples = {ue: [one.came, one.lost] for ue, one in contributions(whole, left.schedule).items()}
+    end.update(samples=samples, degraded=True, until_s=at_s + 0.1)
+    mine = [
+        i for i, one in enumerate(lines) if (one["event"], one.get("scheme"), one.get("round")) == ("task", label, 3)
+    ]
+    journal = [
+        *lines[: mine[0]],
+        {**fault, "at_s": at_s, "detected_s": at_s + 0.1, "why": ""},
+        *told,
+        *lines[mine[-1] + 1 :],
+    ]
+    assert [str(one) for one in check(journal).findings if f"an evaluation of {label}" not in one.text] == []
 
 
 def test_samples_that_were_lost_unsaid_are_found(broken):
