@@ -87,7 +87,7 @@ def fastest(topology: Topology, base: Instance, rounds: int) -> Instance:
 def moment(topology: Topology, planned: Planned, number: int, clock_s: float) -> Moment:
     """What a round of a plan will be like: its slots stay, link rates and speeds follow."""
     schedule = planned.schedule(number)
-    if topology.dynamics.still and not schedule.drawn:  # every round is alike
+    if topology.dynamics.still and not schedule.drawn and planned.plan.moving is None:  # every round is alike
         return Moment(planned.problem, planned.plan, planned.timeline)
     now, decision = instance_at(topology, planned.problem, number, clock_s), planned.decision
     up, down = link_rates(now, decision)

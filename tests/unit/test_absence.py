@@ -7,6 +7,8 @@ import pytest
 
 from controller.planners.planning import plan_all
 from controller.planners.replanning import Course
+from controller.predict.prediction import costs_of, wait_s
+from controller.predict.simulate import simulate
 from testbed.loading import parse
 
 SCENE = """
@@ -93,3 +95,16 @@ def test_nothing_changes_where_nobody_is_lost():
     course = course_of("c2p2sl")
     step = course.step(2, 1.0)
     assert step.kept and step.planned.plan == course._first.plan and not np.isnan(step.predicted_s)
+
+
+@pytest.mark.parametrize("scheme", ["sl", "sfl", "pipar", "psl"])
+def test_the_round_in_which_a_ue_is_back_is_predicted_with_what_is_sent_to_it_first(scheme):
+    course = course_of(scheme)
+    course.lose("ue2")
+    course.step(2, 1.0)
+    course.join("ue2")
+    step, problem = course.step(3, 2.0), course._first.problem
+    schedule = step.planned.schedule(3)
+    waits = wait_s(step.now.plan, costs_of(problem), step.planned.latency)
+    found = simulate(schedule, lambda task: costs_of(problem).seconds(task, step.now.plan), waits)
+    assert step.predicted_s == pytest.approx(found.round_s)
