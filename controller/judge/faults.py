@@ -15,6 +15,9 @@ from controller.predict.simulate import Timeline
 from controller.trial.journal import Line
 from controller.trial.losses import STILL_S, patience_s
 
+TOLD_S = 0.15
+"""Wall seconds from the end, or the pause, of a container until its engine has told of it and agents know."""
+
 
 def fault_results(record: Record) -> list[FaultResult]:
     """The faults of a scheme in the order in which they were done."""
@@ -59,6 +62,8 @@ def _predicted_s(record: Record, line: Line) -> float | None:
     def seconds(task: Task) -> float:
         return costs.seconds(task, links.plan)
 
+    if line["kind"] != "cut" and not record.faults(number):  # it struck when the UE had nothing more to do
+        return charged_s + timeline.round_s
     if line["kind"] == "cut" and not needs_link(whole, ue, at_s, timeline):
         return charged_s + timeline.round_s
     if line["kind"] == "cut" and until_s < noticed:
@@ -69,11 +74,11 @@ def _predicted_s(record: Record, line: Line) -> float | None:
 def noticed_s(kind: str, lost_s: float, timeline: Timeline, dilation: float) -> float:
     """When a UE that is broken so at ``lost_s`` is known to be lost (emulated s from the start of the round).
 
-    The engine tells at once of a container that ended or was paused. A link that is cut shows when its segment is late,
+    The engine tells soon of a container that ended or was paused. A link that is cut shows when its segment is late,
     and nothing comes any more between two looks.
     """
     if kind != "cut":
-        return lost_s
+        return lost_s + TOLD_S / dilation
     ends_s = list(accumulate(timeline.segments_s))
     index = min(bisect(ends_s, lost_s), len(ends_s) - 1)
     length_s = timeline.segments_s[index]

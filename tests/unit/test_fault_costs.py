@@ -13,6 +13,7 @@ from agents.schedule.task import goes_up, owner
 from agents.schedule.without import contributions
 from controller.judge.check import check
 from controller.judge.derive import derive
+from controller.judge.faults import TOLD_S
 from controller.judge.record import records
 from controller.predict.degraded import degraded
 from controller.predict.prediction import wait_s
@@ -42,17 +43,17 @@ def broken(lines):
     uplink = next(e for e in record.predicted(2).events if list(e.key) == KEY)
     at_s = (uplink.start_s + uplink.end_s) / 2
     waits = wait_s(links.plan, costs, links.waits)
-    found = degraded(whole, "ue2", at_s, at_s, lambda task: costs.seconds(task, links.plan), waits)
+    found = degraded(whole, "ue2", at_s, at_s + TOLD_S, lambda task: costs.seconds(task, links.plan), waits)
     rows = recorded.as_predicted(found.timeline, found.schedule, costs)
     first = {"event": "injected", "scheme": "psl", "round": 2, "ue": "ue2", "kind": "kill", "task": KEY, "at_s": at_s}
     lost = {"event": "fault", "scheme": "psl", "round": 2, "ue": "ue2", "kind": "killed", "came": [], "late": []}
     lost |= {"at_s": at_s, "detected_s": at_s, "why": "ue2 stopped with exit status 137"}
     samples = {ue: [one.came, one.lost] for ue, one in contributions(whole, found.schedule).items()}
     end = next(one for one in others if (one["event"], one.get("scheme"), one.get("round")) == ("round", "psl", 2))
-    end.update(samples=samples, degraded=True, until_s=at_s)
+    end.update(samples=samples, degraded=True, until_s=at_s + TOLD_S)
     skipped = {**first, "skipped": "ue2 is already broken"}
     told = [{"event": "task", "scheme": "psl", **dataclasses.asdict(row)} for row in rows]
-    return [*lines[:begin], first, skipped, lost, *told, *others], found.timeline.round_s
+    return [*lines[:begin], first, skipped, lost, *told, *others], found.round_s
 
 
 def test_a_fault_is_told_with_its_round_as_predicted_and_as_measured(broken):
