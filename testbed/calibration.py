@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from agents.own import is_own, path_of
 from testbed.compute import Calibration, Transport, fit, sizes_of
+from testbed.container import LABEL, ContainerSpec
 from testbed.data import info
 from testbed.deploy import AGENT_IMAGE, gives_gpu, resource
-from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.engine import Engine
 from testbed.kept import kept
 from testbed.topology import Topology
 

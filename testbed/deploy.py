@@ -14,8 +14,9 @@ from pathlib import PurePath
 from typing import Any
 
 from agents.wire.keys import CONTROLLER, KEYRING, Keyring, new_keyrings
-from testbed.engine import DEPLOYMENT, LABEL, AwayError, ContainerSpec, ContainerState, Engine, NameTakenError, Thing
-from testbed.errors import DeployError
+from testbed.container import DEPLOYMENT, LABEL, ContainerSpec, ContainerState, Thing
+from testbed.engine import Engine
+from testbed.errors import AwayError, DeployError, NameTakenError
 from testbed.events import AGENT
 from testbed.loading import digest
 from testbed.lock import held

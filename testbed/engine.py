@@ -1,4 +1,4 @@
-"""The few Docker calls that everything else needs; the only module that imports docker."""
+"""The few Docker calls that everything else needs; none but it, ``engine_errors`` and ``removal`` imports docker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -21,105 +21,25 @@ import docker.errors
 import docker.types
 import requests
 
+from testbed.container import DEPLOYMENT, LABEL, ContainerSpec, ContainerState, Thing
 from testbed.conversation import STDERR, STDOUT, Conversation, last_line, read_frame
-from testbed.errors import EngineError, ImageError
+from testbed.engine_errors import ANSWERS_S, fault, in_words
+from testbed.errors import AwayError, EngineError, GoneError, ImageError, NameTakenError
 from testbed.events import ACTIONS, AGENT, ContainerEvent, EventStream
-from testbed.patience import Fault, Patience
+from testbed.patience import Patience
+from testbed.removal import remove_each, removing
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = 8
-LABEL, DEPLOYMENT = "io.testbed.trial", "io.testbed.deployment"
-"""Labels: whose something is, and, different each time, by which deployment it was made."""
 HOLDER = "io.testbed.holder"
 """Label, different each time, of a container that only holds a volume."""
 RUN_S = 600
-ANSWERS_S = 120
-"""So long has the engine to answer a call that it has taken."""
 REMOVAL_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
 """Before what is still there is removed again."""
-
-
-class AwayError(EngineError):
-    """The engine refuses connections, drops them or gives no answer, and has for longer than it is waited for."""
-
-
-class GoneError(EngineError):
-    """There is no such container, network or volume (any more)."""
-
-
-class NameTakenError(EngineError):
-    """A container or network of this name is there already."""
-
-
 ONE_SHARE = 1024
 """Docker's CPU shares of a container unless it is told otherwise."""
-
-
-@dataclass(frozen=True)
-class ContainerSpec:
-    """A container to create. ``volumes``: volume name → mount point. ``networks``: network → alias in it.
-
-    ``inputs``: volume name → mount point, and ``folders``: of this machine → mount point, where they are read-only.
-    ``host_network``: it has the host's own.
-    """
-
-    name: str
-    image: str
-    labels: Mapping[str, str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    command: Sequence[str] | None = None
-    networks: Mapping[str, str] = field(default_factory=dict)
-    volumes: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    folders: Mapping[str, str] = field(default_factory=dict)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    capabilities: Sequence[str] = ()
-    tmpfs: Sequence[str] = ("/tmp",)
-    host_pid: bool = False
-    host_network: bool = False
-    gpu: bool = False
-    memory_bytes: int = 2 << 30
-    pids: int = 256
-
-
-@dataclass(frozen=True)
-class ContainerState:
-    """What Docker says of a container: ``addresses`` by network name, ``pid`` on its host.
-
-    ``oom_killed``: its kernel killed a process of it for memory.
-    """
-
-    id: str
-    name: str
-    labels: Mapping[str, str]
-    status: str
-    exit_code: int
-    oom_killed: bool
-    pid: int
-    addresses: Mapping[str, str]
-
-    @property
-    def condition(self) -> str:
-        """Its status as a predicate: ``is running``, ``is paused``, ``stopped with exit status 137``, …"""
-        if self.status in ("exited", "dead"):
-            memory = ", out of memory" if self.oom_killed else ""
-            return f"stopped with exit status {self.exit_code}{memory}"
-        return "was not started" if self.status == "created" else f"is {self.status}"
-
-
-@dataclass(frozen=True)
-class Thing:
-    """A ``container``, ``network`` or ``volume`` that carries our labels, and the trial whose it is."""
-
-    kind: str
-    id: str
-    name: str
-    trial: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
 
 
 class Engine:
@@ -131,14 +51,14 @@ class Engine:
 
     def __init__(self, client: docker.DockerClient) -> None:
         self.client = client
-        self._patience = Patience(_fault)
+        self._patience = Patience(fault)
 
     def _ask(self, call: Callable[..., Any], *args: Any, done: Callable[[], bool] | None = None, **kwargs: Any) -> Any:
         """What a call of the docker package gives. Its failure is an EngineError with Docker's own explanation."""
         try:
             return self._patience(partial(call, *args, **kwargs), done)
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-            raise _in_words(error) from error
+            raise in_words(error) from error
 
     def _make(self, call: Callable[..., Any], *args: Any, mine: Callable[[], bool], **kwargs: Any) -> None:
         """Makes something of which there is one of a name. NameTakenError, unless it is ``mine``."""
@@ -454,12 +374,12 @@ class Engine:
             if not there:
                 return len(found)
             found.update({thing.id: thing for thing in there})
-            left = self._remove_each(there)
+            left = remove_each(self.client.api, there, self.parallel)
         if left:
-            raise EngineError(
-                f"cannot remove {', '.join(f'{thing} ({why})' for thing, why in left.items())}",
-                f"type: {'; '.join(map(self._command, left))}; then: testbed down {next(iter(left)).trial or 'NAME'}",
-            )
+            reasons = ", ".join(f"{thing} ({why})" for thing, why in left.items())
+            commands = "; ".join(removing(self.client.api, thing) for thing in left)
+            trial = next(iter(left)).trial or "NAME"
+            raise EngineError(f"cannot remove {reasons}", f"type: {commands}; then: testbed down {trial}")
         return len(found)
 
     def _labelled(self, filters: Mapping[str, list[str]]) -> list[Thing]:
@@ -472,40 +392,6 @@ class Engine:
             *(Thing("volume", v["Name"], v["Name"], _trial(v)) for v in volumes),
         ]
 
-    def _remove_each(self, things: Sequence[Thing]) -> dict[Thing, str]:
-        """Removes containers, then networks, then volumes; what is left, and why."""
-        removals: dict[str, Callable[[str], Any]] = {
-            "container": self._remove_container,
-            "network": self.client.api.remove_network,
-            "volume": partial(self.client.api.remove_volume, force=True),
-        }
-        left: dict[Thing, str] = {}
-        for kind, removal in removals.items():
-            mine = [thing for thing in things if thing.kind == kind]
-            reasons = self.parallel(partial(_why_left, removal), [thing.id for thing in mine])
-            left.update({thing: why for thing, why in zip(mine, reasons, strict=True) if why})
-        return left
-
-    def _remove_container(self, container: str) -> None:
-        """Returns when it is gone, whoever removes it: only then its networks can go."""
-        try:
-            self.client.api.remove_container(container, force=True, v=True)
-        except docker.errors.APIError as error:
-            if error.status_code != 409 or "already in progress" not in str(error.explanation):
-                raise
-            self.client.api.wait(container, timeout=15, condition="removed")
-
-    def _command(self, thing: Thing) -> str:
-        """The command that removes what the testbed could not: it may take the containers of others off a network."""
-        if thing.kind != "network":
-            return f"docker {'rm -f' if thing.kind == 'container' else 'volume rm'} {thing.name}"
-        with suppress(docker.errors.APIError, requests.exceptions.RequestException):
-            guests = self.client.api.inspect_network(thing.id)["Containers"] or {}
-            if guests:
-                names = (guest["Name"] for guest in guests.values())
-                return "; ".join(f"docker network disconnect -f {thing.name} {name}" for name in names)
-        return f"docker network rm {thing.name}"
-
     def parallel(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """``work`` on each item from a few threads; results in order, the first error raised.
 
@@ -513,36 +399,6 @@ class Engine:
         """
         with ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(work, items))
-
-
-def _fault(error: Exception) -> Fault | None:
-    """What an error of the docker package means; None where the same call would fail again, or has waited already."""
-    if isinstance(error, docker.errors.APIError):
-        return Fault.FAILED if error.is_server_error() else None
-    if isinstance(error, requests.exceptions.RequestException) and not _timed_out(error):
-        return Fault.AWAY
-    return None
-
-
-def _timed_out(error: Exception) -> bool:
-    """Whether the engine took the call, and gave no answer for too long: on a Unix socket no error of its own."""
-    return isinstance(error, requests.exceptions.Timeout) or "Read timed out" in str(error)
-
-
-def _in_words(error: Exception) -> EngineError | ImageError:
-    """An error of the docker package as one of ours, with Docker's own explanation."""
-    if isinstance(error, requests.exceptions.RequestException):
-        why = f"gave no answer for {ANSWERS_S} s" if _timed_out(error) else "does not answer any more"
-        return AwayError(f"the Docker engine {why}", "see its log")
-    explanation = getattr(error, "explanation", None) or str(error)
-    if isinstance(error, docker.errors.ImageNotFound):
-        return ImageError(str(explanation), "type: testbed images build")
-    if isinstance(error, docker.errors.NotFound):
-        return GoneError(f"Docker: {explanation}", "type: testbed ps")
-    taken = any(words in str(explanation) for words in ("is already in use by container", "already exists"))
-    if isinstance(error, docker.errors.APIError) and error.status_code == 409 and taken:
-        return NameTakenError(f"Docker: {explanation}", "wait for what uses it, or: testbed down NAME")
-    return EngineError(f"Docker: {explanation}")
 
 
 def _hang_up(stream: Any) -> None:
@@ -561,19 +417,6 @@ def _with_labels(labels: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _trial(listed: Mapping[str, Any]) -> str:
     return str((listed["Labels"] or {}).get(LABEL, ""))
-
-
-def _why_left(removal: Callable[[str], Any], thing: str) -> str:
-    """Removes a thing, or says why it is still there."""
-    try:
-        removal(thing)
-    except docker.errors.NotFound:
-        return ""
-    except docker.errors.APIError as error:
-        return str(error.explanation or error)
-    except requests.exceptions.RequestException as error:
-        return str(error)
-    return ""
 
 
 def _output(source: socket.socket) -> tuple[bytes, bytes]:

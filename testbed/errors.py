@@ -68,3 +68,15 @@ class SolverError(TestbedError):
 
 class RecordError(TestbedError):
     """A run directory is there, but nothing in it can be shown."""
+
+
+class AwayError(EngineError):
+    """The engine refuses connections, drops them or gives no answer, and has for longer than it is waited for."""
+
+
+class GoneError(EngineError):
+    """There is no such container, network or volume (any more)."""
+
+
+class NameTakenError(EngineError):
+    """A container or network of this name is there already."""

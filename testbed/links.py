@@ -9,8 +9,9 @@ from typing import Any
 
 from agents.plan import Plan
 from agents.ports import BROADCAST_PORT
+from testbed.container import LABEL, ContainerSpec
 from testbed.deploy import AIR, BS, SHAPER_CAPABILITIES, SHAPER_IMAGE, Deployment
-from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.engine import Engine
 from testbed.errors import InputError, LinkError
 from testbed.shaping.model import Egress, Flow, LinkPlan, Medium, to_json
 from testbed.shaping.rates import holds_back

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from testbed.engine import LABEL, Engine
+from testbed.container import LABEL
+from testbed.engine import Engine
 from testbed.errors import DeployError
 
 CORES, MEMORY, OF_CORES = (f"io.testbed.{key}" for key in ("cores", "memory", "of-cores"))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.trial.journal import FILE, finished, read
-from testbed.engine import LABEL, Engine
+from testbed.container import LABEL
+from testbed.engine import Engine
 
 TOPOLOGY = Path(__file__).parent / "trial" / "small.yaml"
 TRIAL = "small"

@@ -10,8 +10,8 @@ from controller.trial.journal import Line
 from controller.trial.session import Session
 from testbed.compute import PERIOD_US, UNLIMITED
 from testbed.deploy import BS, Deployment
-from testbed.engine import Engine, GoneError
-from testbed.errors import TestbedError, TrialError
+from testbed.engine import Engine
+from testbed.errors import GoneError, TestbedError, TrialError
 
 MOST_RESTARTS = 3
 """So often a base station is started again without a round between that had not ended before."""

@@ -17,9 +17,10 @@ from agents.wire.mgmt import AgentsFailed, AgentSilent, ControlClient, Failure, 
 from controller.judge.host_load import Counters
 from controller.trial.losses import LOOK_S, PATIENCE_S, Lookout, Loss, LossKind
 from controller.trial.memory import Memory
+from testbed.container import ContainerState
 from testbed.deploy import BS, MGMT, Deployment, controller_keys
-from testbed.engine import ContainerState, Engine, GoneError
-from testbed.errors import TrialError
+from testbed.engine import Engine
+from testbed.errors import GoneError, TrialError
 from testbed.events import ContainerEvent
 
 READY_S = 180.0  # on an emulated processor an import of torch takes a minute

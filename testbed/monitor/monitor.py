@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from testbed import images
+from testbed.container import ContainerSpec, ContainerState
 from testbed.deploy import ROLE
-from testbed.engine import ContainerSpec, ContainerState, Engine
+from testbed.engine import Engine
 from testbed.errors import EngineError, InputError, TestbedError
 from testbed.monitor import targets
 from testbed.monitor.api import answers

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from testbed.engine import LABEL, Engine
+from testbed.container import LABEL
+from testbed.engine import Engine
 from testbed.monitor import targets
 from testbed.monitor.api import Prometheus, Target
 from testbed.monitor.monitor import NAME, PROMETHEUS, parts

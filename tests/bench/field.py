@@ -12,7 +12,8 @@ from controller.trial.field_trial import field_trial
 from controller.trial.prepare import bring_up, prepare
 from controller.trial.watch import silent
 from testbed import deploy
-from testbed.engine import LABEL, Engine
+from testbed.container import LABEL
+from testbed.engine import Engine
 from testbed.images import build
 from testbed.loading import load
 from testbed.topology import Topology

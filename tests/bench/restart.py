@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from controller.trial.journal import FILE
-from testbed.engine import LABEL, Engine
+from testbed.container import LABEL
+from testbed.engine import Engine
 from testbed.errors import EngineError
 from tests.bench.number import Number, at_most
 

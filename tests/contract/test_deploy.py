@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from testbed import deploy
+from testbed.container import DEPLOYMENT, LABEL, ContainerSpec
 from testbed.deploy import AIR, MGMT, Deployment, find, resource
-from testbed.engine import DEPLOYMENT, LABEL, ContainerSpec, Engine
+from testbed.engine import Engine
 from testbed.errors import DeployError
 from testbed.loading import parse
 from testbed.topology import Topology

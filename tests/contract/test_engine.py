@@ -11,9 +11,10 @@ from dataclasses import replace
 import docker.errors
 import pytest
 
+from testbed.container import LABEL, ContainerSpec, ContainerState
 from testbed.deploy import SHAPER_IMAGE
-from testbed.engine import LABEL, ContainerSpec, ContainerState, Engine, NameTakenError
-from testbed.errors import EngineError
+from testbed.engine import Engine
+from testbed.errors import EngineError, NameTakenError
 from testbed.events import AGENT, ContainerEvent, EventStream
 
 pytestmark = pytest.mark.docker

@@ -13,9 +13,10 @@ import docker
 import pytest
 
 from testbed import deploy
+from testbed.container import DEPLOYMENT, LABEL, ContainerSpec
 from testbed.deploy import find
-from testbed.engine import DEPLOYMENT, LABEL, AwayError, ContainerSpec, Engine
-from testbed.errors import TestbedError
+from testbed.engine import Engine
+from testbed.errors import AwayError, TestbedError
 from testbed.loading import parse
 from tests.contract.proxy import DROP, FAIL, KINDS, LOSE, REFUSE, Draw, Proxy, drawn, proxied
 from tests.contract.test_deploy import up

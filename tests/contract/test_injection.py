@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.container import LABEL, ContainerSpec
 from testbed.deploy import SHAPER_IMAGE, Deployment
-from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.engine import Engine
 from testbed.errors import EngineError
 from testbed.events import AGENT
 from testbed.faults import Kind

@@ -15,8 +15,9 @@ from agents.pace import Span
 from agents.schedule.task import BS
 from controller.trial.exporter import ControllerMetrics
 from controller.trial.watch import TrialEnded
+from testbed.container import LABEL
 from testbed.deploy import resource
-from testbed.engine import LABEL, Engine
+from testbed.engine import Engine
 from testbed.errors import EngineError, InputError
 from testbed.monitor import monitor
 from testbed.monitor.api import Prometheus

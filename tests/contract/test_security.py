@@ -22,6 +22,7 @@ from agents.wire.keys import CONTROLLER, KEYRING, Keyring, new_keyrings
 from agents.wire.mgmt import AgentSilent, ControlClient
 from controller.trial.session import Session
 from testbed import deploy
+from testbed.container import LABEL, ContainerSpec
 from testbed.deploy import (
     AGENT_IMAGE,
     AGENT_USER,
@@ -34,7 +35,7 @@ from testbed.deploy import (
     find,
     resource,
 )
-from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.engine import Engine
 from testbed.errors import LinkError
 from testbed.links import link_plan, shaper
 from testbed.loading import parse

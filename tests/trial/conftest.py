@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.container import LABEL
 from testbed.deploy import down
-from testbed.engine import LABEL, Engine
+from testbed.engine import Engine
 
 SMALL = Path(__file__).parent / "small.yaml"
 TRIAL = "small"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from controller.trial import journal
+from testbed.container import LABEL, ContainerSpec
 from testbed.deploy import SHAPER, SHAPER_IMAGE, down, resource
-from testbed.engine import LABEL, ContainerSpec, Engine
+from testbed.engine import Engine
 from testbed.portion import Portion
 from tests.trial.conftest import SMALL, TRIAL, call
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from testbed import deploy, lock
+from testbed.container import LABEL
 from testbed.deploy import MGMT, exists, resource
-from testbed.engine import LABEL
 from tests.trial.conftest import SMALL, TRIAL, call
 from tests.trial.test_failures import assert_partial, start, wait_for, wait_for_rounds
 

@@ -22,8 +22,8 @@ from controller.trial.watch import (
     TrialEnded,
     Warned,
 )
+from testbed.container import ContainerState
 from testbed.deploy import Deployment
-from testbed.engine import ContainerState
 from testbed.monitor import targets
 
 PLAN = Plan(

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from testbed import deploy, lock
-from testbed.engine import AwayError
-from testbed.errors import DeployError
+from testbed.errors import AwayError, DeployError
 
 ENGINE, NAME = "AB:CD", "mine"
 HOLDER = f"""

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from testbed.container import LABEL
 from testbed.deploy import resource
-from testbed.engine import LABEL
 from testbed.errors import DeployError
 from testbed.portion import Portion, Room, room
 

@@ -21,8 +21,7 @@ from controller.trial.replay import told
 from controller.trial.resume import Point, at, begun, rounds_s
 from controller.trial.revive import MOST_RESTARTS, Restarts, gone
 from controller.trial.watch import Redone, RoundEnded, TrialEnded
-from testbed.engine import GoneError
-from testbed.errors import InputError, TrialError
+from testbed.errors import GoneError, InputError, TrialError
 from testbed.loading import parse
 from tests import recorded
 

@@ -14,8 +14,7 @@ from agents.wire.keys import CONTROLLER, KeyPair, Keyring, connecting, new_keyri
 from agents.wire.mgmt import AgentsFailed, ControlClient, ControlServer, Failure
 from controller.trial.memory import Memory
 from controller.trial.session import Session, _blamed
-from testbed.engine import GoneError
-from testbed.errors import TrialError
+from testbed.errors import GoneError, TrialError
 from testbed.events import ContainerEvent
 from tests.unit.loopback import free_port
 
