@@ -21,13 +21,14 @@ from controller.judge.record import round_of
 from controller.judge.results import Results, Round
 from controller.planners.planning import Planned
 from controller.planners.replanning import Course, Step
-from controller.predict.channel import Moment, changes
+from controller.predict.channel import changes
 from controller.predict.prediction import costs_of
 from controller.predict.strikes import strikes_of
 from controller.trial import checkpoints, lines
 from controller.trial.checkpoints import Checkpoints
 from controller.trial.duration import images_each
 from controller.trial.host import host_facts
+from controller.trial.job import deadline_s, job_of, most_bytes
 from controller.trial.journal import FILE, RESULTS, Journal, Line
 from controller.trial.lines import Clock
 from controller.trial.losses import Loss, patience_s
@@ -54,18 +55,14 @@ from controller.trial.watch import (
     Warned,
     Watcher,
 )
-from testbed import data, deploy, links
+from testbed import data, links
 from testbed.compute import PERIOD_US, UNLIMITED
-from testbed.deploy import BS, MGMT, Deployment
+from testbed.deploy import AIR, BS, MGMT, Deployment
 from testbed.engine import Engine
 from testbed.errors import StorageError, TestbedError, TrialError
 from testbed.files import storing, write_atomically
 from testbed.injection import Injector
-from testbed.topology import Topology
 from testbed.tuning import Tuner
-
-LEAST_DEADLINE_S = 20.0
-LEAST_MOST_BYTES = 1 << 20
 
 
 class Trial:
@@ -86,7 +83,7 @@ class Trial:
         self._topology = prepared.topology
         self._injector = Injector(engine, deployment)
         self._strikes = strikes_of(prepared.topology, prepared.planned)
-        self._most_bytes = max(_most_bytes(self._topology, one) for one in prepared.planned)
+        self._most_bytes = max(most_bytes(self._topology, one) for one in prepared.planned)
 
     def run(self) -> Results:
         """All schemes, one after another. Whatever happens, ``results.json`` holds what was measured."""
@@ -247,10 +244,10 @@ class Trial:
     ) -> Job:
         """Links and agents as they were after the round of a point; the job that agents then had."""
         members.set_links(step.now.plan)
-        job = self._job(planned)
+        job = job_of(self._prepared, planned, self._deployment.addresses(AIR)[BS])
         if point.checkpoint is not None:
             plan = replace(step.now.plan, moving=None)  # what moved has moved
-            job = job.changed(plan, costs_of(step.now.instance), _deadline_s(step.now))
+            job = job.changed(plan, costs_of(step.now.instance), deadline_s(step.now))
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
             session.configure(job, self._most_bytes, anew)
             if point.checkpoint is not None:
@@ -280,7 +277,7 @@ class Trial:
             return job
         if not steps[1].why:
             self._tuner.follow(before.plan, now.plan, session.there)
-        job = job.changed(now.plan, costs_of(now.instance), _deadline_s(now))
+        job = job.changed(now.plan, costs_of(now.instance), deadline_s(now))
         with self._unlimited(() if steps[1].kept else self._prepared.quotas_us):  # first passes are not emulated
             session.change(job)
         self._record("change", planned, map(dataclasses.asdict, found))
@@ -376,46 +373,3 @@ class Trial:
         names = ("testbed_bs_idle_seconds_total", "testbed_bs_busy_seconds_total")
         idle_s, busy_s = (samples.get((name, labels), 0.0) for name in names)
         return idle_s, busy_s
-
-    def _job(self, planned: Planned) -> Job:
-        t, dealing = self._topology, self._prepared.dealt.dealings[planned.label]
-        return Job(
-            trial=t.name,
-            label=planned.label,
-            plan=planned.plan,
-            costs=costs_of(planned.problem),
-            model=t.model.name,
-            norm=t.model.norm,
-            dataset_info=data.info(t.data),
-            lr=planned.sgd.get("lr", t.training.lr),
-            bs_lr=planned.sgd.get("bs_lr"),
-            footprint=planned.problem.workload.footprint,
-            momentum=planned.sgd.get("momentum", t.training.momentum),
-            seed=t.seed,
-            paced=t.compute == "paced",
-            duplex=t.radio.duplex,
-            deadline_s=_deadline_s(Moment(planned.problem, planned.plan, planned.timeline)),
-            bs_address=self._deployment.addresses(deploy.AIR)[BS],
-            shares=dict(dealing.shares),
-            dealing=dealing.number,
-            delay_s=planned.problem.delay_s,
-            bs_threads=self._prepared.fitted.bs_threads,
-            group_sizes=t.group_sizes or (),
-        )
-
-
-def _deadline_s(now: Moment) -> float:
-    """Wall seconds that anybody waits for a peer: far longer than the whole round should take."""
-    return max(LEAST_DEADLINE_S, 10.0 * now.timeline.round_s * now.plan.time_dilation)
-
-
-def _most_bytes(topology: Topology, planned: Planned) -> int:
-    """No tensor on the air is larger than this: twice what the profile says, which may be the user's.
-
-    Of plans that are made anew, as they are when UEs are lost, whatever they may be: a whole batch at any cut, and all
-    weights.
-    """
-    costs, schedule = costs_of(planned.problem), planned.schedule(1)
-    sizes = [size for task in schedule.tasks if (size := costs.bytes(task)) is not None]
-    sizes += [topology.training.batch * (max(costs.output_bytes) + costs.label_bytes), sum(costs.weight_bytes)]
-    return 2 * int(max(sizes, default=0.0)) + LEAST_MOST_BYTES
