@@ -19,8 +19,8 @@ from controller.predict.sizes import check_sizes, differences
 from controller.predict.workload import measure, real_sizes, workload
 from controller.trial import prepare as preparing
 from controller.trial.fit import fit_if_calibrated
-from controller.trial.rounds import Trial
-from controller.trial.watch import Warned, silent
+from controller.trial.job import job_of
+from controller.trial.watch import Warned
 from testbed.compute import Calibration, Transport, UnitSize, UnitSpeed
 from testbed.errors import InputError
 from testbed.loading import parse
@@ -145,16 +145,14 @@ def test_a_trial_names_weights_and_refuses_outputs_of_another_size(monkeypatch):
         prepared(monkeypatch, topology({**ROWS[0], "output_bytes": 8}))
 
 
-def test_the_job_of_a_scheme_names_its_rows_and_its_shards(monkeypatch, tmp_path):
+def test_the_job_of_a_scheme_names_its_rows_and_its_shards(monkeypatch):
     text = topology().model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     text["ues"] = [{"name": "ue1", "clock_ghz": 0.1}, {"name": "ue2"}]
     text["data"] = {"partition": {"kind": "proportional"}}
     text["schemes"] = ["psl", {"scheme": "c2p2sl", "planner": "makespan"}]
     ready, _ = prepared(monkeypatch, parse(json.dumps(text), "rows.yaml"))
-    deployment = SimpleNamespace(addresses=lambda network: {"bs": "10.0.0.1"})
-    trial = Trial(None, ready, deployment, tmp_path, silent)
     for number, planned in enumerate(ready.planned):
-        job, batches = trial._job(planned), [ue.batch for ue in planned.plan.ues.values()]
+        job, batches = job_of(ready, planned, "10.0.0.1"), [ue.batch for ue in planned.plan.ues.values()]
         assert tuple(job.group_sizes) == GROUPS
         assert job.dealing == number
         assert list(job.shares.values()) == pytest.approx([batch / sum(batches) for batch in batches], abs=1e-3)
