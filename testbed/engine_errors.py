@@ -28,7 +28,7 @@ def _timed_out(error: Exception) -> bool:
 
 def in_words(error: Exception) -> EngineError | ImageError:
     """An error of the docker package as one of ours, with Docker's own explanation."""
-    if isinstance(error, requests.exceptions.RequestException):
+    if isinstance(error, requests.exceptions.RequestException) and not isinstance(error, docker.errors.APIError):
         why = f"gave no answer for {ANSWERS_S} s" if _timed_out(error) else "does not answer any more"
         return AwayError(f"the Docker engine {why}", "see its log")
     explanation = getattr(error, "explanation", None) or str(error)
