@@ -250,11 +250,13 @@ def test_the_shaper_has_no_powers_while_nothing_changes(trial: Deployment) -> No
 
 @pytest.mark.parametrize("pid", [1, os.getpid()], ids=["the host's first process", "ours"])
 def test_the_shaper_enters_no_process_but_of_its_own_trial(engine: Engine, trial: Deployment, pid: int) -> None:
-    made = link_plan(trial, plan("psl", 4, 4), Radio(), "htb")
+    now = find(engine, TRIAL)  # one that was restarted has another process
+    assert now is not None
+    made = link_plan(now, plan("psl", 4, 4), Radio(), "htb")
     foreign = replace(made, egresses=(replace(made.egresses[0], pid=pid),))
     with pytest.raises(LinkError, match=f"process {pid}"):
-        shaper(engine, trial, "set", to_json(foreign))
-    assert shaper(engine, trial, "set", to_json(made))["backend"] == "htb"
+        shaper(engine, now, "set", to_json(foreign))
+    assert shaper(engine, now, "set", to_json(made))["backend"] == "htb"
 
 
 def test_agents_run_as_the_user_that_the_keys_are_for() -> None:
