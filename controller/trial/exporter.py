@@ -40,7 +40,8 @@ class ControllerMetrics(Families):
     """
 
     def __init__(self, trial: str) -> None:
-        self._trial, self._dilation, self._ues = trial, 1.0, frozenset[str]()
+        self._trial, self._dilation = trial, 1.0
+        self._ues, self._away = frozenset[str](), frozenset[str]()
         self._under_way: RoundBegins | None = None
         super().__init__()
         alone, base, gauge = ["trial"], ["trial", "scheme"], self.gauge
@@ -94,17 +95,18 @@ class ControllerMetrics(Families):
             case SchemeEnded():
                 self.fidelity.labels(self._trial, event.label).set(event.result.fidelity.ok)
             case TrialEnded(lost=lost):
-                self.connected.labels(self._trial).set(len(self._ues.difference(lost)))
+                self.connected.labels(self._trial).set(len(self._ues.difference(lost, self._away)))
 
     def _trial_begins(self, event: TrialBegins) -> None:
-        self._dilation, self._ues = event.time_dilation, frozenset(event.ues)
+        self._dilation, self._ues, self._away = event.time_dilation, frozenset(event.ues), frozenset[str]()
         self.dilation.labels(self._trial).set(event.time_dilation)
         self.ues.labels(self._trial).set(len(self._ues))
         self.connected.labels(self._trial).set(len(self._ues))
 
     def _round_begins(self, event: RoundBegins) -> None:
         labels = self._trial, event.label
-        self._under_way = event
+        self._under_way, self._away = event, frozenset(event.plan.away)
+        self.connected.labels(self._trial).set(len(self._ues - self._away))
         self.round.labels(*labels).set(event.number)
         self.started.labels(*labels).set(event.at)
         self.deadline.labels(*labels).set(event.at + LATE * event.predicted_s * self._dilation)

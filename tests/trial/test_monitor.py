@@ -144,25 +144,22 @@ def test_predictions_progress_and_verdicts_are_those_of_the_results(watched: Wat
         assert watched.at_the_end(metric) == expected, metric
 
 
-def test_a_trial_that_is_stalled_and_a_ue_that_is_frozen_are_cried_about(
-    engine: Engine, prometheus: Prometheus, tmp_path: Path
-) -> None:
+def test_a_ue_that_is_frozen_is_cried_about(engine: Engine, prometheus: Prometheus, tmp_path: Path) -> None:
     begin_s = time.time()
     trial = subprocess.Popen(command("run", write(tmp_path), "--out", str(tmp_path / "out")), stderr=subprocess.PIPE)
     journal = tmp_path / "out/events.jsonl"
     _until(trial, lambda: journal.exists() and '"event": "round", "scheme": "psl", "round": 2' in journal.read_text())
     engine.client.api.kill(resource(TRIAL, "ue2"), "SIGSTOP")
     frozen_s = time.time()
-    _, errors = trial.communicate(timeout=120)
-    assert trial.returncode == 1
-    assert "ue2" in errors.decode().splitlines()[-1]
+    trial.communicate(timeout=120)
+    assert trial.returncode == 0
     alerts = prometheus.query_range('ALERTS{alertstate="firing"}', begin_s, time.time(), 1.0)
     found = {(one.labels["alertname"], one.labels.get("noticed_by", "")): one for one in alerts}
-    assert set(found) >= {("TestbedRoundStalled", ""), ("TestbedUeLost", "prometheus"), ("TestbedUeLost", "controller")}
+    assert set(found) >= {("TestbedUeLost", "prometheus"), ("TestbedUeLost", "controller")}
     assert found["TestbedUeLost", "prometheus"].labels["agent"] == "ue2"
-    assert found["TestbedRoundStalled", ""].labels["scheme"] == "psl"
     assert min(at for one in alerts for at, _ in one.values) > frozen_s
-    assert json.loads((tmp_path / "out/results.json").read_text())["error"]
+    rounds = json.loads((tmp_path / "out/results.json").read_text())["schemes"]["psl"]["rounds"]
+    assert any(one["degraded"] for one in rounds)
 
 
 def test_containers_that_are_up_are_scraped_until_they_are_down(

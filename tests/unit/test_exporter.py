@@ -99,6 +99,9 @@ def test_ues_that_are_lost_are_connected_no_more():
     assert told(BEGIN, TrialEnded())["ues_connected"] == 2
     assert told(BEGIN, TrialEnded("ue2 was paused", ("ue2",)))["ues_connected"] == 1
     assert told(BEGIN, TrialEnded("bs stopped", ("bs",)))["ues_connected"] == 2
+    without = replace(began(2, 1.0), plan=replace(PLAN, away=("ue2",)))
+    assert told(BEGIN, without)["ues_connected"] == 1
+    assert told(BEGIN, without, began(3, 1.0))["ues_connected"] == 2
 
 
 def test_the_clock_is_that_of_the_evaluation():
