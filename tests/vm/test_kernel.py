@@ -18,6 +18,7 @@ from controller.trial.host import diagnose
 from testbed import deploy
 from testbed.engine import Engine
 from testbed.links import backend_in_use, read_links
+from testbed.shaping.model import TRIAL
 from testbed.shaping.namespace import interface, netlink
 from testbed.shaping.options import Netem
 from tests.trial.conftest import command
@@ -57,9 +58,10 @@ def test_doctor_chooses_netem_on_cgroup_v2(engine: Engine) -> None:
     assert facts["cgroup_version"] == "2" and Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
-def test_a_whole_trial_with_gated_slots_on_real_containers(engine: Engine) -> None:
+def test_a_whole_trial_with_gated_slots_on_real_containers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process that runs it, as its user would; meanwhile the kernel is asked what it does to the links."""
     running = subprocess.Popen(command("run", str(GATED), "--out", str(OUT)))
+    monkeypatch.setenv(TRIAL, "gated")  # links are read as its shaper does
     try:
         deployment = _limited(engine, running)
         addresses = deployment.addresses(deploy.AIR)
