@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from controller.planners.planning import Planned, plan_one
+from controller.planners.planning import Planned, entry, plan_one
 from controller.predict.instance import Decision, Instance
 from controller.predict.prediction import plan_of, typical
 from testbed.errors import InputError, SolverError
@@ -24,7 +24,7 @@ def made_without(
     None where nothing fits.
     """
     there = np.array([i for i, ue in enumerate(now.ues) if ue not in away])
-    index, choice = next((i, one) for i, one in enumerate(topology.schemes) if one.key == first.label)
+    index, choice = entry(topology, first)
     fixed = {} if cut is None else {"cut": cut, "head_cut": first.plan.head_cut or choice.head_cut}
     try:
         found = plan_one(topology, now.only(there), index, choice.model_copy(update=fixed), first.plan.time_dilation)

@@ -253,3 +253,8 @@ def in_the_papers_terms(problem: Instance, decision: Decision, scheme: Scheme) -
         "bubble_rate": bubble_rate(round_times(problem, decision), decision.micro_batches),
         "constraints": constraints(problem, decision),
     }
+
+
+def entry(topology: Topology, planned: Planned) -> tuple[int, SchemeChoice]:
+    """The entry of ``schemes`` that a plan is of, and its number."""
+    return next((i, choice) for i, choice in enumerate(topology.schemes) if choice.key == planned.label)

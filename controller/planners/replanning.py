@@ -18,12 +18,12 @@ from agents.plan import Moving, Plan
 from agents.schedule.task import Give, Schedule
 from controller.planners import CUT_STAYS
 from controller.planners.absence import made_without, with_batches_of
-from controller.planners.planning import Planned, plan_one
+from controller.planners.planning import Planned, entry, plan_one
 from controller.predict.channel import Moment, instance_at, moment
 from controller.predict.instance import Instance
 from testbed.errors import InputError
 from testbed.replanning import replans
-from testbed.topology import SchemeChoice, Topology
+from testbed.topology import Topology
 
 WORTH = 1e-9
 """A plan that is not shorter by this share of the round is not another one."""
@@ -72,7 +72,7 @@ class Course:
     ) -> None:
         """``fits``: whether the agents have the memory that a plan without some UEs asks of the others."""
         self._topology, self._first, self._in_force = topology, planned, planned
-        self._index, self._choice = _entry(topology, planned)
+        self._index, self._choice = entry(topology, planned)
         self.replans = replans(topology.replan, self._choice, planned.scheme)
         self._trained: frozenset[str] = frozenset()
         self._holders: tuple[str, ...] = ()
@@ -236,7 +236,7 @@ def made_for(topology: Topology, planned: Planned, now: Instance, cut: int | Non
 
     ``cut`` is fixed if it is given.
     """
-    index, choice = _entry(topology, planned)
+    index, choice = entry(topology, planned)
     choice = choice.model_copy(update={"cut": choice.cut if cut is None else cut})
     try:
         found = plan_one(topology, now, index, choice, planned.plan.time_dilation)
@@ -267,11 +267,6 @@ def _holders(planned: Planned, number: int) -> tuple[str, ...]:
     """Who has the newest weights after a round: those who got them last, or all where nobody shares."""
     schedule = planned.schedule(number)
     return schedule.holders if schedule.shares_weights else tuple(planned.plan.ues)
-
-
-def _entry(topology: Topology, planned: Planned) -> tuple[int, SchemeChoice]:
-    """The entry of ``schemes`` that a plan is of, and its number."""
-    return next((i, choice) for i, choice in enumerate(topology.schemes) if choice.key == planned.label)
 
 
 def _same_rates(one: Instance, other: Instance) -> bool:
