@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from agents.job import Job
 from agents.plan import Plan
 from agents.schedule.task import Schedule
-from agents.schedule.without import contributions, without
+from agents.schedule.without import Contribution, without
 from agents.wire.mgmt import Report
 from controller.planners.replanning import Course
 from controller.trial.losses import Loss
@@ -95,10 +95,10 @@ class Members:
                 if linked == self._session.linked:  # it is not that one has ended meanwhile
                     raise
 
-    def taken(self, schedule: Schedule) -> None:
-        """Counts the samples that each UE draws in a round."""
-        for ue, share in contributions(schedule, schedule).items():
-            self._drawn[ue] = self._drawn.get(ue, 0) + share.came
+    def taken(self, shares: Mapping[str, Contribution]) -> None:
+        """Counts the samples that each UE has drawn in a round, whether they came or were lost."""
+        for ue, share in shares.items():
+            self._drawn[ue] = self._drawn.get(ue, 0) + share.came + share.lost
 
     def _weights(self, job: Job, ue: str, kept: bool) -> str:
         if job.schedule(1).shares_weights:
