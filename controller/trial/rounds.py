@@ -91,14 +91,13 @@ class Trial:
         struck = self._begun.struck if self._begun else ()
         write_partition(self._out, self._topology, dealings)
         with (
-            Session(self._engine, self._deployment, self._prepared.memory) as session,
+            Session(self._engine, self._deployment, self._prepared.memory) as self._session,
             Tuner(self._engine, self._deployment) as self._tuner,
             Journal(self._out, *((self._begun.lines, self._begun.length) if self._begun else ())) as self._journal,
             Nemesis(self._injector, self._strikes, self._injected, struck) as self._nemesis,
         ):
-            self._session = session
             self._checkpoints = Checkpoints(self._out, self._topology, dealings, self._journal)
-            agents = session.await_ready()
+            agents = self._session.await_ready()
             if self._begun is None:
                 self._begin(agents)
             else:
@@ -107,7 +106,7 @@ class Trial:
                 for planned in self._prepared.planned:
                     if self._begun is not None and self._begun.ended(planned.label):
                         continue
-                    self._scheme(session, planned)
+                    self._scheme(planned)
                     self._watcher(SchemeEnded(planned.label, self._write().schemes[planned.label]))
             except BaseException as error:
                 why = str(error) if isinstance(error, TestbedError) else type(error).__name__
@@ -152,10 +151,10 @@ class Trial:
         if begun.under_way:
             self._watcher(self._redone(begun.under_way, begun.point, RESUMED))
 
-    def _scheme(self, session: Session, planned: Planned) -> None:
+    def _scheme(self, planned: Planned) -> None:
         plan, predicted, begun = planned.plan, planned.predicted, self._begun
         if begun is not None and begun.under_way == planned.label:
-            self._all_rounds(session, planned, begun.point)
+            self._all_rounds(planned, begun.point)
             return
         self._watcher(SchemeBegins(planned.label, planned.rounds, plan, predicted.round_s, predicted.bubble_rate))
         folder = self._out / planned.label
@@ -163,30 +162,30 @@ class Trial:
             folder.mkdir(exist_ok=True)
             write_atomically(folder / "plan.json", json.dumps(planned.to_json(), indent=1) + "\n")
         self._record("scheme", planned, [lines.beginning(planned, self._topology.training.target_accuracy)])
-        self._all_rounds(session, planned, Point())
+        self._all_rounds(planned, Point())
 
-    def _all_rounds(self, session: Session, planned: Planned, point: Point) -> None:
+    def _all_rounds(self, planned: Planned, point: Point) -> None:
         """The rounds from a point on; from the last checkpoint on again as often as the base station dies."""
         restarts, broke = Restarts(), None
         while True:
             try:
                 if broke is not None:
-                    point = self._again(session, planned, *broke)
-                self._rounds(session, planned, point, anew=broke is not None)
+                    point = self._again(planned, *broke)
+                self._rounds(planned, point, anew=broke is not None)
                 return
             except TestbedError as error:
-                if not gone(self._engine, self._deployment, session, error):
+                if not gone(self._engine, self._deployment, self._session, error):
                     raise
                 restarts.another(self._journal.lines, planned.label, error)
                 broke = error, time.monotonic()
 
-    def _again(self, session: Session, planned: Planned, error: TestbedError, since: float) -> Point:
+    def _again(self, planned: Planned, error: TestbedError, since: float) -> Point:
         """Has the base station started again, which was found to be gone at ``since``; where the scheme goes on."""
         self._watcher(Warned(f"{error.message}: it is started again"))
-        self._deployment = revive(self._engine, session.deployment)
-        session.rejoin(self._deployment)
+        self._deployment = revive(self._engine, self._session.deployment)
+        self._session.rejoin(self._deployment)
         self._tuner.rejoin(self._deployment)
-        session.await_ready()
+        self._session.await_ready()
         point = last_point(self._out, planned.label, self._journal.lines)
         self._record("restart", planned, [told(error, point.from_round, time.monotonic() - since)])
         self._watcher(self._redone(planned.label, point, error.message))
@@ -195,14 +194,14 @@ class Trial:
     def _redone(self, label: str, point: Point, why: str) -> Redone:
         return Redone(label, point.from_round, sum(rounds_s(self._journal.lines, label)), why)
 
-    def _rounds(self, session: Session, planned: Planned, point: Point, anew: bool) -> None:
+    def _rounds(self, planned: Planned, point: Point, anew: bool) -> None:
         """All rounds after a point, or those until the target accuracy is reached."""
         count, training, label = planned.rounds, self._topology.training, planned.label
         every, saves = training.every(count), self._saves_every(planned)
         course = Course(self._topology, planned, self._prepared.fits)
         step, clock_s = at(course, planned, point, self._journal.lines)
-        members = self._members(session, planned, course, point)
-        job = self._set_up(session, planned, step, point, anew, members)
+        members = self._members(planned, course, point)
+        job = self._set_up(planned, step, point, anew, members)
         counters = self._counters(label)
         for number in range(point.from_round + 1, count + 1):
             self._faults(planned, number, members.lost())
@@ -211,13 +210,13 @@ class Trial:
             before, step = step, course.step(number, clock_s)
             if step.why:
                 members.set_links(step.now.plan)
-            job = self._changed(session, planned, job, number, (before, step))
-            row, left = self._round(session, planned, job, number, step, members)
+            job = self._changed(planned, job, number, (before, step))
+            row, left = self._round(planned, job, number, step, members)
             course.degraded(left)
             clock_s += row.round_s
             if number == count or number % every == 0:
                 last = number == count or training.target_accuracy is not None
-                accuracies, mean = self._evaluate(session, left, last)
+                accuracies, mean = self._evaluate(left, last)
                 found = {"round": number, "emulated_s": clock_s, "accuracies": accuracies, "mean": mean}
                 self._record("evaluation", planned, [found])
                 self._watcher(Evaluated(planned.label, number, clock_s, accuracy_of(found)))
@@ -225,23 +224,23 @@ class Trial:
                     break
             if saves and number % saves == 0 and number < count:
                 counted = self._counted(label, point, counters)
-                self._checkpoints.save(label, number, job.plan, session.state(), **counted)
+                self._checkpoints.save(label, number, job.plan, self._session.state(), **counted)
                 members.saved()
         self._nemesis.scheme_ends()
-        self._record("scheme_end", planned, [{**self._counted(label, point, counters), "weights": session.weights()}])
+        self._record(
+            "scheme_end", planned, [{**self._counted(label, point, counters), "weights": self._session.weights()}]
+        )
 
-    def _members(self, session: Session, planned: Planned, course: Course, point: Point) -> Members:
+    def _members(self, planned: Planned, course: Course, point: Point) -> Members:
         """The UEs that take part after a point. Who was away then is taken up as one that is back."""
         label, checkpoint = planned.label, self._checkpoints.checkpointed
         drawn = drawn_until(point, label, self._journal.lines)
-        members = Members(self._engine, self._prepared, session, course, self._most_bytes, drawn, checkpoint)
+        members = Members(self._engine, self._prepared, self._session, course, self._most_bytes, drawn, checkpoint)
         for loss in last_losses(point, label, self._journal.lines, course.away):
-            session.leave(loss)
+            self._session.leave(loss)
         return members
 
-    def _set_up(
-        self, session: Session, planned: Planned, step: Step, point: Point, anew: bool, members: Members
-    ) -> Job:
+    def _set_up(self, planned: Planned, step: Step, point: Point, anew: bool, members: Members) -> Job:
         """Links and agents as they were after the round of a point; the job that agents then had."""
         members.set_links(step.now.plan)
         job = job_of(self._prepared, planned, self._deployment.addresses(AIR)[BS])
@@ -249,9 +248,9 @@ class Trial:
             plan = replace(step.now.plan, moving=None)  # what moved has moved
             job = job.changed(plan, costs_of(step.now.instance), deadline_s(step.now))
         with self._unlimited(self._prepared.quotas_us):  # building a model and its first passes are not emulated
-            session.configure(job, self._most_bytes, anew)
+            self._session.configure(job, self._most_bytes, anew)
             if point.checkpoint is not None:
-                session.restore(self._checkpoints.states(planned.label, point.checkpoint, step.now.plan))
+                self._session.restore(self._checkpoints.states(planned.label, point.checkpoint, step.now.plan))
         return job
 
     def _saves_every(self, planned: Planned) -> int:
@@ -265,7 +264,7 @@ class Trial:
         )
         return {"scraped_idle_s": idle_s, "scraped_busy_s": busy_s}
 
-    def _changed(self, session: Session, planned: Planned, job: Job, number: int, steps: tuple[Step, Step]) -> Job:
+    def _changed(self, planned: Planned, job: Job, number: int, steps: tuple[Step, Step]) -> Job:
         """Links and agents brought from one round to the next; the job that they do in it."""
         before, now = (step.now for step in steps)
         if steps[1].gained_s is not None:
@@ -276,10 +275,10 @@ class Trial:
         if not found and now.plan == before.plan:
             return job
         if not steps[1].why:
-            self._tuner.follow(before.plan, now.plan, session.there)
+            self._tuner.follow(before.plan, now.plan, self._session.there)
         job = job.changed(now.plan, costs_of(now.instance), deadline_s(now))
         with self._unlimited(() if steps[1].kept else self._prepared.quotas_us):  # first passes are not emulated
-            session.change(job)
+            self._session.change(job)
         self._record("change", planned, map(dataclasses.asdict, found))
         if found:
             self._watcher(Changed(planned.label, number, "channel"))
@@ -293,9 +292,7 @@ class Trial:
             self._watcher(Changed(planned.label, number, "fault"))
         return found
 
-    def _round(
-        self, session: Session, planned: Planned, job: Job, number: int, step: Step, members: Members
-    ) -> tuple[Round, Schedule]:
+    def _round(self, planned: Planned, job: Job, number: int, step: Step, members: Members) -> tuple[Round, Schedule]:
         """One round, segment by segment, recorded; and what was left of it, where UEs were lost."""
         rows: list[Happened] = []
         host: list[Any] = []
@@ -306,12 +303,12 @@ class Trial:
         self._record("round_begins", planned, [{"round": number, **predicted, "at": begins.at}])
         self._watcher(begins)
         whole = job.schedule(number)
-        session.begin_round(number, whole.ues)
+        self._session.begin_round(number, whole.ues)
         faults = self._faults(planned, number, losses := members.lost())
         self._nemesis.round_begins(planned.label, number, whole, step.now.timeline, plan.time_dilation)
         for index in range(whole.segments):
             self._nemesis.segment_begins(index)
-            report = session.segment(index, self._patience_s(job, step, index), job.deadline_s)
+            report = self._session.segment(index, self._patience_s(job, step, index), job.deadline_s)
             losses += (found := members.lost())
             faults += self._faults(planned, number, found, Clock(report.start_ns, clock_s, job.plan.time_dilation))
             rows += happened(number, report.events, report.start_ns, job.plan.time_dilation, clock_s)
@@ -322,7 +319,7 @@ class Trial:
         members.taken(shares := contributions(whole, left))
         ended = lines.ended(number, step, train_loss, host, shares, faults)
         row = round_of(ended, rows)
-        session.end_round(row.round_s)
+        self._session.end_round(row.round_s)
         self._record("task", planned, map(dataclasses.asdict, rows))
         over_at = time.time()
         ended["at"] = over_at
@@ -344,17 +341,17 @@ class Trial:
     def _record(self, event: str, planned: Planned, found: Iterable[Mapping[str, Any]]) -> None:
         self._journal.append(event, ({"scheme": planned.label, **line} for line in found))
 
-    def _evaluate(self, session: Session, schedule: Schedule, last: bool) -> tuple[dict[str, float], float | None]:
+    def _evaluate(self, schedule: Schedule, last: bool) -> tuple[dict[str, float], float | None]:
         """Test accuracy of each UE's model; where weights are shared, of the one that all have, or that the BS has.
 
         Of many models each sees a share of the test images, but for the ``last``. Outside emulated time, so the BS may
         use the whole host.
         """
         asked = schedule.holders[:1] if schedule.shares_weights else schedule.ues
-        asked = tuple(ue for ue in asked if ue not in session.away)
+        asked = tuple(ue for ue in asked if ue not in self._session.away)
         images = images_each(max(1, len(asked)), data.info(self._topology.data).test, last)
         with self._unlimited([BS]):
-            return session.evaluate(asked, not schedule.shares_weights and len(asked) > 1, images)
+            return self._session.evaluate(asked, not schedule.shares_weights and len(asked) > 1, images)
 
     @contextmanager
     def _unlimited(self, agents: Iterable[str]) -> Iterator[None]:
