@@ -1,4 +1,4 @@
-"""The few Docker calls that everything else needs; none but it, ``engine_errors`` and ``removal`` imports docker."""
+"""One Docker engine: the few calls that everything else needs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ import requests
 
 from testbed.container import DEPLOYMENT, LABEL, ContainerSpec, ContainerState, Thing
 from testbed.conversation import STDERR, STDOUT, Conversation, last_line, read_frame
-from testbed.engine_errors import ANSWERS_S, fault, in_words
+from testbed.engine.errors import ANSWERS_S, fault, in_words
+from testbed.engine.removal import remove_each, removing
 from testbed.errors import AwayError, EngineError, GoneError, ImageError, NameTakenError
 from testbed.events import ACTIONS, AGENT, ContainerEvent, EventStream
 from testbed.patience import Patience
-from testbed.removal import remove_each, removing
 
 T = TypeVar("T")
 R = TypeVar("R")
