@@ -114,9 +114,11 @@ class Course:
         """A round under another plan, since UEs were lost or have come back."""
         began, before = time.perf_counter(), self._in_force
         now = instance_at(self._topology, self._first.problem, number, clock_s)
-        planned = _led_by(self._of_those_there(now), self._holders)
-        moved = self._moved(planned, number, before.plan, self._holders) if self._trained else planned
-        step = Step(moment(self._topology, moved, number, clock_s), moved, kept=False, gained_s=0.0)
+        orders = list(_orders(self._of_those_there(now), self._holders))
+        if self._trained:
+            orders = [self._moved(one, number, before.plan, self._holders) for one in orders]
+        options = ((moment(self._topology, one, number, clock_s), one) for one in orders)
+        step = Step(*min(options, key=lambda option: option[0].timeline.round_s), kept=False, gained_s=0.0)
         lost = [ue for ue in self.away if ue not in before.plan.away]
         said = [f"without {', '.join(lost)}"] if lost else []
         said += [f"{', '.join(self._back)} back"] if self._back else []
@@ -185,9 +187,9 @@ class Course:
         else:
             here = None
         for found in (fresh, here, self._first):
-            candidate = found and _led_by(found, self._holders)
-            if candidate is not None and candidate.plan != plan and self._may_follow(candidate.plan):
-                yield candidate
+            for candidate in () if found is None else _orders(found, self._holders):
+                if candidate.plan != plan and self._may_follow(candidate.plan):
+                    yield candidate
 
     def _may_follow(self, plan: Plan) -> bool:
         """Whether everybody can have what a plan asks for.
@@ -212,11 +214,17 @@ class Course:
     def _way_back_s(self, planned: Planned, number: int, clock_s: float) -> float:
         """By how much a round under the first plan is longer if it follows one under this plan."""
         holders = _holders(planned, number)
-        back = self._moved(_led_by(self._first, holders), number, planned.plan, holders)
-        if back.plan.moving is None:
+        return min(
+            self._takes_longer_s(self._moved(first, number, planned.plan, holders), number, clock_s)
+            for first in _orders(self._first, holders)
+        )
+
+    def _takes_longer_s(self, moved: Planned, number: int, clock_s: float) -> float:
+        """By how much a round is longer for what has to be moved before it."""
+        if moved.plan.moving is None:
             return 0.0
-        there = replace(back, plan=replace(back.plan, moving=None))
-        with_it, without = (moment(self._topology, one, number, clock_s).timeline.round_s for one in (back, there))
+        there = replace(moved, plan=replace(moved.plan, moving=None))
+        with_it, without = (moment(self._topology, one, number, clock_s).timeline.round_s for one in (moved, there))
         return max(0.0, with_it - without)
 
 
@@ -249,18 +257,21 @@ def _cuts(plan: Plan) -> list[int]:
     return [plan.cut_of(ue) for ue in plan.ues]
 
 
-def _led_by(planned: Planned, holders: tuple[str, ...]) -> Planned:
-    """The same plan, its first cluster that in which most UEs hold the weights: the order changes nothing else."""
+def _orders(planned: Planned, holders: tuple[str, ...]) -> Iterator[Planned]:
+    """The same plan, its first cluster any of those in which somebody holds the weights: the order changes nothing
+    else."""
     cluster = planned.decision.cluster
-    if planned.scheme.turns != "cluster" or cluster is None or not holders:
-        return planned
-    groups = planned.scheme.groups(planned.plan.clusters)
+    groups = planned.scheme.groups(planned.plan.clusters) if planned.scheme.turns == "cluster" else ()
+    leads = [i for i, group in enumerate(groups) if set(group).intersection(holders)]
+    if cluster is None or not leads:
+        yield planned
+        return
     numbers = sorted(set(planned.plan.clusters.values()))
-    best = numbers[max(range(len(groups)), key=lambda i: len(set(groups[i]).intersection(holders)))]
-    other = {best: numbers[0], numbers[0]: best}
-    ues = {name: replace(ue, cluster=other.get(ue.cluster, ue.cluster)) for name, ue in planned.plan.ues.items()}
-    moved = np.array([other.get(int(number), int(number)) for number in cluster], dtype=np.int64)
-    return replace(planned, plan=replace(planned.plan, ues=ues), decision=replace(planned.decision, cluster=moved))
+    for i in leads:
+        other = {numbers[i]: numbers[0], numbers[0]: numbers[i]}
+        ues = {name: replace(ue, cluster=other.get(ue.cluster, ue.cluster)) for name, ue in planned.plan.ues.items()}
+        moved = np.array([other.get(int(number), int(number)) for number in cluster], dtype=np.int64)
+        yield replace(planned, plan=replace(planned.plan, ues=ues), decision=replace(planned.decision, cluster=moved))
 
 
 def _holders(planned: Planned, number: int) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from controller.judge.results import Results
 from controller.trial.prepare import Prepared, bring_up, prepare
 from controller.trial.rounds import Trial
 from controller.trial.watch import silent
@@ -32,17 +33,18 @@ _CACHE = f"{_STAT} | awk '/^(file|total_cache) / {{print $2}}'"
 
 def numbers(scenes: Sequence[Path] = SCENES) -> list[Number]:
     """The ratio of predicted to measured for each agent of each scene, and whether any was killed."""
+    return [number for scene in scenes for number in run(_short(load(scene)))[1]]
+
+
+def run(topology: Topology) -> tuple[Results, list[Number]]:
+    """A whole trial, and what its agents took of memory, which is read before they are taken down."""
     engine = Engine.connect()
-    return [number for scene in scenes for number in _of(engine, _short(load(scene)))]
-
-
-def _of(engine: Engine, topology: Topology) -> list[Number]:
     prepared = prepare(engine, topology, silent)
     deployment = bring_up(engine, prepared, "up", silent)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            Trial(engine, prepared, deployment, Path(folder), silent).run()
-        return list(_measured(engine, prepared, deployment))
+            results = Trial(engine, prepared, deployment, Path(folder), silent).run()
+        return results, list(_measured(engine, prepared, deployment))
     finally:
         deploy.down(engine, topology.name)
 

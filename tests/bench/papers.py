@@ -1,20 +1,19 @@
-"""The papers' scenes on real containers: how close rounds, bubble rates and savings come to what was planned.
+"""The papers' scenes on real containers: how close rounds, bubble rates, savings and memory come to what was planned.
 
 ``python -m tests.bench papers-table1`` (and ``papers-scenes``, ``papers-all``); all of them: ``make bench-papers``.
+``python -m tests.bench.papers FILE …`` runs two rounds of some files only.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from controller.judge.results import Results
-from controller.trial.field_trial import field_trial
 from controller.trial.prepare import Prepared, prepare
 from controller.trial.watch import silent
 from testbed.deploy import BS
@@ -22,6 +21,7 @@ from testbed.engine import Engine
 from testbed.errors import InputError
 from testbed.loading import load
 from testbed.topology import Topology
+from tests.bench import memory
 from tests.bench.number import Number, at_most
 
 TOPOLOGIES = Path("topologies")
@@ -38,9 +38,9 @@ def table_1() -> list[Number]:
     """C²P²SL's Table I at n = 8 and 100 MHz with the real ResNet-18: errors, savings as planned, and the dilation."""
     topology = _with(load(TABLE_1), rounds=3, schemes=TABLE_1_SCHEMES)
     prepared = prepare(Engine.connect(), topology, silent)
-    results, wall_s = _run(topology)
+    results, taken, wall_s = _run(topology)
     planned = {one.label: one.predicted.round_s for one in prepared.planned}
-    found = [*_errors("table1", results), _host_allows(prepared)]
+    found = [*_errors("table1", results), *taken, _host_allows(prepared)]
     for label in TABLE_1_SCHEMES[1:]:
         saved = _saved(label, {name: one.summary.round_s.median for name, one in results.schemes.items()})
         asked = _saved(label, planned)
@@ -54,27 +54,27 @@ def scenes() -> list[Number]:
     """Scenes that slow links and unlike devices make hard to fit to a host: D, and every round."""
     found: list[Number] = []
     for name, most in (("cellular", 1.5), ("unlike", 2.0)):
-        results, _ = _run(load(SCENES / f"{name}.yaml"))
+        results, taken, _ = _run(load(SCENES / f"{name}.yaml"))
         found.append(at_most(f"{name}: D", most, results.time_dilation, ""))
-        found += _errors(name, results, 1.0)
+        found += [*_errors(name, results, 1.0), *taken]
     return found
 
 
-def every_file() -> list[Number]:
-    """Every topology that ships, two rounds of each scheme, as it is but for the number of rounds.
+def every_file(paths: Sequence[Path] = ()) -> list[Number]:
+    """Every topology that ships, or these, two rounds of each scheme, as it is but for the number of rounds.
 
     One whose profile is not that of a model that can be built is for planning alone, and says so.
     """
     found: list[Number] = []
-    for path in sorted(TOPOLOGIES.rglob("*.yaml")):
-        name = str(path.relative_to(TOPOLOGIES))
+    for path in paths or sorted(TOPOLOGIES.rglob("*.yaml")):
+        name = path.stem
         try:
-            results, wall_s = _run(_with(load(path), rounds=2))
+            results, taken, wall_s = _run(_with(load(path), rounds=2))
         except InputError as error:
             found.append(Number(f"{name}: refused", "-", str(error), error.path.startswith("model.profile")))
             continue
         name = f"{name} ({wall_s / 60:.1f} min)"
-        found += [_dilation(name, path, results), *_errors(name, results)]
+        found += [_dilation(name, path, results), *_errors(name, results), *taken]
     return found
 
 
@@ -82,8 +82,8 @@ def of_the_papers() -> list[Number]:
     """The other papers' scenes with the rounds that their files ask for."""
     found: list[Number] = []
     for name in OF_THE_PAPERS:
-        results, wall_s = _run(load(TOPOLOGIES / "papers" / f"{name}.yaml"))
-        found += [*_errors(name, results), at_most(f"{name}: wall time", 30, wall_s / 60, "min", 1)]
+        results, taken, wall_s = _run(load(TOPOLOGIES / "papers" / f"{name}.yaml"))
+        found += [*_errors(name, results), *taken, at_most(f"{name}: wall time", 30, wall_s / 60, "min", 1)]
     return found
 
 
@@ -98,13 +98,13 @@ def planning() -> list[Number]:
     return [at_most("testbed plan quickstart, the second time (median of 5)", 1.5, sorted(times[1:])[2], "s")]
 
 
-def _run(topology: Topology) -> tuple[Results, float]:
+def _run(topology: Topology) -> tuple[Results, list[Number], float]:
+    """What came of a trial, the memory that it took, and its wall time (s)."""
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        results = field_trial(Engine.connect(), topology, Path(folder), silent)
+    results, memory_numbers = memory.run(topology)
     wall_s = time.monotonic() - start
     print(f"{topology.name}: {wall_s / 60:.1f} min", flush=True)
-    return results, wall_s
+    return results, memory_numbers, wall_s
 
 
 def _with(topology: Topology, rounds: int, schemes: tuple[str, ...] = ()) -> Topology:
@@ -143,3 +143,7 @@ def _host_allows(prepared: Prepared) -> Number:
     least = sum(task.host_s for task in passes) / sum(task.model_s for task in passes)
     what = f"table1: D of {prepared.dilation:g} against the {least:.1f} that the BS's half alone takes on this host"
     return at_most(what, 1.3, prepared.dilation / least, "times")
+
+
+if __name__ == "__main__":
+    print(*every_file([Path(name) for name in sys.argv[1:]]), sep="\n")
