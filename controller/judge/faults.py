@@ -27,7 +27,8 @@ def fault_results(record: Record) -> list[FaultResult]:
 
 def _result(record: Record, line: Line, measured_s: float | None) -> FaultResult:
     ue, why_not = line["ue"], line.get("skipped") or line.get("failed")
-    counts = measured_s is not None and why_not is None
+    again = line.get("again", False)
+    counts = measured_s is not None and why_not is None and not again
     return FaultResult(
         round=line["round"],
         ue=ue,
@@ -39,6 +40,7 @@ def _result(record: Record, line: Line, measured_s: float | None) -> FaultResult
         measured_s=measured_s if counts else None,
         lost=record.ends[line["round"]].get("samples", {}).get(ue, [0, 0])[1] if counts and ue != BS else None,
         why_not=why_not,
+        again=again,
     )
 
 

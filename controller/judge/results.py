@@ -49,7 +49,8 @@ class FaultResult(Part):
     """A fault of the topology's as it was done, ``at_s`` emulated seconds after its round began, and what it cost.
 
     ``task``: in the middle of which it was to strike; None: as the round began. ``predicted_s`` is the round simulated
-    with it, ``lost`` the samples of the round that nothing was learnt from. ``why_not``: nothing was broken.
+    with it, ``lost`` the samples of the round that nothing was learnt from. ``why_not``: nothing was broken. ``again``:
+    the round was done again from a checkpoint, as this fault or another one ended the base station.
     """
 
     round: int
@@ -62,6 +63,7 @@ class FaultResult(Part):
     measured_s: float | None = None
     lost: int | None = None
     why_not: str | None = None
+    again: bool = False
 
 
 class Spread(Part):

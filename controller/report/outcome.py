@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from controller.judge.results import FaultResult, Results, SchemeResult
 
+FAULTS = ("scheme", "round", "UE", "kind", "at task", "predicted [s]", "measured [s]", "error", "lost")
 MOST_NAMED = 3
 """Of values that changed so many are named."""
 WIDE = 10_000
@@ -36,17 +37,25 @@ def results_table(results: Results) -> RenderableType:
 def faults_table(results: Results) -> Table:
     """One row per fault: where it struck, and its round as predicted with it, and as measured."""
     table = Table(title="faults: emulated times", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for heading in ("scheme", "round", "UE", "kind", "at task", "predicted [s]", "measured [s]", "error", "lost"):
+    for heading in FAULTS:
         table.add_column(heading, justify="left" if heading in ("scheme", "UE", "kind", "at task") else "right")
     for label, scheme in results.schemes.items():
-        for one in scheme.faults:
-            table.add_row(label, str(one.round), one.ue, one.kind, one.task or "as it begins", *_cost(one))
+        for row in fault_rows(label, scheme):
+            table.add_row(*row)
     return table
+
+
+def fault_rows(label: str, scheme: SchemeResult) -> Iterator[tuple[str, ...]]:
+    """The faults of a scheme in words, under the headings of ``FAULTS``."""
+    for one in scheme.faults:
+        yield label, str(one.round), one.ue, one.kind, one.task or "as it begins", *_cost(one)
 
 
 def _cost(one: FaultResult) -> tuple[str, ...]:
     if one.why_not is not None:
-        return (f"not done: {one.why_not}",)
+        return f"not done: {one.why_not}", "-", "-", "-"
+    if one.again:
+        return "round done again", "-", "-", "-"
     predicted_s, measured_s = one.predicted_s, one.measured_s
     error = f"{measured_s / predicted_s - 1:+.1%}" if predicted_s and measured_s else "-"
     seconds = tuple("-" if value is None else f"{value:.4f}" for value in (predicted_s, measured_s))

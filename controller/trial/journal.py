@@ -96,14 +96,22 @@ class Journal:
 
 
 def in_force(lines: Iterable[Line]) -> list[Line]:
-    """The lines without those of rounds that were done again, and without ends after which a trial went on."""
+    """The lines without those of rounds that were done again, and without ends after which a trial went on.
+
+    Faults were done all the same, and strike once: those of such rounds stay, with ``again``.
+    """
     found: list[Line] = []
     for line in lines:
         event = line.get("event")
         if event in _VOIDING:
             scheme, from_round = line.get("scheme"), line.get("from_round", 0)
-            kept = (one for one in found if one.get("scheme") != scheme or one.get("round", 0) <= from_round)
-            found = [one for one in kept if event != "resume" or one.get("event") != "end"]
+            void = [one.get("scheme") == scheme and one.get("round", 0) > from_round for one in found]
+            found = [
+                one | {"again": True} if gone else one
+                for one, gone in zip(found, void, strict=True)
+                if not gone or one.get("event") == "injected"
+            ]
+            found = [one for one in found if event != "resume" or one.get("event") != "end"]
         found.append(line)
     return found
 

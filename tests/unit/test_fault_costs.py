@@ -17,8 +17,10 @@ from controller.judge.faults import TOLD_S
 from controller.judge.record import records
 from controller.predict.degraded import degraded
 from controller.predict.prediction import wait_s
+from controller.report.figures.series import Series
+from controller.report.html import tables
 from controller.report.outcome import faults_table, results_table
-from controller.trial.journal import read_all
+from controller.trial.journal import in_force, read_all
 from tests import recorded
 from tests.unit.test_recorded import scene
 
@@ -64,6 +66,15 @@ def test_a_fault_is_told_with_its_round_as_predicted_and_as_measured(broken):
     assert first.measured_s == pytest.approx(round_s)
     assert first.lost == 8
     assert (second.why_not, second.predicted_s, second.lost) == ("ue2 is already broken", None, None)
+
+
+def test_a_fault_of_a_round_that_was_done_again_is_told_without_its_cost(broken):
+    journal, _ = broken
+    begin, end = of(journal, "injected"), of(journal, "round") + 1
+    restart = {"event": "restart", "scheme": "psl", "from_round": 1, "wall_s": 3.0, "why": "bs stopped"}
+    done = [one for one in journal[begin:end] if one["event"] != "injected"]
+    first, _ = derive(in_force([*journal[:end], restart, *done, *journal[end:]])).schemes["psl"].faults
+    assert (first.ue, first.again, first.measured_s, first.predicted_s) == ("ue2", True, None, None)
 
 
 def of(lines, event, number=2):
@@ -153,4 +164,6 @@ def test_the_table_shows_faults_where_there_are_some(broken, lines):
     shown = text(faults_table(results))
     assert "uplink, micro-batch 0" in shown and "+0.0%" in shown and "not done: ue2 is already broken" in shown
     assert "at task" in text(results_table(results))
+    series = [Series("psl", "run", "psl", results.schemes["psl"])]
+    assert [row[5] for row in tables.faults(series).rows][1] == "not done: ue2 is already broken"
     assert "at task" not in text(results_table(derive(lines)))

@@ -43,6 +43,7 @@ def page(report: Report) -> str:
         summary=tables.summary(report.series),
         overview=report.overview,
         stories=report.stories,
+        faults=tables.faults(report.series),
         plans=tables.plans(report.series),
         hosts=tables.hosts(report.results),
         differences=tables.differences(report.results),

@@ -8,6 +8,7 @@ from typing import Any
 from controller.judge.results import Results
 from controller.report.figures.frame import Frame, Value
 from controller.report.figures.series import Series
+from controller.report.outcome import FAULTS, fault_rows
 
 SUMMARY = {
     "scheme": "scheme",
@@ -56,6 +57,11 @@ def _summary(s: Series) -> Iterator[Value]:
     yield f"{100 * sum(idle) / len(idle):.0f}" if idle else None
     yield f"{100 * r.accuracy.final:.1f}" if r.accuracy else None
     yield "yes" if r.fidelity.ok else "no"
+
+
+def faults(found: Sequence[Series]) -> Frame:
+    """One row per fault of each scheme: its round as predicted with it and as measured, and the samples it lost."""
+    return Frame.of({name: name for name in FAULTS}, [row for s in found for row in fault_rows(s.name, s.result)])
 
 
 def plans(found: Sequence[Series]) -> Frame:
