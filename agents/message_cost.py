@@ -11,7 +11,7 @@ import torch
 from agents.pace import sharpen_timers, sleep_until
 from agents.schedule.task import BS, Activations, Key, Schedule, Task, up
 from agents.wire.air import Air
-from agents.wire.frames import Layout, layout, seal
+from agents.wire.frames import PIECE_BYTES, Layout, layout, seal
 from agents.wire.inbox import Arrival, Expected
 from agents.wire.keys import SEAL_BYTES, new_keyrings
 from agents.wire.outbox import Outbox
@@ -30,8 +30,9 @@ PATIENCE_S = 30.0
 def measure() -> dict[str, float]:
     """``timer_s`` and ``jitter_s``: how late a sleep ends, typically and at worst in a hundred.
 
-    ``message_s``: from handing a small message to the radio until it is there. ``message_bytes``: what goes
-    with a micro-batch besides its tensors. ``link_bps``: what all links of the host carry together, unshaped.
+    ``message_s``: from handing a message to the radio until it is there, with the seal of one whole frame; of a longer
+    message the others are sealed while some are on the link. ``message_bytes``: what goes with a micro-batch besides
+    its tensors. ``link_bps``: what all links of the host carry together, unshaped.
     """
     sharpen_timers()
     late = sorted(_late_s() for _ in range(SLEEPS))
@@ -84,19 +85,19 @@ def _late_s() -> float:
 
 
 def _messages(station: Air, devices: Mapping[str, Air]) -> tuple[float, float]:
-    """Seconds that a small message takes, each sent after a pause; bytes beyond its tensors."""
-    label = torch.zeros(1, dtype=torch.uint8)
+    """Seconds that a message of one frame takes, each sent after a pause; bytes beyond its tensors."""
+    piece, label = torch.zeros(PIECE_BYTES, dtype=torch.uint8), torch.zeros(1, dtype=torch.uint8)
     name, device = next(iter(devices.items()))
     schedule = _uplinks([name], MESSAGES)
-    _begin(1, schedule, station, devices, layout([label, label]))
+    _begin(1, schedule, station, devices, layout([piece, label]))
     times, extra = [], 0
     for task in schedule.tasks:
         time.sleep(PAUSE_S)
         sent_ns = time.monotonic_ns()
-        device.offer([], {task.key: seal([label, label])})
+        device.offer([], {task.key: seal([piece, label])})
         arrival = _arrival(station, task.key)
         times.append((arrival.arrived_ns - sent_ns) / 1e9)
-        extra = arrival.bytes - 2
+        extra = arrival.bytes - PIECE_BYTES - 1
     return median(times), float(extra + FRAMES_BYTES)
 
 

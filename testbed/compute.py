@@ -45,7 +45,7 @@ class Transport:
     """What timers, messages and bytes cost on a host, in wall seconds (``agents.message_cost``).
 
     ``timer_s`` and ``jitter_s``: how late a sleep ends, typically and at worst in a hundred. ``message_s``: from
-    handing a small message to the radio until it is there; ``message_bytes``: what a micro-batch carries besides
+    handing a message of one frame to the radio until it is there; ``message_bytes``: what a micro-batch carries besides
     its tensors. ``link_bps``: what all links together can carry.
     """
 

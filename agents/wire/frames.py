@@ -30,8 +30,9 @@ _BYTES_EACH = {"float32": 4, "float64": 8, "uint8": 1, "int64": 8}
 _MOST_DIMENSIONS = 16
 HEADER_BYTES = 1 << 20
 """No header is longer, and so no frame."""
-PIECE_BYTES = 1 << 17
-"""A longer tensor takes several frames."""
+PIECE_BYTES = 1 << 16
+"""A longer tensor takes several frames. The seal of one takes 0.2 ms that no link hides; of half as many bytes the
+seals would be 0.13 % of what goes."""
 MOST_ITEMS = 1 << 12
 """Nothing that a header lists is longer, nor does a message have more tensors, unless its reader says so."""
 

@@ -32,7 +32,7 @@ def costs(calibration: Calibration) -> list[dict[str, Any]]:
     words = {
         "timer_s": "a sleep ends late by",
         "jitter_s": "at worst in a hundred",
-        "message_s": "a small message takes",
+        "message_s": "a message takes, besides its time on a link",
         "message_bytes": "bytes of a message besides its tensors",
         "link_bps": "all links together, bit/s (no more than)",
     }

@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from agents.own import set_folder
-from agents.plan import Plan
 from controller.judge.check import MALFORMED
 from controller.judge.record import Record, by_scheme
 from controller.planners.planning import Planned
@@ -153,7 +152,7 @@ def at(course: Course, planned: Planned, point: Point, in_force: Sequence[Line])
         step = _again(course, record, number, clock_s)
         clock_s += row.round_s
         made = next((line["plan"] for line in record.made if line["round"] == number), None)
-        if not step.kept and _as_json(step.planned.plan) != made:
+        if not step.kept and _as_read(step.planned.plan.to_json()) != _as_read(made):
             raise InputError(FILE, f"plan of {planned.label} in round {number}: would now be another one", _ANEW)
     return step, clock_s
 
@@ -192,8 +191,9 @@ def last_losses(point: Point, scheme: str, in_force: Iterable[Line], ues: Collec
     return [Loss(ue, last[ue]["kind"], last[ue]["why"], 0) for ue in ues]
 
 
-def _as_json(plan: Plan) -> Any:
-    return json.loads(json.dumps(plan.to_json()))
+def _as_read(plan: Any) -> Any:
+    """A plan as plain data, as it is read from a journal: one that this trial has written itself has tuples."""
+    return json.loads(json.dumps(plan))
 
 
 def check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
@@ -209,7 +209,7 @@ def _check_fits(out: Path, found: Begun, prepared: Prepared) -> None:
         raise InputError(f"{path}:1", message, _ANEW)
     planned = {one.label: one for one in prepared.planned}
     for line in found.lines:
-        if line["event"] == "scheme" and _as_json(planned[line["scheme"]].plan) != line["plan"]:
+        if line["event"] == "scheme" and _as_read(planned[line["scheme"]].plan.to_json()) != line["plan"]:
             raise InputError(str(path), f"plan of {line['scheme']}: would now be another one", _ANEW)
     for label, dealing in dealings.items():
         file = partition_file(out, found.topology, label)

@@ -47,8 +47,8 @@ def of_the_base_station() -> list[Number]:
     with _folder() as folder:
         calm, out = _calm(folder), folder / "bs"
         process = _start(_run(folder, out))
-        for number, share in _moments(0):
-            line = _begun(process, out, number)
+        for before, (number, share) in enumerate(_moments(0)):
+            line = _begun(process, out, number, ("restart", before))
             time.sleep(share * line["predicted_s"])
             Engine.connect().client.api.kill(deploy.resource(NAME, "bs"))
         _done(process)
@@ -66,8 +66,8 @@ def of_the_controller() -> list[Number]:
     with _folder() as folder:
         calm, out = _calm(folder), folder / "controller"
         process = _start(_run(folder, out))
-        for number, share in _moments(1):
-            line = _begun(process, out, number)
+        for before, (number, share) in enumerate(_moments(1)):
+            line = _begun(process, out, number, ("resume", before))
             time.sleep(share * line["predicted_s"])
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -115,14 +115,15 @@ def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "from controller.cli import main; main()", *arguments])
 
 
-def _begun(process: subprocess.Popen[bytes], out: Path, number: int) -> Line:
-    """The line of a round that has begun and not ended."""
+def _begun(process: subprocess.Popen[bytes], out: Path, number: int, after: tuple[str, int]) -> Line:
+    """The line of a round that has begun and not ended, after so many lines of an event: what was killed is back."""
     late = time.monotonic() + PATIENCE_S
     while time.monotonic() < late and process.poll() is None:
         if (out / FILE).exists() and (out / FILE).stat().st_size:
-            last = read(out)[-1]
-            if last["event"] == "round_begins" and last["round"] == number:
-                return last
+            lines = read(out)
+            back = sum(line["event"] == after[0] for line in lines) == after[1]
+            if back and lines[-1]["event"] == "round_begins" and lines[-1]["round"] == number:
+                return lines[-1]
         time.sleep(0.01)
     raise TimeoutError(f"round {number} has not begun: the trial ended with {process.poll()}")
 

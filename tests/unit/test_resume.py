@@ -239,6 +239,18 @@ def test_a_course_is_gone_again_as_it_went(lines):
     assert again.step(4, clock_s).now.plan == steps[3].now.plan
 
 
+def test_a_course_without_a_lost_ue_is_gone_again_by_the_lines_that_the_trial_itself_has_written(lines):
+    whole, topology = lines
+    planned = plan_all(topology)[0]
+    course = Course(topology, planned)
+    course.step(1, 0.0), course.step(2, 0.0), course.lose("ue2")
+    third = course.step(3, 0.0)
+    fault = {"event": "fault", "scheme": "psl", "round": 2, "ue": "ue2", "kind": "killed", "came": [], "why": ""}
+    plan = {"event": "plan", "scheme": "psl", "round": 3, "plan": third.planned.plan.to_json(), "gained_s": 0.0}
+    step, _ = at(Course(topology, planned), planned, Point(3, {}), [*whole, fault, plan])
+    assert step.now.plan == third.now.plan and step.now.plan.away == ("ue2",)
+
+
 def test_a_plan_that_would_be_another_one_is_refused(lines):
     whole, topology = lines
     changed = [
