@@ -40,7 +40,7 @@ class ContainerSpec:
 class ContainerState:
     """What Docker says of a container: ``addresses`` by network name, ``pid`` on its host.
 
-    ``oom_killed``: its kernel killed a process of it for memory.
+    ``oom_killed``: its kernel killed a process of it for memory. ``started_at``: when it was started last.
     """
 
     id: str
@@ -51,6 +51,7 @@ class ContainerState:
     oom_killed: bool
     pid: int
     addresses: Mapping[str, str]
+    started_at: str = ""
 
     @property
     def condition(self) -> str:

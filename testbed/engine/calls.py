@@ -207,8 +207,9 @@ class Engine:
             self.remove(**{HOLDER: mine})
 
     def start(self, container: str) -> None:
-        """Starts a created container; once, though it may have ended by the time that its start is answered."""
-        self._ask(self.client.api.start, container, done=lambda: self.inspect(container).status != "created")
+        """Starts a container that was created or has ended; once, though it may end before its start is answered."""
+        before = self.inspect(container).started_at
+        self._ask(self.client.api.start, container, done=lambda: self.inspect(container).started_at != before)
 
     def kill(self, container: str) -> None:
         """Ends a container at once (SIGKILL)."""
@@ -271,6 +272,7 @@ class Engine:
             exit_code=data["State"]["ExitCode"],
             oom_killed=data["State"]["OOMKilled"],
             pid=data["State"]["Pid"],
+            started_at=data["State"]["StartedAt"],
             addresses={net: end["IPAddress"] for net, end in networks.items() if end["IPAddress"]},
         )
 

@@ -82,6 +82,19 @@ def test_a_command_that_ended_before_its_start_was_answered_is_not_run_again(thr
         assert len(proxy.happened) == 1
 
 
+@pytest.mark.parametrize("fault", [DROP, LOSE])
+def test_a_container_that_has_ended_is_started_again(through: Through, trial: str, fault: str) -> None:
+    made = spec(trial, command=SLEEP)
+    direct = Engine.connect()
+    direct.create(made)
+    direct.start(made.name)
+    direct.kill(made.name)
+    with through(once(fault, "POST", "/start")) as proxy:
+        engine_at(proxy).start(made.name)
+        assert len(proxy.happened) == 1
+    assert direct.inspect(made.name).status == "running"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_deployment_comes_up_and_goes_through_a_bad_way(through: Through, seed: int) -> None:
     """Or it is said in one line that it does not, and nothing of it is left."""
