@@ -18,7 +18,7 @@ from agents.models.catalog import DatasetInfo
 from agents.passes import Rows, Tensors, leaf, parts, run
 from agents.schedule.footprint import chunks
 from agents.schedule.pieces import pass_of
-from agents.schedule.task import Activations, Compute, Give, Gradients, Key, Schedule, Step, Take, Task, Weights
+from agents.schedule.task import MEAN, Activations, Compute, Give, Gradients, Key, Schedule, Step, Take, Task, Weights
 from agents.wire.frames import Layout, bytes_of, layout
 
 PartKey = tuple[str, int, int]
@@ -65,8 +65,12 @@ class Trainer:
 
     def take(self, tasks: Iterable[Task]) -> None:
         """Makes the parts that these tasks train or give away: of the units that are here, with their momentum, else
-        of those that everybody drew. Units of these models that are in no part are forgotten."""
-        wanted = {_part(task.work): None for task in tasks if isinstance(task.work, Compute | Give)}
+        of those that everybody drew. Units of these models that are in no part are forgotten.
+
+        What was averaged last is no part of a model: whoever gives it has it.
+        """
+        works = (task.work for task in tasks if isinstance(task.work, Compute | Give))
+        wanted = {_part(work): None for work in works if work.model != MEAN}
         models = {model for model, *_ in wanted}
         mine = {key: half for key, half in self.halves.items() if key[0] in models}
         if set(mine) == set(wanted):

@@ -63,7 +63,10 @@ Rates = Mapping[str, tuple[float, float]]
 
 @dataclass
 class _Scheme:
-    """A scheme that goes on, or went: its lines by event, where each stands, and how far it is."""
+    """A scheme that goes on, or went: its lines by event, where each stands, and how far it is.
+
+    ``away``: in which round each UE was lost that is not back; ``away_after``: the same as it was after each round.
+    """
 
     label: str
     number: int
@@ -73,6 +76,7 @@ class _Scheme:
     rounds_s: list[float] = field(default_factory=list)
     losses: dict[int, float] = field(default_factory=dict)
     away: dict[str, int] = field(default_factory=dict)
+    away_after: dict[int, dict[str, int]] = field(default_factory=dict)
     alike: bool = True
     evaluated: int = 0
     accuracy: float = 0.0
@@ -212,7 +216,7 @@ class Checking:
         if scheme.losses.setdefault(number, line["train_loss"]) != line["train_loss"] and scheme.alike:
             before = f"a loss of {scheme.losses[number]:.9g} the first time and of {line['train_loss']:.9g} the second"
             self._find(f"round {number} of {label} was done again, with {before}: other weights, or other samples")
-        scheme.begun, scheme.last = None, number
+        scheme.begun, scheme.last, scheme.away_after[number] = None, number, dict(scheme.away)
         scheme.events["task"] = []
 
     def _as_planned(self, scheme: _Scheme, line: Line) -> Iterator[str]:
@@ -271,6 +275,7 @@ class Checking:
         if scheme.ended:
             self._find(f"a {event} of {scheme.label}, which has ended")
         before = [one for kind in ("fault", "returned") for one in scheme.events.get(kind, ())]
+        scheme.away = dict(scheme.away_after.get(last, {}))
         scheme.alike = not any(one["round"] > last for one in before) and not scheme.away
         kept = {kind: [one for one in found if one.get("round", 0) <= last] for kind, found in scheme.events.items()}
         scheme.events, scheme.begun, scheme.last = kept, None, last

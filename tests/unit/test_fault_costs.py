@@ -77,6 +77,18 @@ def test_a_fault_of_a_round_that_was_done_again_is_told_without_its_cost(broken)
     assert (first.ue, first.again, first.measured_s, first.predicted_s) == ("ue2", True, None, None)
 
 
+def test_who_was_lost_in_a_round_that_is_done_again_is_lost_again_or_not(broken):
+    journal, _ = broken
+    begin, end = of(journal, "scheme", None) + 1, of(journal, "round") + 1
+    restart = {"event": "restart", "scheme": "psl", "from_round": 0, "wall_s": 3.0, "why": "bs stopped"}
+    again = [one for one in journal[begin:end] if one["event"] != "injected"]
+    assert "was in round" not in found([*journal[:end], restart, *again, *journal[end:]])
+    saved = {"event": "checkpoint", "scheme": "psl", "round": 2}
+    back = {"event": "returned", "scheme": "psl", "round": 3, "ue": "ue2", "weights": "own"}
+    restart = {**restart, "from_round": 2}
+    assert "was not lost" not in found([*journal[:end], saved, back, restart, back, *journal[end:]])
+
+
 def of(lines, event, number=2):
     return next(
         i

@@ -10,7 +10,7 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from agents.plan import Privacy
+from agents.plan import Moving, Privacy
 from agents.state import Given, StateError, digest
 from agents.wire.frames import decode, encode
 from tests.unit.loopback import World, job, samples, world
@@ -115,6 +115,25 @@ def test_a_state_after_a_change_of_the_cut_is_taken_over_under_the_plan_in_force
         for number, weights in zip((3, 4), undisturbed, strict=True):
             before_round(others, number)
             assert {name: digest(agent.trainer) for name, agent in agents_of(others).items()} == weights
+
+
+@pytest.mark.parametrize("scheme", ["sl", "cpsl", "sfl"])
+def test_a_state_after_one_who_was_lost_got_the_newest_weights_is_taken_over(scheme):
+    """Who trains first was not given them after the last round: the BS gives what it averaged."""
+    asked = job(scheme, 2, 1, BATCHES, {"steps": 2} if scheme == "cpsl" else {})
+    moving = Moving({ue: 2 for ue in asked.plan.ues}, (list(asked.plan.ues)[-1],), True)
+    with cell(asked) as agents:
+        agents.configure(asked)
+        agents.round(1)
+        agents.change(asked.changed(replace(asked.plan, moving=moving), asked.costs, 20.0))
+        agents.round(2)
+        agents.change(asked)
+        taken = states(agents)
+        undisturbed = rounds(agents, (3, 4))
+    with cell(asked) as others:
+        others.configure(asked)
+        restore(others, taken)
+        assert rounds(others, (3, 4)) == undisturbed
 
 
 def test_what_a_model_draws_goes_on_too():
