@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from controller.judge.results import Results
+from controller.planners.planning import Planned
+from controller.trial.demand import demands
 from controller.trial.prepare import Prepared, prepare
 from controller.trial.watch import silent
 from testbed.deploy import BS
@@ -142,7 +144,19 @@ def _host_allows(prepared: Prepared) -> Number:
     passes = sorted((t for t in prepared.fitted.tasks if t.agent == BS), key=lambda task: task.model_s)[-2:]
     least = sum(task.host_s for task in passes) / sum(task.model_s for task in passes)
     what = f"table1: D of {prepared.dilation:g} against the {least:.1f} that the BS's half alone takes on this host"
+    what += f" (all that is computed: {_all_computing(prepared):.1f})"
     return at_most(what, 1.3, prepared.dilation / least, "times")
+
+
+def _all_computing(prepared: Prepared) -> float:
+    """The dilation at which the host's cores would be busy all the time, each scheme's computing spread evenly."""
+    calibration = prepared.calibrations[prepared.fitted.bs_threads]
+
+    def of(one: Planned) -> float:
+        found = demands(one.problem, calibration, one.schedule(1)).values()
+        return sum(task.host_s * task.threads for task in found) / prepared.cores / one.timeline.round_s
+
+    return max(map(of, prepared.planned))
 
 
 if __name__ == "__main__":
