@@ -66,6 +66,8 @@ class _Scheme:
     """A scheme that goes on, or went: its lines by event, where each stands, and how far it is.
 
     ``away``: in which round each UE was lost that is not back; ``away_after``: the same as it was after each round.
+    ``losses``: of the rounds since which nothing was lost or came back, so that one done again has the same;
+    ``alike``: whether this round is such a one.
     """
 
     label: str
@@ -213,8 +215,10 @@ class Checking:
         rows = [happened_in(one) for one in scheme.events.get("task", ()) if one["round"] == number]
         scheme.rounds_s.append(round_of(line, rows).round_s if rows else 0.0)
         scheme.alike &= not line.get("degraded", False)
-        if scheme.losses.setdefault(number, line["train_loss"]) != line["train_loss"] and scheme.alike:
-            before = f"a loss of {scheme.losses[number]:.9g} the first time and of {line['train_loss']:.9g} the second"
+        if not scheme.alike:
+            scheme.losses = {before: loss for before, loss in scheme.losses.items() if before < number}
+        if scheme.losses.setdefault(number, line["train_loss"]) != line["train_loss"]:
+            before = f"a loss of {scheme.losses[number]:.9g} before and of {line['train_loss']:.9g} now"
             self._find(f"round {number} of {label} was done again, with {before}: other weights, or other samples")
         scheme.begun, scheme.last, scheme.away_after[number] = None, number, dict(scheme.away)
         scheme.events["task"] = []

@@ -85,6 +85,12 @@ def test_who_was_lost_in_a_round_that_is_done_again_is_lost_again_or_not(broken)
     assert "was in round" not in found([*journal[:end], restart, *again, *journal[end:]])
     saved = {"event": "checkpoint", "scheme": "psl", "round": 2}
     back = {"event": "returned", "scheme": "psl", "round": 3, "ue": "ue2", "weights": "own"}
+    twice = [one for one in again if one["event"] not in ("fault", "task")]
+    whole = [{**one, "train_loss": 9.0} if one["event"] == "round" else one for one in twice]
+    said = found([*journal[:end], restart, *whole, restart, *whole, *journal[end:]])
+    assert "was done again, with a loss" not in said
+    other = [{**one, "train_loss": 8.0} if one["event"] == "round" else one for one in twice]
+    assert "a loss of 9 before and of 8 now" in found([*journal[:end], restart, *whole, restart, *other])
     restart = {**restart, "from_round": 2}
     assert "was not lost" not in found([*journal[:end], saved, back, restart, back, *journal[end:]])
 
