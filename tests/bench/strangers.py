@@ -27,10 +27,8 @@ from testbed.engine import Engine
 from testbed.loading import load
 from tests.bench.number import Number, at_most
 
-CONNECTIONS, ROUNDS = 1000, 21
-SCENE = Path("topologies/quickstart.yaml")
-DILATION = 4.0
-"""So that a round of PSL takes two seconds: 500 connections in each."""
+CONNECTIONS = 1000
+SCENE = Path("tests/bench/scenes/strangers.yaml")
 GREETING_BYTES = 64
 AUTOGROUP = Path("/proc/self/autogroup")
 
@@ -38,9 +36,6 @@ AUTOGROUP = Path("/proc/self/autogroup")
 def numbers() -> list[Number]:
     """How much longer rounds with strangers are, and how many of these got in or were told more than a handshake."""
     topology = load(SCENE)
-    training = topology.training.model_copy(update={"rounds": ROUNDS})
-    changes = {"name": "bench-strangers", "schemes": topology.schemes[1:2], "time_dilation": DILATION}
-    topology = topology.model_copy(update={**changes, "training": training})
     engine = Engine.connect()
     crowd = _Crowd(engine, topology.name)
     with tempfile.TemporaryDirectory() as folder, crowd.ready():
