@@ -57,6 +57,7 @@ class Air:
         self._changed = threading.Condition()
         self._arrivals: dict[Key, Arrival] = {}
         self._greeted: set[str] = set()
+        self._heard: set[tuple[str, zmq.Socket[bytes]]] = set()
         self._lost: set[str] = set()
         self._unreachable = 0
         self._error: str | None = None
@@ -113,7 +114,7 @@ class Air:
             self._inbox.open(scheme, frozenset(peers))
             self._outbox, self._error = None, None
             with self._changed:
-                self._arrivals, self._greeted, self._lost = {}, set(), set()
+                self._arrivals, self._greeted, self._heard, self._lost = {}, set(), set(), set()
 
         self._at_the_thread(change, wait=True)
 
@@ -171,6 +172,7 @@ class Air:
             with self._changed:
                 self._lost.discard(peer)
                 self._greeted.discard(peer)
+                self._heard -= {(peer, socket) for socket in self._sockets}
 
         self._at_the_thread(change, wait=True)
 
@@ -294,7 +296,7 @@ class Air:
             if socket in ready:
                 message = self._taken(socket)
                 if message is not None:
-                    self._sort(message)
+                    self._sort(message, socket)
         if self._wakee in ready:
             self._wakee.recv()
         while not self._commands.empty():
@@ -309,19 +311,22 @@ class Air:
         return None if at_ns is None else max(0, (at_ns - time.monotonic_ns()) // 1_000_000)
 
     def _taken(self, socket: zmq.Socket[bytes]) -> Message | None:
-        """The message that has come; None for what a connection begins with: its peer is reached by it from now on."""
+        """The message that has come; None for what a connection begins with, which says nothing.
+
+        Its peer is reached by the connection that it has used last: what an older one began with may be read late.
+        """
         parts = socket.recv_multipart(copy=False)
         arrived_ns = time.monotonic_ns()
         if self._door is None:
             return Message(STATION, tuple(part.buffer for part in parts), arrived_ns)
         route, *frames = parts
         peer = str(route["User-Id"])
+        self._routes[socket, peer] = route.bytes
         if len(frames) == 1 and not len(frames[0]):
-            self._routes[socket, peer] = route.bytes
             return None
         return Message(peer, tuple(part.buffer for part in frames), arrived_ns)
 
-    def _sort(self, message: Message) -> None:
+    def _sort(self, message: Message, over: zmq.Socket[bytes] | None = None) -> None:
         try:
             found = self._inbox.sort(message)
         except Unexpected as error:
@@ -335,7 +340,9 @@ class Air:
                 self._changed.notify_all()
         elif found is not None and found.get("kind") == _HELLO:
             with self._changed:
-                self._greeted.add(message.peer)
+                self._heard |= {(message.peer, socket) for socket in self._sockets if socket is over}
+                if all((message.peer, socket) in self._heard for socket in self._sockets):
+                    self._greeted.add(message.peer)  # by both: what is sent to it by either has a way
                 self._changed.notify_all()
 
     def _put(self, departure: Departure) -> None:
