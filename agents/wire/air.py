@@ -56,8 +56,7 @@ class Air:
         self._routes: dict[tuple[zmq.Socket[bytes], str], bytes] = {}
         self._changed = threading.Condition()
         self._arrivals: dict[Key, Arrival] = {}
-        self._greeted: set[str] = set()
-        self._heard: set[tuple[str, zmq.Socket[bytes]]] = set()
+        self._greeted: set[tuple[str, zmq.Socket[bytes] | None]] = set()
         self._lost: set[str] = set()
         self._unreachable = 0
         self._error: str | None = None
@@ -114,7 +113,7 @@ class Air:
             self._inbox.open(scheme, frozenset(peers))
             self._outbox, self._error = None, None
             with self._changed:
-                self._arrivals, self._greeted, self._heard, self._lost = {}, set(), set(), set()
+                self._arrivals, self._greeted, self._lost = {}, set(), set()
 
         self._at_the_thread(change, wait=True)
 
@@ -129,14 +128,17 @@ class Air:
         self._at_the_thread(greeting)
 
     def await_greetings(self, names: Sequence[str], timeout_s: float) -> None:
-        """Returns when all of these that are not lost have said hello. AirError names who has not."""
+        """Returns when all of these that are not lost have said hello over both ports, so that whatever is sent to them
+        has a way. AirError names who has not.
+        """
 
-        def all_there() -> bool | None:
-            return True if self._greeted.union(self._lost).issuperset(names) else None
+        def missing() -> list[str]:
+            some = sorted(set(names) - self._lost)
+            return [name for name in some if not self._greeted.issuperset((name, port) for port in self._sockets)]
 
-        if self._wait(all_there, timeout_s) is None:
-            missing = sorted(set(names) - self._greeted - self._lost)
-            raise AirError(self._error or f"{', '.join(missing)} cannot reach the bs over the air", missing)
+        if self._wait(lambda: True if not missing() else None, timeout_s) is None:
+            late = missing()
+            raise AirError(self._error or f"{', '.join(late)} cannot reach the bs over the air", late)
 
     def begin(self, number: int, expected: Mapping[Key, Expected], outbox: Outbox) -> None:
         """A round begins: what will arrive in it, and what is to be sent."""
@@ -171,8 +173,7 @@ class Air:
             self._inbox.join(peer)
             with self._changed:
                 self._lost.discard(peer)
-                self._greeted.discard(peer)
-                self._heard -= {(peer, socket) for socket in self._sockets}
+                self._greeted -= {(peer, port) for port in self._sockets}
 
         self._at_the_thread(change, wait=True)
 
@@ -311,18 +312,15 @@ class Air:
         return None if at_ns is None else max(0, (at_ns - time.monotonic_ns()) // 1_000_000)
 
     def _taken(self, socket: zmq.Socket[bytes]) -> Message | None:
-        """The message that has come; None for what a connection begins with, which says nothing.
-
-        Its peer is reached by the connection that it has used last: what an older one began with may be read late.
-        """
+        """The message that has come; None for what a connection begins with: its peer is reached by it from now on."""
         parts = socket.recv_multipart(copy=False)
         arrived_ns = time.monotonic_ns()
         if self._door is None:
             return Message(STATION, tuple(part.buffer for part in parts), arrived_ns)
         route, *frames = parts
         peer = str(route["User-Id"])
-        self._routes[socket, peer] = route.bytes
         if len(frames) == 1 and not len(frames[0]):
+            self._routes[socket, peer] = route.bytes
             return None
         return Message(peer, tuple(part.buffer for part in frames), arrived_ns)
 
@@ -340,9 +338,7 @@ class Air:
                 self._changed.notify_all()
         elif found is not None and found.get("kind") == _HELLO:
             with self._changed:
-                self._heard |= {(message.peer, socket) for socket in self._sockets if socket is over}
-                if all((message.peer, socket) in self._heard for socket in self._sockets):
-                    self._greeted.add(message.peer)  # by both: what is sent to it by either has a way
+                self._greeted.add((message.peer, over))
                 self._changed.notify_all()
 
     def _put(self, departure: Departure) -> None:

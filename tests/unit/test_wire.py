@@ -352,6 +352,17 @@ def test_nobody_takes_the_place_of_a_ue_that_is_there(link):
         assert not impostor.poll(0)
 
 
+def test_a_ue_of_which_one_connection_is_late_has_not_greeted(link):
+    link.station.join("ue1")  # it is to greet anew
+    hello = pack({"kind": "hello", "scheme": "psl", "round": 0, "sent_ns": 0})
+    with link.peer(link.keys["ue1"], "ue1") as first, link.peer(link.keys["ue1"], "ue1", link.broadcast) as second:
+        first.send_multipart(hello)
+        with pytest.raises(AirError, match="ue1 cannot reach"):
+            link.station.await_greetings(["ue1"], 0.5)
+        second.send_multipart(hello)
+        link.station.await_greetings(["ue1"], 5)
+
+
 def test_nobody_takes_the_place_of_a_ue_before_it_is_there():
     link = Link()
     link.device.close()
