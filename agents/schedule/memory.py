@@ -75,7 +75,7 @@ def container_bytes(schedule: Schedule, agent: str, footprint: Footprint, keeps:
     )
     tensors = always + most
     heap = HEAP * tensors + min(SPARE * tensors, MOST_SPARE_BYTES)
-    return RUNTIME_BYTES + heap + _sockets(schedule, agent, footprint)
+    return RUNTIME_BYTES + heap + sockets_bytes(schedule, agent, footprint)
 
 
 def round_bytes(schedule: Schedule, agent: str, footprint: Footprint, momentum: bool, threads: int | None = 1) -> float:
@@ -87,6 +87,19 @@ def round_bytes(schedule: Schedule, agent: str, footprint: Footprint, momentum: 
     walk.passes(threads)
     walk.messages()
     return walk.most()
+
+
+def sockets_bytes(schedule: Schedule, agent: str, footprint: Footprint) -> float:
+    """What may be in the sockets of an agent's links: a transfer of each, and only of those that may leave at once."""
+    most: dict[str, float] = {}
+    for task in schedule.tasks:
+        if task.transfers and task.agent == agent:
+            most[task.place] = max(most.get(task.place, 0.0), _in_socket(task, footprint))
+    if not schedule.processors(agent):
+        return sum(most.values())
+    walk = _Walk(schedule, agent, footprint)
+    walk.sockets()
+    return min(walk.most(), sum(most.values()))
 
 
 def parts_of(schedule: Schedule, agent: str) -> list[Part]:
@@ -162,24 +175,32 @@ class _Walk:
 
     def messages(self) -> None:
         """What may be there of what others send, and of what is to be sent."""
-        since, until = self._last_own_before(), self._first_own_after()
-        leaving: dict[Key, list[Task]] = {}
+        since = self._last_own_before()
         for task in self._schedule.tasks:
-            if not task.transfers:
-                continue
-            if self._agent in self._schedule.receivers(task):
+            if task.transfers and self._agent in self._schedule.receivers(task):
                 users = [self._at[one.key] for one in self._schedule.needing(task.key) if one.key in self._at]
                 if users:
                     self._add(since[task.key] + 1, self._until(max(users)), self._bytes(task))
-            if task.agent == self._agent:
-                for key in task.needs:
-                    if key in self._at:
-                        leaving.setdefault(key, []).append(task)
-        for key, tasks in leaving.items():
+        for first, last, tasks in self._leaving():
             sizes = [self._bytes(task) for task in tasks]
             shared = all(isinstance(task.work, Weights) for task in tasks)
-            first, last = self._since(self._at[key]), max(until[task.key] for task in tasks) - 1
             self._add(first, last, max(sizes) if shared else sum(sizes))
+
+    def sockets(self) -> None:
+        """What may be in the sockets of the agent's links of what is to be sent, as far as it goes in."""
+        for first, last, tasks in self._leaving():
+            self._add(first, last, sum(_in_socket(task, self._footprint) for task in tasks))
+
+    def _leaving(self) -> Iterator[tuple[int, int, list[Task]]]:
+        """What is sent as soon as one of the own pieces is done, and with which it may begin and end to leave."""
+        until = self._first_own_after()
+        found: dict[Key, list[Task]] = {}
+        for task in self._schedule.tasks:
+            for key in task.needs if task.transfers and task.agent == self._agent else ():
+                if key in self._at:
+                    found.setdefault(key, []).append(task)
+        for key, tasks in found.items():
+            yield self._since(self._at[key]), max(until[task.key] for task in tasks) - 1, tasks
 
     def _last_own_before(self) -> dict[Key, int]:
         """For each task the last of the own ones that must be done before it; -1 where there is none."""
@@ -232,13 +253,9 @@ def _carried(task: Task, footprint: Footprint) -> float:
             return 0.0
 
 
-def _sockets(schedule: Schedule, agent: str, footprint: Footprint) -> float:
-    """What may be in the sockets of an agent: of each of its links a transfer, as far as it goes in."""
-    most: dict[str, float] = {}
-    for task in schedule.tasks:
-        if task.transfers and task.agent == agent:
-            most[task.place] = max(most.get(task.place, 0.0), min(SOCKET_BYTES, _carried(task, footprint)))
-    return sum(most.values())
+def _in_socket(task: Task, footprint: Footprint) -> float:
+    """A transfer, as far as it goes in."""
+    return min(SOCKET_BYTES, _carried(task, footprint))
 
 
 def _weights(footprint: Footprint, first: int, last: int) -> float:

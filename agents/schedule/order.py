@@ -36,13 +36,15 @@ def half_duplex(schedule: Schedule) -> Schedule:
 
 
 def _legs(schedule: Schedule) -> dict[Key, int]:
-    """The leg of each transfer, even ones up and odd ones down; of other tasks that of the latest before them."""
+    """The leg of each transfer, even ones up and odd ones down; of other tasks that of the latest before them.
+
+    What goes down before anything went up is in leg −1: nobody's uplinks are to keep a UE from what it begins with.
+    """
     found: dict[Key, int] = {}
     for task in schedule.ordered:
         leg = max((found[key] for key in schedule.before[task.key]), default=-1)
         if task.transfers:
-            first = 0 if goes_up(task.place) else 1
-            leg = max(first, leg + (leg % 2 != first))
+            leg += leg % 2 != (0 if goes_up(task.place) else 1)
         found[task.key] = leg
     return found
 

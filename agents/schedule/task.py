@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from agents.schedule import segments
+
 BS = "bs"
 EVERYBODY = "all"
 """The UE in the key of a broadcast."""
@@ -344,40 +346,15 @@ class Schedule:
 
     @cached_property
     def segment_of(self) -> Mapping[Key, int]:
-        """The segment of each task, from 0: all of one are started at a common instant, when those before are done.
-
-        A need that no message carries to the agent that has it, directly or as part of what another one says, ends a
-        segment. The order of a place is kept by the place itself.
-        """
+        """The segment of each task, from 0: all of one are started at a common instant, when those before are done."""
         if self.segments_of_whole is not None:
             return self.segments_of_whole
-        found: dict[Key, int] = {}
-        for task in self.ordered:
-            unknown = [key for key in task.needs if not self.knows(task.agent, self.by_key[key])]
-            known = [key for key in self.before[task.key] if key not in unknown] if unknown else self.before[task.key]
-            segment = max((found[key] for key in known), default=0)
-            late = {key for key in unknown if found[key] >= segment}
-            if late:
-                implied = self._ancestors(known, found, min(found[key] for key in late))
-                segment = max([segment, *(found[key] + 1 for key in late - implied)])
-            found[task.key] = segment
-        return found
+        return segments.of(self)
 
     @cached_property
     def segments(self) -> int:
         """How many segments there are."""
         return max(self.segment_of.values(), default=0) + 1
-
-    def _ancestors(self, keys: Sequence[Key], segment_of: Mapping[Key, int], least: int) -> set[Key]:
-        """All that must have been done before these, as far back as a segment."""
-        seen: set[Key] = set()
-        queue = list(keys)
-        while queue:
-            key = queue.pop()
-            if key not in seen and segment_of[key] >= least:
-                seen.add(key)
-                queue += self.before[key]
-        return seen
 
     def _cycle(self, left: Mapping[Key, int]) -> str:
         """One cycle among the tasks that could not be put in order."""

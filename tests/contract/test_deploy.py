@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from agents.samples.shard import TEST, Samples
 from testbed import deploy
 from testbed.container import DEPLOYMENT, LABEL, ContainerSpec
 from testbed.deploy import AIR, MGMT, Deployment, find, resource
@@ -19,7 +21,8 @@ from testbed.topology import Topology
 
 pytestmark = pytest.mark.docker
 TRIAL = "whole"
-SAMPLES: dict[str, dict[str, bytes]] = {name: {"samples.npz": b""} for name in ("bs", "ue1", "ue2")}
+BLANK = Samples(np.zeros((4, 1, 28, 28), np.uint8), np.zeros(4, np.uint8)).to_bytes()
+SAMPLES: dict[str, dict[str, bytes]] = {name: {TEST: BLANK} for name in ("bs", "ue1", "ue2")}
 
 
 @pytest.fixture

@@ -262,6 +262,21 @@ def test_with_no_terminal_there_are_lines_and_when_quiet_nothing():
         assert len(file.getvalue().splitlines()) == count
 
 
+def test_a_line_and_its_end_are_written_at_once():
+    """Or an interrupt in between joins it with the next one."""
+    written = []
+
+    class File(io.StringIO):
+        def write(self, text):
+            written.append(text)
+            return super().write(text)
+
+    with watching(Console(file=File(), width=160), "cell") as watcher:
+        for event, _ in trial(rounds=1):
+            watcher(event)
+    assert written and all(text.endswith("\n") and text.count("\n") == 1 for text in written)
+
+
 def terminal(encoding: str = "utf-8") -> tuple[Console, io.BytesIO]:
     written = io.BytesIO()
     file = io.TextIOWrapper(written, encoding=encoding, write_through=True)

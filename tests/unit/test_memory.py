@@ -19,7 +19,7 @@ from agents.models.catalog import DATASETS
 from agents.passes import Rows, in_chunks, plain
 from agents.plan import Plan
 from agents.schedule.footprint import CHUNK_BYTES, Footprint, chunks
-from agents.schedule.memory import Keeps, container_bytes, parts_of, round_bytes
+from agents.schedule.memory import Keeps, container_bytes, parts_of, round_bytes, sockets_bytes
 from agents.schedule.task import BS, Compute, Schedule
 from agents.schemes import SCHEMES
 from controller.planners.planning import plan_all
@@ -213,6 +213,16 @@ def test_the_peak_of_a_round_is_at_least_that_of_each_task_and_grows_with_the_ba
         assert round_bytes(twice, agent, f, momentum=True) >= found
         assert round_bytes(once, agent, f, momentum=False) <= found <= round_bytes(once, agent, f, True, threads=None)
         assert container_bytes(once, agent, f, Keeps(5, momentum=True)) > found
+
+
+def test_only_what_may_leave_at_the_same_time_is_in_sockets_together():
+    """Of clusters that take turns one sends at a time, however many there are."""
+    f = footprint(2)
+
+    asked = plan("cpsl", *[40] * 6)
+    turns = replace(asked, ues={name: replace(ue, cluster=i) for i, (name, ue) in enumerate(asked.ues.items())})
+    together, in_turns = (sockets_bytes(schedule_of("cpsl", one, 2, "tdd"), BS, f) for one in (asked, turns))
+    assert 0 < in_turns <= together / 3
 
 
 def test_micro_batches_that_wait_for_their_way_back_are_all_alive():

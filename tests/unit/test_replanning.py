@@ -13,6 +13,7 @@ from controller.judge.record import records
 from controller.planners import replanning
 from controller.planners.planning import plan_all
 from controller.planners.replanning import Course
+from controller.predict.channel import moment
 from testbed.loading import digest, parse
 from tests import recorded
 
@@ -88,6 +89,19 @@ def test_who_comes_first_in_a_new_order_is_given_the_weights_that_others_got():
         given = {t.key.ue for t in step.planned.schedule(1).tasks if t.key.kind == "move_down"}
         assert given == set(first) - set(had)
     assert any(t.key.kind == "move_down" for step in found for t in step.planned.schedule(1).tasks)
+
+
+def test_weights_that_are_moved_take_their_own_time_of_the_air_and_no_more():
+    """One UE that gets them begins later by that, and keeps nobody waiting for longer."""
+    topology, planned = scene("cpsl")
+    clock_s, moves = 0.0, 0
+    for number, step in enumerate(steps(topology, planned), 1):
+        there = replace(step.planned, plan=replace(step.planned.plan, moving=None))
+        longer_s = step.predicted_s - moment(topology, there, number, clock_s).timeline.round_s
+        moves_s = [e.end_s - e.start_s for e in step.now.timeline.events if e.key.kind == "move_down"]
+        assert longer_s <= max(moves_s, default=0.0) + 1e-9
+        clock_s, moves = clock_s + step.predicted_s, moves + len(moves_s)
+    assert moves
 
 
 @pytest.mark.parametrize(("every", "anew"), [(1, [1, 2, 3, 4, 5]), (2, [1, 3, 5]), (4, [1, 5])])

@@ -326,6 +326,32 @@ def test_the_air_goes_up_and_down_as_often_as_gradients_come_back():
         assert downs <= set(schedule.by_key[Key(0, 0, 1, "ue_forward", ue)].needs)
 
 
+def one_is_late(r: Round) -> None:
+    """A batch for which the second UE gets weights first."""
+    r.move_down(r.ues[1:], 0, 1, model=BS)
+    for m in r.micro_batches(*r.ues):
+        for ue in r.having(r.ues, m):
+            r.forward(ue, m)
+            r.uplink(ue, m)
+        r.serve(r.ues, m)
+        for ue in r.having(r.ues, m):
+            r.downlink(ue, m)
+            r.backward(ue, m)
+    for model in ("bs", *r.ues):
+        r.step(model)
+
+
+def test_what_a_ue_begins_with_goes_down_before_anything_goes_up_and_all_begin_together():
+    """Its uplink would else have to wait for those of the others, or theirs for its own."""
+    schedule = written(one_is_late, plan("psl", 5, 5), duplex="tdd")
+    (came,) = tasks_of(schedule, "move_down")
+    passes = tasks_of(schedule, "ue_forward")
+    assert [task.key.ue for task in passes] == ["ue1", "ue2"]
+    assert all(came.key in task.needs for task in passes)
+    assert {schedule.segment_of[task.key] for task in passes} == {1}
+    assert schedule.segment_of[came.key] == 0 and schedule.segments == 2
+
+
 def told_by_another(kind: str) -> Schedule:
     """ue2 is sent something that the BS made of what ue1 had sent; a task of ue2's needs ue1's uplink besides."""
 

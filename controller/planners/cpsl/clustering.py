@@ -82,12 +82,13 @@ def gibbs(
     problem = problem.stacked()
     many = np.arange(len(problem.fixed))
     members = seated(random_order(len(many), problem.n, rng), size) if start is None else start.copy()
-    cost = clusters_s(problem, members, np.arange(members.shape[1]))
+    latency_s = _Latency(problem)
+    cost = latency_s(members, np.tile(np.arange(members.shape[1]), (len(many), 1)))
     best, best_s = members.copy(), cost.sum(axis=1)
     trace = [best_s]
     for _ in range(iterations if members.shape[1] > 1 else 0):
         pair, swapped = _swap(members, rng)
-        new = clusters_s(problem, swapped, pair)
+        new = latency_s(swapped, pair)
         change = new.sum(axis=1) - cost[many[:, None], pair].sum(axis=1)
         taken = rng.random(len(many)) < 1 / (1 + np.exp(np.minimum(change / smooth_s, 700)))
         rows = many[taken]
@@ -122,6 +123,30 @@ def gibbs_chains(
     first = np.arange(len(stacked.fixed)) * chains
     best = first + found.latency_s.reshape(-1, chains).argmin(axis=1)
     return Clustering(found.cluster[best], found.shares[best], found.latency_s[best], found.trace[best])
+
+
+class _Latency:
+    """What ``clusters_s`` finds for stacked problems, computed once: a chain of a few UEs comes by the same clusters
+    again and again."""
+
+    def __init__(self, problem: Phases) -> None:
+        self._problem = problem
+        self._known: dict[tuple[int, int, bytes], float] = {}
+
+    def __call__(self, members: Ints, turn: Ints) -> Floats:
+        """Latency (s) of each cluster (S, C, K), whose turn is ``turn`` (S, C) → (S, C)."""
+        keys = [
+            (problem, min(int(at), 1), cluster.tobytes())
+            for problem, (clusters, turns) in enumerate(zip(members, turn, strict=True))
+            for cluster, at in zip(clusters, turns, strict=True)
+        ]
+        new = [i for i, key in enumerate(keys) if key not in self._known]
+        if new:
+            flat, at = members.reshape(len(keys), 1, -1)[new], turn.reshape(-1, 1)[new]
+            those = self._problem.only([keys[i][0] for i in new])
+            seconds = clusters_s(those, flat, at)[:, 0].tolist()
+            self._known.update(zip((keys[i] for i in new), seconds, strict=True))
+        return np.array([self._known[key] for key in keys]).reshape(turn.shape)
 
 
 def _swap(members: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:

@@ -64,6 +64,10 @@ class Phases:
         """Each of the stacked problems so many times in a row."""
         return self._each(lambda values, axes: np.repeat(values, times, axis=0))
 
+    def only(self, problems: Sequence[int]) -> Phases:
+        """Some of the stacked problems, in this order."""
+        return self._each(lambda values, axes: values[list(problems)])
+
     def widened(self) -> Phases:
         """Of clusters (...), the same with one axis more behind the others, for several deals of each."""
         wide = self._each(lambda values, axes: np.expand_dims(values, -1 - axes))

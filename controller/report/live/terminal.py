@@ -46,7 +46,10 @@ class Lines:
     def __call__(self, event: Event) -> None:
         """Writes what an event is worth."""
         for line in plain(event):
-            print(line, file=self._console.file, flush=True)
+            self._console.file.write(
+                f"{line}\n"
+            )  # print writes the end apart: an interrupt in between joined two lines
+            self._console.file.flush()
 
 
 class Picture:
