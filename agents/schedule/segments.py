@@ -16,21 +16,22 @@ def of(schedule: Schedule) -> Mapping[Key, int]:
     segment. Tasks that wait for the same are in the same one, though some of their agents may know earlier that it is
     done: who went ahead would keep the others waiting. The order of a place is kept by the place itself.
     """
-    least: dict[frozenset[Key], int] = {}
+    found = _with(schedule, {})
+    if not any(found.values()):
+        return found
+    needs_of = {task.key: frozenset(task.needs) for task in schedule.tasks if task.needs}
     while True:
-        found = _with(schedule, least)
-        latest = dict(least)
-        for task in schedule.tasks:
-            if task.needs:
-                needs = frozenset(task.needs)
-                latest[needs] = max(latest.get(needs, 0), found[task.key])
-        if all(found[task.key] == latest[frozenset(task.needs)] for task in schedule.tasks if task.needs):
+        latest: dict[frozenset[Key], int] = {}
+        for key, needs in needs_of.items():
+            latest[needs] = max(latest.get(needs, 0), found[key])
+        least = {key: latest[needs] for key, needs in needs_of.items()}
+        if all(found[key] == segment for key, segment in least.items()):
             return found
-        least = latest
+        found = _with(schedule, least)
 
 
-def _with(schedule: Schedule, least: Mapping[frozenset[Key], int]) -> dict[Key, int]:
-    """The segments where tasks that need these are in so late a one at the least."""
+def _with(schedule: Schedule, least: Mapping[Key, int]) -> dict[Key, int]:
+    """The segments where each task is in no earlier one than is given for it."""
     found: dict[Key, int] = {}
     for task in schedule.ordered:
         unknown = [key for key in task.needs if not schedule.knows(task.agent, schedule.by_key[key])]
@@ -41,7 +42,7 @@ def _with(schedule: Schedule, least: Mapping[frozenset[Key], int]) -> dict[Key, 
         if late:
             implied = _ancestors(schedule, known, found, min(found[key] for key in late))
             segment = max([segment, *(found[key] + 1 for key in late - implied)])
-        found[task.key] = max(segment, least.get(frozenset(task.needs), 0)) if least else segment
+        found[task.key] = max(segment, least.get(task.key, 0))
     return found
 
 

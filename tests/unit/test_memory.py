@@ -218,7 +218,6 @@ def test_the_peak_of_a_round_is_at_least_that_of_each_task_and_grows_with_the_ba
 def test_only_what_may_leave_at_the_same_time_is_in_sockets_together():
     """Of clusters that take turns one sends at a time, however many there are."""
     f = footprint(2)
-
     asked = plan("cpsl", *[40] * 6)
     turns = replace(asked, ues={name: replace(ue, cluster=i) for i, (name, ue) in enumerate(asked.ues.items())})
     together, in_turns = (sockets_bytes(schedule_of("cpsl", one, 2, "tdd"), BS, f) for one in (asked, turns))

@@ -329,16 +329,7 @@ def test_the_air_goes_up_and_down_as_often_as_gradients_come_back():
 def one_is_late(r: Round) -> None:
     """A batch for which the second UE gets weights first."""
     r.move_down(r.ues[1:], 0, 1, model=BS)
-    for m in r.micro_batches(*r.ues):
-        for ue in r.having(r.ues, m):
-            r.forward(ue, m)
-            r.uplink(ue, m)
-        r.serve(r.ues, m)
-        for ue in r.having(r.ues, m):
-            r.downlink(ue, m)
-            r.backward(ue, m)
-    for model in ("bs", *r.ues):
-        r.step(model)
+    hurried(r)
 
 
 def test_what_a_ue_begins_with_goes_down_before_anything_goes_up_and_all_begin_together():

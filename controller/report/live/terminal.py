@@ -46,9 +46,8 @@ class Lines:
     def __call__(self, event: Event) -> None:
         """Writes what an event is worth."""
         for line in plain(event):
-            self._console.file.write(
-                f"{line}\n"
-            )  # print writes the end apart: an interrupt in between joined two lines
+            # print writes the end apart: an interrupt in between joined two lines
+            self._console.file.write(f"{line}\n")
             self._console.file.flush()
 
 
