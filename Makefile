@@ -21,8 +21,8 @@ monitor: .venv  ## Prometheus, and Grafana where its image can be had, for whate
 
 test: lint
 	@images/host/chromium.sh
-	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest tests/unit tests/contract tests/trial tests/report && \
-	    exec $(bin)/python -m tests.vm'
+	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest --numprocesses auto tests/unit && \
+	    $(bin)/pytest tests/contract tests/trial tests/report && exec $(bin)/python -m tests.vm'
 
 test-vm: .venv  ## what needs a kernel with netem, in a VM that is made for it once (root; docs/vm.md)
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.vm'
