@@ -1,5 +1,5 @@
 # Every target does its own set-up, and needs root only for what is not there yet.
-.PHONY: setup images trial monitor test test-vm test-gpu bench-vm lint audit format bench bench-papers chaos clean
+.PHONY: setup images trial monitor test test-unit vm-root test-vm test-gpu bench-vm lint audit format bench bench-papers chaos clean
 
 bin := .venv/bin
 with_docker := images/host/with-docker.sh
@@ -21,8 +21,14 @@ monitor: .venv  ## Prometheus, and Grafana where its image can be had, for whate
 
 test: lint
 	@images/host/chromium.sh
-	$(with_docker) sh -c '$(bin)/testbed images build && $(bin)/pytest --numprocesses auto tests/unit && \
+	$(with_docker) sh -c '$(bin)/testbed images build && make --jobs 2 test-unit vm-root && \
 	    $(bin)/pytest tests/contract tests/trial tests/report && exec $(bin)/python -m tests.vm'
+
+test-unit: .venv  ## what needs neither containers nor root
+	$(bin)/pytest --numprocesses auto tests/unit
+
+vm-root: .venv  ## only the disk that the VM boots from
+	$(with_docker) $(bin)/python -m tests.vm root
 
 test-vm: .venv  ## what needs a kernel with netem, in a VM that is made for it once (root; docs/vm.md)
 	$(with_docker) sh -c '$(bin)/testbed images build && exec $(bin)/python -m tests.vm'

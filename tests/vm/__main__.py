@@ -1,7 +1,8 @@
 """``make test-vm``: the tests that need Debian's own kernel, in a VM that is made for it and kept.
 
 Exit status 0 only when they passed inside, on netem. Results and the console's log are under ``build/vm/results``.
-``make bench-vm`` measures links there instead: its status is that of the benchmark.
+``make bench-vm`` measures links there instead, and its status is that of the benchmark; ``make vm-root`` only makes the
+disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from tests.vm import machine
 from tests.vm.root import CACHE, IMAGES, Root, digest, make
 
 RESULTS = CACHE / "results"
-PATIENCE_S = 1200.0
+PATIENCE_S = 1800.0
+"""An emulated processor of a host that has its cores to itself takes 1 080 s."""
 PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "debootstrap": "debootstrap", "mke2fs": "e2fsprogs"}
 MUST_PASS = ("test_a_whole_trial_with_gated_slots_on_real_containers", "[netem-", "test_vagrant_accepts_it")
 
@@ -35,6 +37,8 @@ def main(job: str = "test") -> int:
         _install_missing()
         root = kept_root()
         _say(f"root ready after {time.monotonic() - begin:.0f} s")
+        if job == "root":
+            return 0
         shutil.rmtree(RESULTS, ignore_errors=True)
         RESULTS.mkdir(parents=True)
         how = machine.accelerator(root, RESULTS / "probe.log")
