@@ -13,8 +13,7 @@ T = TypeVar("T")
 PERIOD_US = 5000
 LEAST_QUOTA_US = 1000
 UNLIMITED = -1
-QUOTA_MARGIN, SHORT_QUOTA_MARGIN = 1.25, 4.0
-SHORT_PERIODS = 10
+QUOTA_MARGIN = 4.0
 TOGETHER = 10
 LEAST_SHARE = 1e-3  # of a period, for a task that the model gives no time
 HOST_MARGIN = 0.8
@@ -189,18 +188,17 @@ def quotas_us(demands: Collection[Demand], dilation: float) -> dict[str, int]:
     The kernel hands out a quota period by period, and a task that begins when the current one
     is used up has only the whole periods after it: a task of M wall seconds needs its C seconds
     of CPU in ⌊M / period⌋ of them. For long tasks that is the share C / M, and for those shorter than
-    a period too, as others of their kind may follow in it. A quarter is added. Tasks of fewer than
-    ten periods get four times what they need: their CPU time varies, that of the messages around them
-    does not average out, and what a core has been given another core cannot use within the period; no
-    quota is below what the kernel takes or above one core. An agent that
-    computes on several cores has none: what one thread uses up holds back the others, four workers for most of a round.
+    a period too, as others of their kind may follow in it. It is four times that: CPU time varies by twice with what
+    else the host does, messages come and go meanwhile, and what a core has been given another core cannot use within
+    the period. A quota keeps one agent from all of a core; what makes a task as slow as it should be is pacing. None
+    is below what the kernel takes or above one core. An agent that computes on several cores has none: what one
+    thread uses up holds back the others, four workers for most of a round.
     """
     found = {demand.agent: UNLIMITED for demand in demands if demand.cores > 1}
     for demand in (one for one in demands if found.get(one.agent) != UNLIMITED):
         length = demand.model_s * dilation * 1e6 / PERIOD_US
         periods = max(math.floor(length), min(length, 1.0), LEAST_SHARE)
-        margin = SHORT_QUOTA_MARGIN if periods < SHORT_PERIODS else QUOTA_MARGIN
-        quota = round(demand.host_s * 1e6 / periods * margin)
+        quota = round(demand.host_s * 1e6 / periods * QUOTA_MARGIN)
         found[demand.agent] = max(found.get(demand.agent, 0), _that_can_be_had(quota))
     return found
 

@@ -33,9 +33,9 @@ def quota(host_s: float, model_s: float, dilation: float = 1.0) -> int:
     return quotas_us([Demand("ue1", host_s, model_s)], dilation)["ue1"]
 
 
-def test_the_quota_of_a_long_task_is_its_share_and_a_quarter():
-    assert quota(0.040, 0.100) == 2500
-    assert quota(0.040, 0.100, dilation=2.0) == 1250
+def test_the_quota_of_a_long_task_is_four_times_its_share():
+    assert quota(0.020, 0.100) == 4000
+    assert quota(0.020, 0.100, dilation=2.0) == 2000
 
 
 def test_a_short_task_gets_four_times_its_cpu_time_in_the_whole_periods_it_sees():
@@ -56,18 +56,18 @@ def test_a_quota_is_never_less_than_the_kernel_takes_nor_more_than_a_core():
 
 
 def test_threads_that_wait_for_each_other_have_no_quota():
-    assert quotas_us([Demand("bs", 0.04, 0.1, threads=2), Demand("ue1", 0.04, 0.1)], 1.0) == {"bs": -1, "ue1": 2500}
+    assert quotas_us([Demand("bs", 0.04, 0.1, threads=2), Demand("ue1", 0.01, 0.1)], 1.0) == {"bs": -1, "ue1": 2000}
 
 
 def test_a_base_station_of_many_workers_has_no_quota_and_weighs_as_much_as_they():
-    tasks = [Demand("bs", 0.04, 0.1, processors=3), Demand("ue1", 0.04, 0.1)]
-    assert quotas_us(tasks, 1.0) == {"bs": -1, "ue1": 2500}
+    tasks = [Demand("bs", 0.04, 0.1, processors=3), Demand("ue1", 0.01, 0.1)]
+    assert quotas_us(tasks, 1.0) == {"bs": -1, "ue1": 2000}
     assert weights(tasks) == {"bs": 3, "ue1": 1}
     assert weights([Demand("bs", 0.04, 0.1, threads=2)]) == {"bs": 20}
 
 
 def test_an_agent_gets_the_quota_of_its_tightest_task():
-    assert quotas_us([Demand("bs", 0.04, 0.1), Demand("bs", 0.01, 0.1)], 1.0) == {"bs": 2500}
+    assert quotas_us([Demand("bs", 0.02, 0.1), Demand("bs", 0.01, 0.1)], 1.0) == {"bs": 4000}
 
 
 def test_calibration_lies_on_or_above_what_was_measured():
