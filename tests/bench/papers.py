@@ -34,6 +34,12 @@ OF_THE_PAPERS = ("cpsl-table2", "pipar-pi-4g", "pipar-pi-wifi", "epsl")
 ROUND_ERROR, BUBBLE_ERROR = 1.5, 0.01
 ENOUGH = 10.0
 """A dilation above this needs a reason."""
+SLOW_LINKS: tuple[tuple[str, tuple[str, ...], float], ...] = (
+    ("cellular", ("psl",), 1.5),
+    ("cellular", ("c2p2sl",), ENOUGH),  # its base station's tasks of 0.5 ms are a tenth of what the host takes for them
+    ("unlike", (), 2.0),
+)
+"""Scenes, which of their schemes (all, if none is named), and the largest dilation asked for."""
 
 
 def table_1() -> list[Number]:
@@ -55,8 +61,10 @@ def table_1() -> list[Number]:
 def scenes() -> list[Number]:
     """Scenes that slow links and unlike devices make hard to fit to a host: D, and every round."""
     found: list[Number] = []
-    for name, most in (("cellular", 1.5), ("unlike", 2.0)):
-        results, taken, _ = _run(load(SCENES / f"{name}.yaml"))
+    for name, schemes, most in SLOW_LINKS:
+        topology = load(SCENES / f"{name}.yaml")
+        results, taken, _ = _run(_with(topology, topology.training.rounds, schemes))
+        name = f"{name} {' '.join(schemes)}".strip()
         found.append(at_most(f"{name}: D", most, results.time_dilation, ""))
         found += [*_errors(name, results, 1.0), *taken]
     return found
