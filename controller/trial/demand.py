@@ -38,7 +38,7 @@ LATE_S = 0.0003
 ROUND_ERROR, BUBBLE_ERROR = 0.005, 0.01
 """By so much of it the host may make a round longer, and by so much the typical bubble rate of a scheme another one.
 
-Less than the verdict allows: a host that speeds up and slows down within seconds would else be over it half of the time.
+Less than the verdict allows: a host that speeds up and slows down within seconds would be over it every other time.
 """
 SHAPED_BPS = 5e8
 """All links together: HTB keeps a rate up to 1 Gbit/s, but five tensors of 160 KB at once were 10 to 40 % late then."""
