@@ -24,7 +24,7 @@ test: lint
 	$(with_docker) sh -c '$(bin)/testbed images build && make --jobs 2 test-unit vm-root && \
 	    $(bin)/pytest tests/contract tests/trial tests/report && exec $(bin)/python -m tests.vm'
 
-test-unit: .venv  ## what needs neither containers nor root
+test-unit: .venv  ## the unit tests alone, on all cores
 	$(bin)/pytest --numprocesses auto tests/unit
 
 vm-root: .venv  ## only the disk that the VM boots from
